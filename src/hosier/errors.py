@@ -1,0 +1,246 @@
+"""Every error that Hosier raises, and the one place where reply codes and operating-system errors meet.
+
+::
+
+    SocksError
+    ├── ProtocolError                       somebody broke the rules of the protocol
+    │   ├── LocalProtocolError              our caller did: a bug in the program that uses Hosier
+    │   └── RemoteProtocolError, OSError    the peer did
+    ├── AuthError, PermissionError          the two sides found no method, or the credentials were refused
+    ├── ReplyError, OSError                 the proxy answered that it will not or cannot
+    │   ├── TargetRefused                   ... reply 5, also a ConnectionRefusedError
+    │   ├── TargetTimedOut                  ... reply 6, also a TimeoutError
+    │   └── TargetUnreachable               ... replies 3 and 4
+    ├── ProxyConnectionError, OSError       the proxy itself cannot be reached
+    ├── PolicyDenied                        a rule of our own server forbids the request
+    └── ConfigError                         a setting is wrong; the text is one line that says what to do
+
+Time limits raise the built-in TimeoutError. Texts are for people; programs use the attributes.
+"""
+
+import errno
+import socket
+from enum import IntEnum
+from typing import Final
+
+__all__ = (
+    "AuthError",
+    "ConfigError",
+    "LocalProtocolError",
+    "PolicyDenied",
+    "ProtocolError",
+    "ProxyConnectionError",
+    "RemoteProtocolError",
+    "ReplyCode",
+    "ReplyError",
+    "SocksError",
+    "TargetRefused",
+    "TargetTimedOut",
+    "TargetUnreachable",
+    "errno_for_reply",
+    "reply_code_for",
+    "reply_error",
+)
+
+
+class ReplyCode(IntEnum):
+    """The REP field of SOCKS5 (RFC 1928 §6), and SOCKS4's own answers, whose numbers do not collide with it."""
+
+    SUCCEEDED = 0x00
+    GENERAL_FAILURE = 0x01
+    NOT_ALLOWED = 0x02
+    NETWORK_UNREACHABLE = 0x03
+    HOST_UNREACHABLE = 0x04
+    CONNECTION_REFUSED = 0x05
+    TTL_EXPIRED = 0x06
+    COMMAND_NOT_SUPPORTED = 0x07
+    ADDRESS_TYPE_NOT_SUPPORTED = 0x08
+    SOCKS4_GRANTED = 0x5A
+    SOCKS4_REJECTED = 0x5B
+    SOCKS4_IDENT_UNREACHABLE = 0x5C
+    SOCKS4_IDENT_MISMATCH = 0x5D
+
+
+_MEANING: Final[dict[int, str]] = {
+    0x00: "succeeded",
+    0x01: "general SOCKS server failure",
+    0x02: "connection not allowed by ruleset",
+    0x03: "network unreachable",
+    0x04: "host unreachable",
+    0x05: "connection refused",
+    0x06: "TTL expired",
+    0x07: "command not supported",
+    0x08: "address type not supported",
+    0x5A: "request granted",
+    0x5B: "request rejected or failed",
+    0x5C: "request rejected: no contact with identd on the client",
+    0x5D: "request rejected: identd reports another user",
+}
+
+
+class SocksError(Exception):
+    """Root of the tree; good for ``except SocksError`` and nothing else."""
+
+
+class ProtocolError(SocksError):
+    """Somebody broke the rules; see the two children for who."""
+
+
+class LocalProtocolError(ProtocolError):
+    """Our caller asked for a step that the protocol does not allow now, or for a message that cannot be encoded."""
+
+
+class RemoteProtocolError(ProtocolError, OSError):
+    """The peer sent what the protocol does not allow.
+
+    ``reply_hint`` is the reply that a server owes for it; ``looks_like`` names the foreign protocol, if one was
+    recognised (see :mod:`hosier.protocol.foreign`).
+    """
+
+    def __init__(
+        self, reason: str, *, reply_hint: ReplyCode = ReplyCode.GENERAL_FAILURE, looks_like: str | None = None
+    ) -> None:
+        super().__init__(reason)
+        self.errno = errno.EPROTO
+        self.reason = reason
+        self.reply_hint = reply_hint
+        self.looks_like = looks_like
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class AuthError(SocksError, PermissionError):
+    """No common method, or refused credentials. ``method`` is the method's number; the credentials never appear."""
+
+    def __init__(self, reason: str, *, method: int | None = None, status: int | None = None) -> None:
+        super().__init__(reason)
+        self.errno = errno.EACCES
+        self.reason = reason
+        self.method = method
+        self.status = status
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class ReplyError(SocksError, OSError):
+    """The proxy answered with a failure. ``code`` keeps the number, known or not (S5-REQ-44)."""
+
+    def __init__(self, code: int, about: str = "") -> None:
+        meaning = _MEANING.get(code, "unassigned code")
+        super().__init__(f"{about}: {meaning} (reply {code})" if about else f"{meaning} (reply {code})")
+        self.code = code
+        self.errno = errno_for_reply(code)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class TargetRefused(ReplyError, ConnectionRefusedError):
+    """Reply 5: the target refused the connection."""
+
+
+class TargetTimedOut(ReplyError, TimeoutError):
+    """Reply 6: the target did not answer in time."""
+
+
+class TargetUnreachable(ReplyError):
+    """Replies 3 and 4: no way to the target, or its name does not resolve."""
+
+
+class ProxyConnectionError(SocksError, OSError):
+    """The proxy itself cannot be reached; the cause is chained."""
+
+
+class PolicyDenied(SocksError):
+    """A rule of the server forbids the request. ``advice`` tells its operator how to allow it."""
+
+    def __init__(self, reason: str, *, advice: str = "", code: ReplyCode = ReplyCode.NOT_ALLOWED) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.advice = advice
+        self.code = code
+
+
+class ConfigError(SocksError):
+    """A setting is wrong or contradicts another one; the text says what to do about it."""
+
+
+# Conformance catalogue 3.5: what a failed attempt means to the client.
+_REPLY_FOR_ERRNO: Final[dict[int, ReplyCode]] = {
+    errno.ECONNREFUSED: ReplyCode.CONNECTION_REFUSED,
+    errno.ECONNRESET: ReplyCode.CONNECTION_REFUSED,
+    errno.ECONNABORTED: ReplyCode.CONNECTION_REFUSED,
+    errno.ENETUNREACH: ReplyCode.NETWORK_UNREACHABLE,
+    errno.ENETDOWN: ReplyCode.NETWORK_UNREACHABLE,
+    errno.EHOSTUNREACH: ReplyCode.HOST_UNREACHABLE,
+    errno.EHOSTDOWN: ReplyCode.HOST_UNREACHABLE,
+    errno.ETIMEDOUT: ReplyCode.TTL_EXPIRED,
+    errno.EACCES: ReplyCode.NOT_ALLOWED,
+    errno.EPERM: ReplyCode.NOT_ALLOWED,
+    errno.EAFNOSUPPORT: ReplyCode.ADDRESS_TYPE_NOT_SUPPORTED,
+}
+
+_REPLY_FOR_NAME_ERROR: Final[dict[int, ReplyCode]] = {
+    getattr(socket, name): code
+    for name, code in {
+        "EAI_NONAME": ReplyCode.HOST_UNREACHABLE,
+        "EAI_NODATA": ReplyCode.HOST_UNREACHABLE,
+        "EAI_AGAIN": ReplyCode.HOST_UNREACHABLE,
+        "EAI_FAIL": ReplyCode.HOST_UNREACHABLE,
+        "EAI_FAMILY": ReplyCode.ADDRESS_TYPE_NOT_SUPPORTED,
+        "EAI_ADDRFAMILY": ReplyCode.ADDRESS_TYPE_NOT_SUPPORTED,
+    }.items()
+    if hasattr(socket, name)
+}
+
+_ERRNO_FOR_REPLY: Final[dict[int, int]] = {
+    ReplyCode.SUCCEEDED: 0,
+    ReplyCode.SOCKS4_GRANTED: 0,
+    ReplyCode.GENERAL_FAILURE: errno.EIO,
+    ReplyCode.NOT_ALLOWED: errno.EACCES,
+    ReplyCode.NETWORK_UNREACHABLE: errno.ENETUNREACH,
+    ReplyCode.HOST_UNREACHABLE: errno.EHOSTUNREACH,
+    ReplyCode.CONNECTION_REFUSED: errno.ECONNREFUSED,
+    ReplyCode.TTL_EXPIRED: errno.ETIMEDOUT,
+    ReplyCode.COMMAND_NOT_SUPPORTED: errno.EOPNOTSUPP,
+    ReplyCode.ADDRESS_TYPE_NOT_SUPPORTED: errno.EAFNOSUPPORT,
+    ReplyCode.SOCKS4_IDENT_UNREACHABLE: errno.EACCES,
+    ReplyCode.SOCKS4_IDENT_MISMATCH: errno.EACCES,
+}
+
+
+def reply_code_for(error: BaseException) -> ReplyCode:
+    """The reply that a failed attempt deserves (conformance catalogue 3.5); anything unlisted is a general failure."""
+    if isinstance(error, ReplyError):
+        # An upstream's own code is passed on as it is, if it is one of the RFC's (3.5, "upstream").
+        if ReplyCode.GENERAL_FAILURE <= error.code <= ReplyCode.ADDRESS_TYPE_NOT_SUPPORTED:
+            return ReplyCode(error.code)
+        refused = error.code in (ReplyCode.SOCKS4_IDENT_UNREACHABLE, ReplyCode.SOCKS4_IDENT_MISMATCH)
+        return ReplyCode.NOT_ALLOWED if refused else ReplyCode.GENERAL_FAILURE
+    if isinstance(error, PolicyDenied):
+        return error.code
+    if isinstance(error, socket.gaierror):
+        return _REPLY_FOR_NAME_ERROR.get(error.errno or 0, ReplyCode.GENERAL_FAILURE)
+    if isinstance(error, TimeoutError):
+        return ReplyCode.TTL_EXPIRED
+    if isinstance(error, OSError):
+        return _REPLY_FOR_ERRNO.get(error.errno or 0, ReplyCode.GENERAL_FAILURE)
+    return ReplyCode.GENERAL_FAILURE
+
+
+def errno_for_reply(code: int) -> int:
+    """The errno under which a client's program meets a reply; codes nobody assigned are EIO."""
+    return _ERRNO_FOR_REPLY.get(code, errno.EIO)
+
+
+def reply_error(code: int, about: str = "") -> ReplyError:
+    """The error for a failure reply: a TargetRefused, TargetTimedOut or TargetUnreachable where the code says so."""
+    if code == ReplyCode.CONNECTION_REFUSED:
+        return TargetRefused(code, about)
+    if code == ReplyCode.TTL_EXPIRED:
+        return TargetTimedOut(code, about)
+    if code in (ReplyCode.NETWORK_UNREACHABLE, ReplyCode.HOST_UNREACHABLE):
+        return TargetUnreachable(code, about)
+    return ReplyError(code, about)

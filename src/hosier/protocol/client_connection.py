@@ -1,0 +1,241 @@
+"""The client's side of a handshake, and the autopilot that most clients want."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Final, NamedTuple, Protocol
+
+from ..errors import AuthError, LocalProtocolError, RemoteProtocolError, reply_error
+from . import socks4, socks5
+from .address import Buffer
+from .auth.base import AuthFraming, AuthMessage, AuthStep
+from .connection import REQUEST_INPUT, Connection, Handoff, Reader, reply_input
+from .messages import (
+    NO_ACCEPTABLE_METHODS,
+    NO_AUTHENTICATION,
+    Command,
+    ConnectionClosed,
+    Event,
+    MethodSelected,
+    MethodsOffered,
+    Reply,
+    Request,
+    Signal,
+)
+from .states import CLIENT, Input, State, Table
+
+__all__ = ("ClientConnection", "ClientExchange", "ClientHandshake", "ClientMethod")
+
+
+class ClientConnection(Connection):
+    """Events into ``send``: MethodsOffered, AuthStep, Request. Events out of ``next_event``: MethodSelected,
+    AuthMessage, Reply, ConnectionClosed.
+
+    Args:
+        version: 4 (also for 4a) or 5.
+        framings: the wire half of each method that may be offered, by its number; 00 needs none.
+        strict: refuse a nonzero RSV in replies (A-04).
+        lenient: take VN 4 in a SOCKS4 reply (S4-REQ-20).
+    """
+
+    __slots__ = ("_lenient", "_offered", "_strict")
+
+    _table: ClassVar[Table] = CLIENT
+    _from_client: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        version: int,
+        framings: Mapping[int, AuthFraming] | None = None,
+        *,
+        strict: bool = False,
+        lenient: bool = False,
+    ) -> None:
+        if version not in (4, 5):
+            raise LocalProtocolError(f"there is no SOCKS version {version}")
+        super().__init__(framings or {}, State.SEND_OPENING, version)
+        self._strict = strict
+        self._lenient = lenient
+        self._offered = b""
+
+    def send(self, event: MethodsOffered | AuthStep | Request) -> bytes:
+        """The octets for our step, moving on.
+
+        Raises LocalProtocolError, with the state unchanged, for a step that is not allowed now and for a message
+        that has no wire form.
+        """
+        if isinstance(event, Request):
+            return self._send_request(event)
+        if isinstance(event, MethodsOffered):
+            return self._send_offer(event)
+        return self._send_auth(event)
+
+    # --- private ---
+
+    def _send_offer(self, event: MethodsOffered) -> bytes:
+        if self.version != 5:
+            raise LocalProtocolError("SOCKS4 has no methods")
+        for method in event.methods:
+            if method != NO_AUTHENTICATION and method not in self._framings:
+                raise LocalProtocolError(f"no framing for method {method:#04x}")
+        self._allows(Input.OFFER)
+        data = socks5.encode_methods_offered(event)
+        self._offered = event.methods
+        self._move(Input.OFFER)
+        return data
+
+    def _send_request(self, event: Request) -> bytes:
+        symbol = REQUEST_INPUT.get(event.command)
+        if event.version != self.version or symbol is None:
+            raise LocalProtocolError("the request is of another version, or its command is unknown")
+        if self.version == 5 and self.state is State.SEND_OPENING:
+            raise LocalProtocolError("SOCKS5 begins with an offer of methods")
+        self._allows(symbol)
+        encode = socks4.encode_request if self.version == 4 else socks5.encode_request
+        data = self._protect(encode(event))
+        self._move(symbol)
+        return data
+
+    def _read_method(self, data: Buffer) -> tuple[Event, int, Input] | None:
+        found = socks5.decode_method_selected(data)
+        if found is None:
+            return None
+        method = found[0].method
+        if method not in self._offered and method != NO_ACCEPTABLE_METHODS:
+            raise RemoteProtocolError(f"the server selected method {method:#04x}, which was not offered")
+        return (*found, self._select(method))
+
+    def _read_reply(self, data: Buffer) -> tuple[Event, int, Input] | None:
+        if self.version == 4:
+            found = socks4.decode_reply(data, lenient=self._lenient)
+        else:
+            found = socks5.decode_reply(data, strict=self._strict)
+        return None if found is None else (*found, reply_input(found[0]))
+
+    _readers: ClassVar[Mapping[State, Reader]] = {
+        State.AWAIT_METHOD: _read_method,
+        State.AWAIT_AUTH: Connection._read_auth,
+        State.AWAIT_CONNECT: _read_reply,
+        State.AWAIT_BIND: _read_reply,
+        State.AWAIT_BIND_PEER: _read_reply,
+        State.AWAIT_ASSOCIATE: _read_reply,
+    }
+
+
+class ClientExchange(Protocol):
+    """The thinking half of a method for one connection of a client."""
+
+    def step(self, message: Any) -> AuthStep:
+        """Our next step. ``message`` is the server's, None when we begin. An outcome without identity: give up."""
+
+
+class ClientMethod(NamedTuple):
+    """A method that a client is ready to use; ``exchange`` None is for method 00 only."""
+
+    framing: AuthFraming | None
+    exchange: Callable[[], ClientExchange] | None = None
+
+    @property
+    def code(self) -> int:
+        return NO_AUTHENTICATION if self.framing is None else self.framing.code
+
+
+NO_AUTH_ONLY: Final = (ClientMethod(None),)
+
+
+class ClientHandshake:
+    """A whole handshake as octets in, octets out: nobody decides anything between a client's messages.
+
+    ``start()`` gives the first octets to send; ``feed(data)`` takes what the server sent (empty: it closed) and gives
+    the next ones, until ``done``; for BIND the first reply is in ``first_reply`` before that.
+
+    Args:
+        request: what is wanted; its version decides how it is said.
+        methods: those to offer, by preference (S5-REQ-23); SOCKS4 ignores them.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        methods: tuple[ClientMethod, ...] = NO_AUTH_ONLY,
+        *,
+        strict: bool = False,
+        lenient: bool = False,
+    ) -> None:
+        self._request = request
+        self._methods = {method.code: method for method in methods}
+        framings = {method.code: method.framing for method in methods if method.framing is not None}
+        self._connection = ClientConnection(request.version, framings, strict=strict, lenient=lenient)
+        self._exchange: ClientExchange | None = None
+        self.first_reply: Reply | None = None
+        self.reply: Reply | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.reply is not None
+
+    def start(self) -> bytes:
+        """The first octets. Raises LocalProtocolError for a request without a wire form."""
+        if self._request.version == 4:
+            return self._connection.send(self._request)
+        return self._connection.send(MethodsOffered(bytes(self._methods)))
+
+    def feed(self, data: bytes) -> bytes:
+        """The octets to send next, maybe none.
+
+        Raises ReplyError, AuthError, RemoteProtocolError (also when the server closes too early, A-27).
+        """
+        self._connection.receive_data(data)
+        out = b""
+        while self.reply is None:
+            event = self._connection.next_event()
+            if isinstance(event, Signal):
+                break
+            out += self._on_event(event)
+        return out
+
+    def detach(self) -> Handoff:
+        """What the connection leaves: early payload, the layer."""
+        return self._connection.detach()
+
+    # --- private ---
+
+    def _on_event(self, event: Event) -> bytes:
+        if isinstance(event, MethodSelected):
+            return self._on_method(event.method)
+        if isinstance(event, AuthMessage):
+            return self._take_step(event.body)
+        if isinstance(event, Reply):
+            return self._on_reply(event)
+        assert isinstance(event, ConnectionClosed)
+        where = "in the middle of a message" if event.partial else "before its answer"
+        raise RemoteProtocolError(f"the proxy closed the connection {where}")
+
+    def _on_method(self, method: int) -> bytes:
+        if method == NO_ACCEPTABLE_METHODS:
+            raise AuthError("the proxy accepts none of the methods that were offered", method=method)
+        if method == NO_AUTHENTICATION:
+            return self._connection.send(self._request)
+        make = self._methods[method].exchange
+        if make is None:
+            raise LocalProtocolError(f"no exchange for method {method:#04x}")
+        self._exchange = make()
+        # AWAIT_AUTH already: the method lets the server begin.
+        return b"" if self._connection.state is State.AWAIT_AUTH else self._take_step(None)
+
+    def _take_step(self, message: Any) -> bytes:
+        assert self._exchange is not None
+        step = self._exchange.step(message)
+        out = self._connection.send(step)
+        if step.outcome is None:
+            return out
+        if step.outcome.identity is None:
+            raise AuthError("the proxy refused the credentials", status=getattr(message, "code", None))
+        return out + self._connection.send(self._request)
+
+    def _on_reply(self, reply: Reply) -> bytes:
+        if not reply.succeeded:
+            raise reply_error(reply.code, str(self._request.address))
+        if self._request.command == Command.BIND and self.first_reply is None:
+            self.first_reply = reply
+        else:
+            self.reply = reply
+        return b""

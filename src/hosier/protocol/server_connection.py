@@ -1,0 +1,117 @@
+"""The server's side of a handshake: SOCKS4, 4a and 5; the first octet decides (S5-REQ-08)."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import ClassVar, Final
+
+from ..errors import LocalProtocolError, RemoteProtocolError, ReplyCode
+from . import socks4, socks5
+from .address import Buffer
+from .auth.base import AuthFraming, AuthStep
+from .connection import REQUEST_INPUT, Connection, Reader, reply_input
+from .foreign import foreign_answer, looks_like
+from .messages import NO_ACCEPTABLE_METHODS, Event, MethodSelected, MethodsOffered, Reply
+from .states import SERVER, Input, State, Table
+
+__all__ = ("ServerConnection",)
+
+_NO_FRAMINGS: Final[Mapping[int, AuthFraming]] = MappingProxyType({})
+_NO_METHOD: Final = socks5.encode_method_selected(MethodSelected(NO_ACCEPTABLE_METHODS))
+
+
+class ServerConnection(Connection):
+    """Events out of ``next_event``: MethodsOffered, AuthMessage, Request, ConnectionClosed.
+    Events into ``send``: MethodSelected, AuthStep, Reply.
+
+    Args:
+        framings: the wire half of each method that may be selected, by its number; 00 needs none.
+        strict: refuse a nonzero RSV in requests (A-04).
+    """
+
+    __slots__ = ("_offered", "_strict")
+
+    _table: ClassVar[Table] = SERVER
+    _from_client: ClassVar[bool] = False
+
+    def __init__(self, framings: Mapping[int, AuthFraming] = _NO_FRAMINGS, *, strict: bool = False) -> None:
+        super().__init__(framings, State.AWAIT_OPENING, 0)
+        self._strict = strict
+        self._offered = b""
+
+    def send(self, event: MethodSelected | AuthStep | Reply) -> bytes:
+        """The octets for our step, moving on.
+
+        Raises LocalProtocolError, with the state unchanged, for a step that is not allowed now, a method that was
+        not offered or has no framing, and a message without a wire form.
+        """
+        if isinstance(event, Reply):
+            symbol = reply_input(event)
+            self._allows(symbol)
+            data = socks4.encode_reply(event) if self.version == 4 else socks5.encode_reply(event)
+            data = self._protect(data)
+            self._move(symbol)
+            return data
+        if isinstance(event, MethodSelected):
+            return self._send_selected(event)
+        return self._send_auth(event)
+
+    def refuse(self, code: int = ReplyCode.GENERAL_FAILURE) -> bytes:
+        """The polite refusal that fits where the handshake stands, and then MUST_CLOSE: 05 FF, the method's own, a
+        reply with ``code``, a word in a stranger's tongue; nothing where the last word is already spoken."""
+        if Input.REFUSED not in SERVER[self.state]:
+            return b""
+        data = self._refusal(self.state if self._error is None else self._faulted_in, code)
+        self._move(Input.REFUSED)
+        return data
+
+    # --- private ---
+
+    def _refusal(self, state: State, code: int) -> bytes:
+        if state is State.AWAIT_AUTH or state is State.ANSWER_AUTH:
+            assert self._framing is not None  # both states are reached through _select only
+            return self._framing.refusal
+        if self.version == 4:
+            return socks4.encode_reply(Reply(code))
+        if state is State.SELECT_METHOD or state is State.AWAIT_OPENING:
+            if self.version == 5:
+                return _NO_METHOD
+            return foreign_answer(self._error.looks_like) if self._error is not None else b""
+        return self._protect(socks5.encode_reply(Reply(code)))
+
+    def _send_selected(self, event: MethodSelected) -> bytes:
+        method = event.method
+        if method not in self._offered and method != NO_ACCEPTABLE_METHODS:
+            raise LocalProtocolError(f"method {method:#04x} was not offered")
+        self._move(self._select(method))
+        return socks5.encode_method_selected(event)
+
+    def _read_opening(self, data: Buffer) -> tuple[Event, int, Input] | None:
+        version = data[0]
+        if version == 5:
+            self.version = 5
+            found = socks5.decode_methods_offered(data)
+            if found is None:
+                return None
+            offered: MethodsOffered = found[0]
+            self._offered = offered.methods
+            return offered, found[1], Input.OFFER
+        if version == 4:
+            self.version = 4
+            request = socks4.decode_request(data)
+            return None if request is None else (*request, REQUEST_INPUT[request[0].command])
+        kind = looks_like(data)
+        raise RemoteProtocolError(
+            f"the first octet {version:#04x} is neither SOCKS4 nor SOCKS5"
+            + (f"; it looks like {kind}" if kind else ""),
+            looks_like=kind,
+        )
+
+    def _read_request(self, data: Buffer) -> tuple[Event, int, Input] | None:
+        found = socks5.decode_request(data, strict=self._strict)
+        return None if found is None else (*found, REQUEST_INPUT[found[0].command])
+
+    _readers: ClassVar[Mapping[State, Reader]] = {
+        State.AWAIT_OPENING: _read_opening,
+        State.AWAIT_AUTH: Connection._read_auth,
+        State.AWAIT_REQUEST: _read_request,
+    }
