@@ -44,7 +44,11 @@ __all__ = (
 
 
 class ReplyCode(IntEnum):
-    """The REP field of SOCKS5 (RFC 1928 §6), and SOCKS4's own answers, whose numbers do not collide with it."""
+    """The REP field of SOCKS5 (RFC 1928 §6), and SOCKS4's own refusals, whose numbers do not collide with it.
+
+    SOCKS4's success, 0x5A on the wire, is SUCCEEDED here: 0x5A in a SOCKS5 reply is a failure (S5-REQ-44), and so is 0
+    in a SOCKS4 one (S4-REQ-21), so one number cannot stand for both.
+    """
 
     SUCCEEDED = 0x00
     GENERAL_FAILURE = 0x01
@@ -55,7 +59,6 @@ class ReplyCode(IntEnum):
     TTL_EXPIRED = 0x06
     COMMAND_NOT_SUPPORTED = 0x07
     ADDRESS_TYPE_NOT_SUPPORTED = 0x08
-    SOCKS4_GRANTED = 0x5A
     SOCKS4_REJECTED = 0x5B
     SOCKS4_IDENT_UNREACHABLE = 0x5C
     SOCKS4_IDENT_MISMATCH = 0x5D
@@ -71,7 +74,6 @@ _MEANING: Final[dict[int, str]] = {
     0x06: "TTL expired",
     0x07: "command not supported",
     0x08: "address type not supported",
-    0x5A: "request granted",
     0x5B: "request rejected or failed",
     0x5C: "request rejected: no contact with identd on the client",
     0x5D: "request rejected: identd reports another user",
@@ -197,7 +199,6 @@ _REPLY_FOR_NAME_ERROR: Final[dict[int, ReplyCode]] = {
 
 _ERRNO_FOR_REPLY: Final[dict[int, int]] = {
     ReplyCode.SUCCEEDED: 0,
-    ReplyCode.SOCKS4_GRANTED: 0,
     ReplyCode.GENERAL_FAILURE: errno.EIO,
     ReplyCode.NOT_ALLOWED: errno.EACCES,
     ReplyCode.NETWORK_UNREACHABLE: errno.ENETUNREACH,

@@ -156,10 +156,17 @@ def decode_address(data: Buffer | memoryview, offset: int) -> tuple[Address, int
 
 
 def encode_address(address: Address) -> bytes:
-    """ATYP, address and port. Raises LocalProtocolError for a name that has no wire form (S5-REQ-30)."""
+    """ATYP, address and port. Raises LocalProtocolError for an address that has no wire form (S5-REQ-30)."""
     kind, octets, port = address
-    if kind == NAME:
-        if not 1 <= len(octets) <= _MAX_NAME or 0 in octets:
-            raise LocalProtocolError("a host name has 1 to 255 octets, none of them zero")
-        return bytes((kind, len(octets))) + octets + port.to_bytes(2, "big")
-    return kind.to_bytes(1, "big") + octets + port.to_bytes(2, "big")
+    if not 0 <= port <= 0xFFFF:
+        raise LocalProtocolError(f"port {port} is outside 0..65535")
+    size = len(octets)
+    if kind == IPV4 and size == 4:
+        return b"\x01" + octets + port.to_bytes(2, "big")
+    if kind == IPV6 and size == 16:
+        return b"\x04" + octets + port.to_bytes(2, "big")
+    if kind != NAME:
+        raise LocalProtocolError(f"no address has type {kind} and {size} octets")
+    if not 1 <= size <= _MAX_NAME or 0 in octets:
+        raise LocalProtocolError("a host name has 1 to 255 octets, none of them zero")
+    return bytes((NAME, size)) + octets + port.to_bytes(2, "big")

@@ -10,7 +10,17 @@ from typing import Any, ClassVar, Final, NamedTuple
 from ..errors import LocalProtocolError, RemoteProtocolError
 from .address import Buffer
 from .auth.base import AuthFraming, AuthMessage, AuthStep, SecurityLayer
-from .messages import NEED_DATA, PAUSED, Command, ConnectionClosed, Event, Reply, Signal
+from .messages import (
+    NEED_DATA,
+    NO_ACCEPTABLE_METHODS,
+    NO_AUTHENTICATION,
+    PAUSED,
+    Command,
+    ConnectionClosed,
+    Event,
+    Reply,
+    Signal,
+)
 from .states import Input, State, Table
 
 __all__ = ("Connection", "Handoff", "MAX_BUFFERED")
@@ -147,10 +157,10 @@ class Connection:
         return data if self.layer is None else self.layer.wrap(data)
 
     def _select(self, method: int) -> Input:
-        """What the choice of a method means; remembers its framing."""
-        if method == 0x00:
+        """What the choice of a method means; remembers its framing, so call it when the choice is allowed."""
+        if method == NO_AUTHENTICATION:
             return Input.NO_AUTH
-        if method == 0xFF:
+        if method == NO_ACCEPTABLE_METHODS:
             return Input.NO_METHOD
         framing = self._framings.get(method)
         if framing is None:

@@ -11,7 +11,8 @@ from .address import Buffer
 __all__ = ("foreign_answer", "looks_like")
 
 _HTTP_METHODS: Final = (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH", b"PRI")
-_TLS_HANDSHAKE: Final = 0x16
+_TLS_HANDSHAKE: Final = b"\x16"
+_SOCKS6: Final = b"\x06"
 
 _PAGE: Final = (
     b"This is a SOCKS proxy, not an HTTP proxy or a web server.\n"
@@ -30,18 +31,17 @@ _ANSWERS: Final = {"http": _HTTP_ANSWER, "tls": _TLS_ANSWER}
 def looks_like(data: Buffer) -> str | None:
     """What the first octets of a stream that is not SOCKS seem to be: "http", "tls", "ssh", "proxy" (the PROXY
     protocol), "socks6"; None if nothing is known. Judges by what is there, so a single octet may be enough."""
-    first = data[0]
-    if first == _TLS_HANDSHAKE:
-        return "tls"
-    if first == 0x06:
-        return "socks6"
     start = bytes(data[:8])
+    if start.startswith(_TLS_HANDSHAKE):
+        return "tls"
+    if start.startswith(_SOCKS6):
+        return "socks6"
     if start.startswith(b"SSH-"):
         return "ssh"
     if start.startswith((b"PROXY ", b"\r\n\r\n\x00\r\nQ")):
         return "proxy"
     word = start.split(b" ", 1)[0]
-    if any(method.startswith(word) for method in _HTTP_METHODS):
+    if word and any(method.startswith(word) for method in _HTTP_METHODS):
         return "http"
     return None
 

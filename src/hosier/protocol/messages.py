@@ -73,14 +73,14 @@ class Request(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """The answer to a request. ``code`` is kept as it came, known or not (S5-REQ-44)."""
+    """The answer to a request. ``code`` is kept as it came, known or not (S5-REQ-44); only SOCKS4's 0x5A becomes 0."""
 
     code: int
     bound: Address = UNSPECIFIED
 
     @property
     def succeeded(self) -> bool:
-        return self.code == ReplyCode.SUCCEEDED or self.code == ReplyCode.SOCKS4_GRANTED
+        return self.code == ReplyCode.SUCCEEDED
 
 
 class ConnectionClosed(NamedTuple):

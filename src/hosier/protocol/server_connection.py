@@ -57,11 +57,18 @@ class ServerConnection(Connection):
 
     def refuse(self, code: int = ReplyCode.GENERAL_FAILURE) -> bytes:
         """The polite refusal that fits where the handshake stands, and then MUST_CLOSE: 05 FF, the method's own, a
-        reply with ``code``, a word in a stranger's tongue; nothing where the last word is already spoken."""
-        if Input.REFUSED not in SERVER[self.state]:
+        reply with ``code``, a word in a stranger's tongue; nothing where the last word is already spoken.
+
+        Raises LocalProtocolError for a code that is no refusal.
+        """
+        if code == ReplyCode.SUCCEEDED:
+            raise LocalProtocolError("success is no refusal")
+        steps = SERVER[self.state]
+        symbol = Input.REFUSED if Input.REFUSED in steps else Input.TURNED_AWAY
+        if symbol not in steps:
             return b""
         data = self._refusal(self.state if self._error is None else self._faulted_in, code)
-        self._move(Input.REFUSED)
+        self._move(symbol)
         return data
 
     # --- private ---
@@ -79,11 +86,15 @@ class ServerConnection(Connection):
         return self._protect(socks5.encode_reply(Reply(code)))
 
     def _send_selected(self, event: MethodSelected) -> bytes:
+        # Before anything else: in any other state the framing of the running method must stay (Input.NO_METHOD and the
+        # other choices are allowed in SELECT_METHOD only).
+        self._allows(Input.NO_METHOD)
+        data = socks5.encode_method_selected(event)
         method = event.method
         if method not in self._offered and method != NO_ACCEPTABLE_METHODS:
             raise LocalProtocolError(f"method {method:#04x} was not offered")
         self._move(self._select(method))
-        return socks5.encode_method_selected(event)
+        return data
 
     def _read_opening(self, data: Buffer) -> tuple[Event, int, Input] | None:
         version = data[0]

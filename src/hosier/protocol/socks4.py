@@ -7,7 +7,7 @@ start, which costs nothing at these sizes. A message's limits bound what a peer 
 from typing import Final
 
 from ..errors import LocalProtocolError, RemoteProtocolError, ReplyCode
-from .address import IPV4, NAME, UNSPECIFIED, Address, Buffer
+from .address import IPV4, IPV6, NAME, UNSPECIFIED, Address, Buffer, encode_address
 from .messages import Command, Reply, Request
 
 __all__ = ("decode_reply", "decode_request", "encode_reply", "encode_request")
@@ -18,6 +18,7 @@ MAX_NAME: Final = 255  # S4A-REQ-12
 
 # S4A-REQ-01: "cannot resolve it myself"; any nonzero last octet would do.
 _NAME_FOLLOWS: Final = b"\x00\x00\x00\x01"
+_GRANTED: Final = 0x5A
 
 
 def _text(data: Buffer, start: int, limit: int, what: str) -> tuple[bytes, int] | None:
@@ -33,8 +34,11 @@ def _text(data: Buffer, start: int, limit: int, what: str) -> tuple[bytes, int] 
 def decode_request(data: Buffer) -> tuple[Request, int] | None:
     """A CONNECT or BIND request (S4-REQ-03…10, S4A-REQ-05…13).
 
-    Raises RemoteProtocolError (hint 0x5B) for an unknown command, an overlong user id or name, an empty name.
+    Raises RemoteProtocolError (hint 0x5B) for another version, as soon as it is seen, an unknown command, an overlong
+    user id or name, an empty name.
     """
+    if data and data[0] != VERSION:
+        raise RemoteProtocolError(f"SOCKS4 request has version {data[0]}", reply_hint=ReplyCode.SOCKS4_REJECTED)
     if len(data) < 9:
         return None
     found = _text(data, 8, MAX_USER_ID, "USERID")
@@ -61,21 +65,20 @@ def decode_request(data: Buffer) -> tuple[Request, int] | None:
 def encode_request(request: Request) -> bytes:
     """The octets of a request; a name takes the 4a form.
 
-    Raises LocalProtocolError for IPv6 (S4-REQ-06), UDP ASSOCIATE, a zero octet in the user id (S4-REQ-08), a name or
-    user id that is too long.
+    Raises LocalProtocolError for IPv6 (S4-REQ-06), UDP ASSOCIATE, a zero octet in the user id (S4-REQ-08), a user id
+    that is too long, an address without a wire form (S4A-REQ-12).
     """
     address, user_id = request.address, request.user_id
     if request.command not in (Command.CONNECT, Command.BIND):
         raise LocalProtocolError("SOCKS4 has CONNECT and BIND only")
     if 0 in user_id or len(user_id) > MAX_USER_ID:
         raise LocalProtocolError(f"a SOCKS4 user id has at most {MAX_USER_ID} octets, none of them zero")
-    fixed = bytes((VERSION, request.command)) + address.port.to_bytes(2, "big")
+    if address.kind == IPV6:
+        raise LocalProtocolError("SOCKS4 cannot express an IPv6 address")
+    wire = encode_address(address)
+    fixed = bytes((VERSION, request.command)) + wire[-2:]
     if address.kind == IPV4:
         return fixed + address.octets + user_id + b"\x00"
-    if address.kind != NAME:
-        raise LocalProtocolError("SOCKS4 cannot express an IPv6 address")
-    if not 1 <= len(address.octets) <= MAX_NAME or 0 in address.octets:
-        raise LocalProtocolError("a host name has 1 to 255 octets, none of them zero")
     return fixed + _NAME_FOLLOWS + user_id + b"\x00" + address.octets + b"\x00"
 
 
@@ -88,18 +91,24 @@ def decode_reply(data: Buffer, *, lenient: bool = False) -> tuple[Reply, int] | 
         raise RemoteProtocolError(f"SOCKS4 reply has version {data[0]} instead of 0")
     if len(data) < 8:
         return None
-    return Reply(data[1], Address(IPV4, bytes(data[4:8]), data[2] << 8 | data[3])), 8
+    code: int = data[1]
+    if code == _GRANTED:
+        code = ReplyCode.SUCCEEDED
+    elif code == ReplyCode.SUCCEEDED:
+        code = ReplyCode.SOCKS4_REJECTED  # any CD but 90 is a failure (S4-REQ-21), this one must not look like SOCKS5's
+    return Reply(code, Address(IPV4, bytes(data[4:8]), data[2] << 8 | data[3])), 8
 
 
 def encode_reply(reply: Reply) -> bytes:
-    """The octets of an answer: SOCKS5 codes become 0x5A or 0x5B, SOCKS4's own pass.
+    """The octets of an answer: success becomes 0x5A, SOCKS4's own refusals pass, any other is 0x5B.
 
     An address that is not IPv4 is sent as zeros: the reply has no room for it (S4-REQ-17).
+    Raises LocalProtocolError for an IPv4 address without a wire form.
     """
     code = reply.code
     if code == ReplyCode.SUCCEEDED:
-        code = ReplyCode.SOCKS4_GRANTED
-    elif not ReplyCode.SOCKS4_GRANTED <= code <= ReplyCode.SOCKS4_IDENT_MISMATCH:
+        code = _GRANTED
+    elif not ReplyCode.SOCKS4_REJECTED <= code <= ReplyCode.SOCKS4_IDENT_MISMATCH:
         code = ReplyCode.SOCKS4_REJECTED
-    bound = reply.bound if reply.bound.kind == IPV4 else UNSPECIFIED
-    return bytes((0, code)) + bound.port.to_bytes(2, "big") + bound.octets
+    wire = encode_address(reply.bound if reply.bound.kind == IPV4 else UNSPECIFIED)
+    return bytes((0, code)) + wire[5:] + wire[1:5]

@@ -54,6 +54,9 @@ def decode_method_selected(data: Buffer) -> tuple[MethodSelected, int] | None:
 
 
 def encode_method_selected(selected: MethodSelected) -> bytes:
+    """Raises LocalProtocolError for a method outside 0..255."""
+    if not 0 <= selected.method <= 0xFF:
+        raise LocalProtocolError(f"method {selected.method} is outside 0..255")
     return _SELECTED[selected.method]
 
 
@@ -81,7 +84,9 @@ def decode_request(
 
 
 def encode_request(request: Request) -> bytes:
-    """Raises LocalProtocolError for a name without a wire form."""
+    """Raises LocalProtocolError for a command outside 0..255 or an address without a wire form."""
+    if not 0 <= request.command <= 0xFF:
+        raise LocalProtocolError(f"command {request.command} is outside 0..255")
     return bytes((VERSION, request.command, 0)) + encode_address(request.address)
 
 
@@ -110,7 +115,7 @@ def decode_reply(data: Buffer, *, strict: bool = False) -> tuple[Reply, int] | N
 
 
 def encode_reply(reply: Reply) -> bytes:
-    """Raises LocalProtocolError for a code outside 0..255 or a bound name without a wire form."""
+    """Raises LocalProtocolError for a code outside 0..255 or a bound address without a wire form."""
     code, bound = reply
     if not 0 <= code <= 0xFF:
         raise LocalProtocolError(f"reply code {code} is outside 0..255")

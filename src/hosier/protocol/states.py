@@ -58,7 +58,8 @@ class Input(Enum):
     BIND = "request BIND"
     ASSOCIATE = "request UDP ASSOCIATE"
     GRANTED = "reply: success"
-    REFUSED = "reply: failure, or any other polite refusal"
+    REFUSED = "reply: failure"
+    TURNED_AWAY = "a polite refusal where no reply is due yet"
     CLOSED = "the peer closed too early"
     FAULT = "the peer broke the protocol"
 
@@ -68,14 +69,14 @@ class Input(Enum):
 Table = dict[State, dict[Input, State]]
 
 _LOST: Final = {Input.CLOSED: State.MUST_CLOSE, Input.FAULT: State.ERROR}
-_AFTER_REFUSAL: Final = {Input.REFUSED: State.MUST_CLOSE}
+_UNWELCOME: Final = {Input.TURNED_AWAY: State.MUST_CLOSE}
 
 SERVER: Final[Table] = {
     State.AWAIT_OPENING: {
         Input.OFFER: State.SELECT_METHOD,
         Input.CONNECT: State.ANSWER_CONNECT,
         Input.BIND: State.ANSWER_BIND,
-        **_AFTER_REFUSAL,
+        **_UNWELCOME,
         **_LOST,
     },
     State.SELECT_METHOD: {
@@ -83,27 +84,27 @@ SERVER: Final[Table] = {
         Input.METHOD: State.AWAIT_AUTH,
         Input.METHOD_SERVER_FIRST: State.ANSWER_AUTH,
         Input.NO_METHOD: State.MUST_CLOSE,
-        **_AFTER_REFUSAL,
+        **_UNWELCOME,
     },
-    State.AWAIT_AUTH: {Input.AUTH_MESSAGE: State.ANSWER_AUTH, **_AFTER_REFUSAL, **_LOST},
+    State.AWAIT_AUTH: {Input.AUTH_MESSAGE: State.ANSWER_AUTH, **_UNWELCOME, **_LOST},
     State.ANSWER_AUTH: {
         Input.AUTH_CONTINUED: State.AWAIT_AUTH,
         Input.AUTH_SUCCEEDED: State.AWAIT_REQUEST,
         Input.AUTH_REFUSED: State.MUST_CLOSE,
-        **_AFTER_REFUSAL,
+        **_UNWELCOME,
     },
     State.AWAIT_REQUEST: {
         Input.CONNECT: State.ANSWER_CONNECT,
         Input.BIND: State.ANSWER_BIND,
         Input.ASSOCIATE: State.ANSWER_ASSOCIATE,
-        **_AFTER_REFUSAL,
+        **_UNWELCOME,
         **_LOST,
     },
     State.ANSWER_CONNECT: {Input.GRANTED: State.TUNNEL, Input.REFUSED: State.MUST_CLOSE},
     State.ANSWER_BIND: {Input.GRANTED: State.ANSWER_BIND_PEER, Input.REFUSED: State.MUST_CLOSE},
     State.ANSWER_BIND_PEER: {Input.GRANTED: State.TUNNEL, Input.REFUSED: State.MUST_CLOSE},
     State.ANSWER_ASSOCIATE: {Input.GRANTED: State.ASSOCIATED, Input.REFUSED: State.MUST_CLOSE},
-    State.ERROR: {**_AFTER_REFUSAL},
+    State.ERROR: {**_UNWELCOME},
     State.TUNNEL: {},
     State.ASSOCIATED: {},
     State.MUST_CLOSE: {},

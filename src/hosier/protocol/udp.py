@@ -35,7 +35,7 @@ def decode_datagram(packet: Buffer | memoryview, *, strict: bool = False) -> Dat
 
 
 def encode_datagram(datagram: Datagram) -> bytes:
-    """Raises LocalProtocolError for a name without a wire form or a fragment number outside 0..255."""
+    """Raises LocalProtocolError for an address without a wire form or a fragment number outside 0..255."""
     if not 0 <= datagram.fragment <= 0xFF:
         raise LocalProtocolError(f"fragment number {datagram.fragment} is outside 0..255")
     return bytes((0, 0, datagram.fragment)) + encode_address(datagram.address) + datagram.data

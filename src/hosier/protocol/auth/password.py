@@ -49,6 +49,8 @@ class PasswordFraming:
 
     def encode(self, body: Credentials | Status, *, from_client: bool) -> bytes:
         if isinstance(body, Status):
+            if not 0 <= body.code <= 0xFF:
+                raise LocalProtocolError(f"status {body.code} is outside 0..255")
             return bytes((_VERSION, body.code))
         username, password = body
         # RFC 1929 §2: both fields are counted by one octet. Cutting a secret to fit would be worse than refusing it.

@@ -1,0 +1,1 @@
+"""The deciding half of each authentication method: who is it, and do we believe that."""

@@ -1,0 +1,1 @@
+"""The command ``hosier``: one verb per file."""

@@ -1,0 +1,29 @@
+"""``hosier VERB ...``: finds the verb and runs it."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from .. import __version__
+from ..errors import ConfigError
+from . import serve
+
+__all__ = ("main",)
+
+_VERBS = (serve,)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code: 0, or 2 for a mistake of the user's, which costs one line."""
+    parser = argparse.ArgumentParser(prog="hosier", description="Everything SOCKS.")
+    parser.add_argument("--version", action="version", version=f"hosier {__version__}")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    for verb in _VERBS:
+        verb.add_parser(verbs)
+    chosen = parser.parse_args(arguments)
+    try:
+        code: int = chosen.run(chosen)
+    except ConfigError as error:
+        print(f"hosier: {error}", file=sys.stderr)
+        return 2
+    return code

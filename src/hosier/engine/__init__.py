@@ -1,0 +1,1 @@
+"""Sockets of the server's side: one epoll nested in whatever asyncio loop runs. Knows octets, not SOCKS."""

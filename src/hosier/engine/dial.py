@@ -1,0 +1,149 @@
+"""Connecting to one of several addresses: RFC 8305 Happy Eyeballs.
+
+Families take turns, a new attempt starts every 250 ms or as soon as the one before has failed, the first to connect
+wins and the others are closed.
+"""
+
+import os
+from collections.abc import Generator, Sequence
+from errno import EHOSTUNREACH, EINPROGRESS
+from itertools import chain, zip_longest
+from socket import AF_INET, AF_INET6, IPPROTO_TCP, SOCK_NONBLOCK, SOCK_STREAM, TCP_NODELAY, SocketType
+from types import coroutine
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import reply_code_for
+from ..protocol.address import IPV4, Address
+from .endpoint import WRITABLE, Endpoint, Owner
+
+if TYPE_CHECKING:
+    from .poller import Engine
+    from .task import Task
+
+__all__ = ("dial", "interleaved")
+
+STAGGER: Final = 0.25
+"""Seconds: the Connection Attempt Delay that RFC 8305 §5 recommends."""
+
+
+async def dial(task: "Task", engine: "Engine", addresses: Sequence[Address]) -> tuple[Endpoint, Address]:
+    """The endpoint connected to one of the addresses, and that address.
+
+    Raises OSError: the only attempt's, the last one's, or if they failed for different reasons EHOSTUNREACH with
+    the others in its text.
+    """
+    if len(addresses) > 1:
+        return await _Race(task, engine, interleaved(addresses)).run()
+    address = addresses[0]
+    endpoint = Endpoint(engine, _socket(address), task)
+    try:
+        await endpoint.connect(address.sockaddr)
+    except BaseException:
+        endpoint.close()
+        raise
+    return endpoint, address
+
+
+def interleaved(addresses: Sequence[Address]) -> list[Address]:
+    """The addresses with families taking turns, each family's order kept (RFC 8305 §4)."""
+    first = [address for address in addresses if address.kind == addresses[0].kind]
+    other = [address for address in addresses if address.kind != addresses[0].kind]
+    return [address for address in chain.from_iterable(zip_longest(first, other)) if address is not None]
+
+
+def _socket(address: Address) -> SocketType:
+    sock = SocketType(AF_INET if address.kind == IPV4 else AF_INET6, SOCK_STREAM | SOCK_NONBLOCK)
+    sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+    return sock
+
+
+class _Race:
+    """Several connects under way; it owns their endpoints until one has won."""
+
+    def __init__(self, task: "Task", engine: "Engine", addresses: list[Address]) -> None:
+        self._task = task
+        self._engine = engine
+        self._waiting_addresses = addresses[::-1]
+        self._attempts: dict[Endpoint, Address] = {}
+        self._failures: list[OSError] = []
+        self._winner: tuple[Endpoint, Address] | None = None
+        self._timer: Any = None
+        self._due = True
+
+    @coroutine
+    def run(self) -> Generator[None, None, tuple[Endpoint, Address]]:
+        try:
+            while True:
+                while self._winner is None and self._waiting_addresses and (self._due or not self._attempts):
+                    self._start_next()
+                if self._winner is not None:
+                    return self._crown(self._winner[0])
+                if not self._attempts and not self._waiting_addresses:
+                    raise _combined(self._failures)
+                self._task.waiting = self
+                yield
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+            for loser in self._attempts:
+                loser.close()
+
+    def on_edge(self, endpoint: Endpoint, events: int) -> None:
+        endpoint.seen |= events
+        if not endpoint.seen & WRITABLE or endpoint not in self._attempts or self._winner is not None:
+            return
+        code = endpoint.connect_result()
+        if code:
+            del self._attempts[endpoint]
+            self._failed(endpoint, code)
+        else:
+            self._winner = endpoint, self._attempts[endpoint]
+        self._wake()
+
+    # --- private ---
+
+    def _start_next(self) -> None:
+        address = self._waiting_addresses.pop()
+        self._due = False
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._engine.loop.call_later(STAGGER, self._stagger)
+        try:
+            owner: Owner = self
+            endpoint = Endpoint(self._engine, _socket(address), owner)
+        except OSError as error:
+            self._failures.append(error)
+            return
+        code = endpoint.sock.connect_ex(address.sockaddr)
+        if code and code != EINPROGRESS:
+            self._failed(endpoint, code)
+            return
+        self._attempts[endpoint] = address
+        endpoint.register()
+        if not code:
+            self._winner = endpoint, address
+
+    def _stagger(self) -> None:
+        self._due = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._task.waiting is self:
+            self._task.resume()
+
+    def _failed(self, endpoint: Endpoint, code: int) -> None:
+        endpoint.close()
+        self._failures.append(OSError(code, os.strerror(code)))
+
+    def _crown(self, endpoint: Endpoint) -> tuple[Endpoint, Address]:
+        address = self._attempts.pop(endpoint)
+        endpoint.owner = self._task
+        return endpoint, address
+
+
+def _combined(failures: list[OSError]) -> OSError:
+    """One error for all attempts: the common reason, or 04 if the reasons differ (conformance catalogue 3.5)."""
+    if len({reply_code_for(failure) for failure in failures}) == 1:
+        return failures[-1]
+    reasons = "; ".join(dict.fromkeys(str(failure.strerror) for failure in failures))
+    return OSError(EHOSTUNREACH, f"every address failed: {reasons}")

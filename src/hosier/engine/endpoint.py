@@ -1,0 +1,142 @@
+"""A non-blocking socket in the engine: registered once, edge-triggered, for everything.
+
+What an edge told is remembered in ``seen`` until a call shows that it no longer holds, so nothing is asked of the
+kernel that is already known, and no wait misses an edge that came before it.
+"""
+
+import contextlib
+import os
+import socket
+import struct
+from collections.abc import Generator
+from errno import EINPROGRESS
+from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
+from socket import SO_ERROR, SO_LINGER, SOL_SOCKET, SocketType
+from types import coroutine
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+if TYPE_CHECKING:
+    from .poller import Engine
+    from .task import Task
+
+__all__ = ("ENDED", "READABLE", "WRITABLE", "Endpoint", "Owner")
+
+EDGES: Final = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET
+ENDED: Final = EPOLLRDHUP | EPOLLHUP | EPOLLERR
+READABLE: Final = EPOLLIN | ENDED
+WRITABLE: Final = EPOLLOUT | EPOLLHUP | EPOLLERR
+
+_NO_LINGER: Final = struct.pack("ii", 1, 0)
+
+
+class Owner(Protocol):
+    """Who is told of an endpoint's edges: a task, a relay, a race of connects."""
+
+    def on_edge(self, endpoint: Any, events: int, /) -> None: ...
+
+
+class Endpoint:
+    """One connected (or connecting) stream socket. Its ``owner`` gets the edges."""
+
+    __slots__ = ("engine", "fd", "owner", "registered", "seen", "sock", "was_reset")
+
+    def __init__(self, engine: "Engine", sock: SocketType, owner: Owner, seen: int = 0) -> None:
+        """``seen``: what is known of the socket already, EPOLLIN where data is likely to be there."""
+        self.engine = engine
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.owner = owner
+        self.seen = seen
+        self.registered = False
+        self.was_reset = False
+
+    def __repr__(self) -> str:
+        return f"<Endpoint fd={self.fd}>"
+
+    @property
+    def closed(self) -> bool:
+        return self.fd < 0
+
+    def register(self) -> None:
+        """Tells the engine to watch it. A connecting socket is registered after connect(): before, epoll calls it
+        hung up."""
+        self.registered = True
+        self.engine.watch(self.fd, self, EDGES)
+
+    @coroutine
+    def recv(self, limit: int) -> Generator[Any, Any, bytes]:
+        """Up to ``limit`` octets; empty at the end of the stream. Raises OSError."""
+        while True:
+            if self.seen & READABLE:
+                try:
+                    data: bytes = self.sock.recv(limit)
+                except BlockingIOError:
+                    self.seen &= ~READABLE
+                else:
+                    if len(data) < limit and not self.seen & ENDED:
+                        self.seen &= ~EPOLLIN
+                    return data
+            yield from self._wait(READABLE)
+
+    @coroutine
+    def send(self, data: bytes) -> Generator[Any, Any, None]:
+        """Sends all of it. Raises OSError."""
+        try:
+            sent = self.sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        while sent < len(data):
+            self.seen &= ~EPOLLOUT
+            yield from self._wait(WRITABLE)
+            with contextlib.suppress(BlockingIOError):
+                sent += self.sock.send(data[sent:])
+
+    @coroutine
+    def connect(self, sockaddr: tuple[Any, ...]) -> Generator[Any, Any, None]:
+        """Connects. The call's own result counts before any edge does. Raises OSError."""
+        code = self.sock.connect_ex(sockaddr)
+        if code == EINPROGRESS:
+            self.register()
+            yield from self._wait(WRITABLE)
+            code = self.connect_result()
+        if code:
+            raise OSError(code, os.strerror(code))
+
+    def connect_result(self) -> int:
+        """The errno of a connect() whose edge has come; the kernel is asked only if the edge carries an error."""
+        return self.sock.getsockopt(SOL_SOCKET, SO_ERROR) if self.seen & (EPOLLERR | EPOLLHUP) else 0
+
+    def shutdown(self) -> None:
+        """Ends our direction; harmless if the connection is gone."""
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_WR)
+
+    def release(self) -> SocketType:
+        """Hands the socket on: unregistered, ours no more."""
+        self.engine.unwatch(self.fd, unregister=self.registered)
+        self.fd = -1
+        return self.sock
+
+    def close(self) -> None:
+        """Closes; a second time is harmless. The descriptor itself lives until the batch is over, so that its
+        number cannot come back in it."""
+        if self.fd >= 0:
+            self.engine.bury(self.fd, self.sock)
+            self.fd = -1
+
+    def reset(self) -> None:
+        """Closes with a reset instead of an orderly end."""
+        if self.fd >= 0:
+            with contextlib.suppress(OSError):
+                self.sock.setsockopt(SOL_SOCKET, SO_LINGER, _NO_LINGER)
+            self.close()
+
+    # --- private ---
+
+    def _wait(self, events: int) -> Generator[None, None, None]:
+        task: Task = self.owner  # type: ignore[assignment]  # only the task that owns it can wait for it
+        if not self.registered:
+            self.register()
+        while not self.seen & events:
+            task.waiting, task.wanted = self, events
+            yield

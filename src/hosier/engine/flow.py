@@ -1,0 +1,305 @@
+"""One direction of a relay: from a source to a sink, nothing lost, nothing held beyond the engine's bound.
+
+A flow starts by copying: one recv and one send are the cheapest way for small talk. When it has filled the buffer a
+few times running it is bulk, and moves on by splice, in turns, without its octets ever becoming Python objects.
+"""
+
+import os
+from errno import EPIPE
+from socket import MSG_PEEK
+from typing import TYPE_CHECKING, Final
+
+from .endpoint import ENDED, READABLE, Endpoint
+from .pipes import Pipe
+from .poller import SCRATCH
+
+if TYPE_CHECKING:
+    from .relay import Relay
+
+__all__ = ("Flow",)
+
+SPLICE_FLAGS: Final = 3  # SPLICE_F_MOVE | SPLICE_F_NONBLOCK
+BULK_AFTER: Final = 4  # full reads in a row
+SMALL_SPLICE: Final = 16384  # octets; a splice that moves less is small talk again
+
+
+class Flow:
+    """What was read and not yet taken by the sink is held: octets in ``_rest``, or ``_piped`` of them in ``_pipe``.
+
+    While the flow is blocked nothing more is read: that is the back-pressure.
+    """
+
+    __slots__ = (
+        "_full_reads",
+        "_pipe",
+        "_piped",
+        "_queued",
+        "_rest",
+        "abandoned",
+        "blocked",
+        "done",
+        "ended",
+        "moved",
+        "relay",
+    )
+
+    def __init__(self, relay: "Relay") -> None:
+        self.relay = relay
+        self.moved = 0
+        """Octets that the sink's kernel has taken; exact at any moment."""
+        self.blocked = False
+        """The sink is full; its next writable edge calls ``flush``."""
+        self.ended = False
+        """Nothing more is read from the source."""
+        self.done = False
+        """Everything is delivered and the end passed on, or the direction is given up."""
+        self.abandoned = False
+        """Given up: the source may still be sending."""
+        self._full_reads = 0
+        self._queued = False
+        self._rest = b""
+        self._pipe: Pipe | None = None
+        self._piped = 0
+
+    @property
+    def source(self) -> Endpoint:
+        return self.relay.near if self is self.relay.up else self.relay.far
+
+    @property
+    def sink(self) -> Endpoint:
+        return self.relay.far if self is self.relay.up else self.relay.near
+
+    @property
+    def twin(self) -> "Flow":
+        return self.relay.down if self is self.relay.up else self.relay.up
+
+    def pump(self) -> None:
+        """Copies until the source is dry, the sink is full, or the flow turns out to be bulk."""
+        if self.ended or self.blocked or self._queued:
+            return None
+        relay = self.relay
+        if self is relay.up:
+            source, sink = relay.near, relay.far
+        else:
+            source, sink = relay.far, relay.near
+        engine = relay.engine
+        if engine.held_limit - engine.held < SCRATCH:
+            return self._pump_unheld()
+        scratch = engine.scratch
+        while True:
+            try:
+                size = source.sock.recv_into(scratch)
+            except BlockingIOError:
+                return None
+            except OSError:
+                return self._source_died()
+            if not size:
+                return self._source_ended()
+            data = scratch[:size]
+            try:
+                sent = sink.sock.send(data)
+            except BlockingIOError:
+                sent = 0
+            except OSError as error:
+                return self.sink_died(error)
+            self.moved += sent
+            if sent < size:
+                return self.hold(bytes(data[sent:]))
+            if size == SCRATCH:
+                self._full_reads += 1
+                if self._full_reads >= BULK_AFTER:
+                    return self._queue()
+            elif not source.seen & ENDED:
+                # A short read: dry, the next edge will come. Not so if the end was seen, whose edge is spent.
+                self._full_reads = 0
+                return None
+
+    def turn(self) -> None:
+        """The flow's turn in the engine's round robin: one splice, or one copy where splice cannot serve."""
+        self._queued = False
+        if self.ended or self.blocked:
+            return
+        engine = self.relay.engine
+        # The fuller the engine, the smaller the share that one slow reader may come to hold.
+        share = (engine.held_limit - engine.held) >> 3
+        if share < SCRATCH:
+            self._pump_unheld()
+        elif self._full_reads < BULK_AFTER:
+            self.pump()
+        elif (pipe := engine.pipes.take()) is not None:
+            self._splice(pipe, min(share, pipe.capacity))
+        else:
+            self._full_reads -= 1
+            self.pump()
+
+    def begin(self, leftover: bytes) -> None:
+        """Sends what has arrived already, and goes on if the source is known to have more."""
+        if leftover:
+            self._rest = leftover
+            self.relay.engine.held += len(leftover)
+            self.blocked = True
+            self.flush()
+        elif self.source.seen & READABLE:
+            self.pump()
+
+    def hold(self, data: bytes) -> None:
+        """Keeps octets that the sink did not take, until it does."""
+        self._rest = data
+        self.relay.engine.held += len(data)
+        self.blocked = True
+
+    def flush(self) -> None:
+        """The sink can take octets again: first those that are held, then new ones."""
+        try:
+            if self._rest:
+                self._flush_rest()
+            elif self._pipe is not None:
+                self._flush_pipe(self._pipe)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self.sink_died(error)
+            return
+        if self._rest:
+            return
+        self.blocked = False
+        if self.ended:
+            self._pass_end()
+        elif self._full_reads >= BULK_AFTER:
+            self._queue()
+        else:
+            self.pump()
+
+    def abandon(self) -> None:
+        """Gives the direction up, with what it holds. A pipe with octets in it is closed, never used again."""
+        self.abandoned = self.ended = self.done = True
+        self.blocked = False
+        self.relay.engine.held -= len(self._rest) + self._piped
+        self._rest, self._piped = b"", 0
+        if self._pipe is not None:
+            self.relay.engine.pipes.discard(self._pipe)
+            self._pipe = None
+
+    def sink_died(self, error: OSError) -> None:
+        """Writing failed: this direction is over. What the sink sent before is still read and delivered."""
+        sink, twin = self.sink, self.twin
+        # EPIPE: the peer had ended its stream properly before it refused ours. Anything else cut that stream, too,
+        # and the error that said so is spent: its next read would look like a clean end.
+        if error.errno != EPIPE:
+            sink.was_reset = True
+        self.abandon()
+        if twin.done:
+            self.relay.finish()
+        else:
+            twin.pump()
+
+    def crashed(self, error: Exception) -> None:
+        self.relay.crashed(error)
+
+    # --- private ---
+
+    def _queue(self) -> None:
+        if not self._queued:
+            self._queued = True
+            self.relay.engine.queue(self)
+
+    def _pump_unheld(self) -> None:
+        """One copy that holds nothing: peek, send, and take from the source only what the sink took."""
+        source, sink, scratch = self.source, self.sink, self.relay.engine.scratch
+        try:
+            size = source.sock.recv_into(scratch, SCRATCH, MSG_PEEK)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._source_died()
+            return
+        if not size:
+            self._source_ended()
+            return
+        try:
+            sent = sink.sock.send(scratch[:size])
+        except BlockingIOError:
+            self.blocked = True
+            return
+        except OSError as error:
+            self.sink_died(error)
+            return
+        source.sock.recv_into(scratch, sent)
+        self.moved += sent
+        if sent < size:
+            self.blocked = True
+        else:
+            self._queue()
+
+    def _splice(self, pipe: Pipe, share: int) -> None:
+        relay = self.relay
+        pipes = relay.engine.pipes
+        try:
+            size = os.splice(self.source.fd, pipe.write_fd, share, flags=SPLICE_FLAGS)
+        except BlockingIOError:
+            pipes.give(pipe)
+            return
+        except OSError:
+            pipes.discard(pipe)
+            self._source_died()
+            return
+        if not size:
+            pipes.give(pipe)
+            self._source_ended()
+            return
+        self._pipe, self._piped = pipe, size
+        relay.engine.held += size
+        if size < SMALL_SPLICE:
+            self._full_reads = 0
+        try:
+            self._flush_pipe(pipe)
+        except BlockingIOError:
+            self.blocked = True
+        except OSError as error:
+            self.sink_died(error)
+        else:
+            self._queue()
+
+    def _flush_rest(self) -> None:
+        sent = self.sink.sock.send(self._rest)
+        self.moved += sent
+        self.relay.engine.held -= sent
+        self._rest = self._rest[sent:]
+
+    def _flush_pipe(self, pipe: Pipe) -> None:
+        engine, sink_fd = self.relay.engine, self.sink.fd
+        while self._piped:
+            sent = os.splice(pipe.read_fd, sink_fd, self._piped, flags=SPLICE_FLAGS)
+            self.moved += sent
+            self._piped -= sent
+            engine.held -= sent
+        self._pipe = None
+        engine.pipes.give(pipe)
+
+    def _source_ended(self) -> None:
+        if self.source.was_reset:
+            self._source_died()
+            return
+        self.ended = True
+        self.relay.note_end(self.source)
+        if not self.blocked:
+            self._pass_end()
+
+    def _source_died(self) -> None:
+        """Reading failed. What was read before is delivered, then the failure is passed on as one."""
+        source = self.source
+        source.was_reset = True
+        self.ended = True
+        self.relay.note_end(source)
+        twin = self.twin
+        if not twin.done:
+            twin.abandon()
+        if not self.blocked:
+            self._pass_end()
+
+    def _pass_end(self) -> None:
+        self.done = True
+        if self.twin.done:
+            self.relay.finish()
+        else:
+            self.sink.shutdown()

@@ -1,0 +1,138 @@
+"""Flows under a security layer: what near sends is unwrapped on its way up, what far sends is wrapped on its way down.
+
+A layer needs the octets as Python objects, so nothing is spliced here; back-pressure and bounds are those of any flow.
+"""
+
+from typing import TYPE_CHECKING, Protocol
+
+from .flow import Flow
+from .poller import SCRATCH
+
+if TYPE_CHECKING:
+    from .relay import Relay
+
+__all__ = ("Layer", "UnwrappingFlow", "WrappingFlow")
+
+
+class Layer(Protocol):
+    """What the engine must know of a security layer: frames, whatever is in them."""
+
+    max_payload: int
+
+    def wrap(self, data: bytes) -> bytes: ...
+
+    def unwrap(self, data: bytes | bytearray | memoryview) -> tuple[bytes, int] | None: ...
+
+
+class _LayeredFlow(Flow):
+    __slots__ = ("_layer",)
+
+    def __init__(self, relay: "Relay", layer: Layer) -> None:
+        super().__init__(relay)
+        self._layer = layer
+
+    def pump(self) -> None:
+        """One read, transformed; then the flow's next turn."""
+        if self.ended or self.blocked or self._queued:
+            return
+        engine = self.relay.engine
+        if engine.held_limit - engine.held < 2 * SCRATCH:
+            self._queue()  # no room: ask again when the others had their turns
+            return
+        try:
+            data = self.source.sock.recv(SCRATCH)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._source_died()
+            return
+        if not data:
+            self._at_end()
+            return
+        try:
+            out = self._transform(data)
+        except OSError:
+            self._forged()
+            return
+        if out and not self._deliver(out):
+            return
+        self._queue()
+
+    def turn(self) -> None:
+        self._queued = False
+        self.pump()
+
+    def _transform(self, data: bytes) -> bytes:
+        raise NotImplementedError
+
+    def _at_end(self) -> None:
+        self._source_ended()
+
+    def _forged(self) -> None:
+        """A broken frame ends the session; nothing that came with it is delivered."""
+        self._source_died()
+
+    def _deliver(self, out: bytes) -> bool:
+        """False if the sink is full or gone."""
+        try:
+            sent = self.sink.sock.send(out)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self.sink_died(error)
+            return False
+        self.moved += sent
+        if sent < len(out):
+            self.hold(out[sent:])
+            return False
+        return True
+
+
+class UnwrappingFlow(_LayeredFlow):
+    """From the protected side to the plain one. ``moved`` counts plain octets."""
+
+    __slots__ = ("_frames",)
+
+    def __init__(self, relay: "Relay", layer: Layer, wrapped: bytes) -> None:
+        """``wrapped``: octets that have arrived below the layer already."""
+        super().__init__(relay, layer)
+        self._frames = bytearray(wrapped)
+
+    def begin(self, leftover: bytes) -> None:
+        try:
+            leftover += self._unwrap_all()
+        except OSError:
+            self._forged()
+            return
+        super().begin(leftover)
+
+    def _transform(self, data: bytes) -> bytes:
+        self._frames += data
+        return self._unwrap_all()
+
+    def _unwrap_all(self) -> bytes:
+        plain = []
+        offset = 0
+        with memoryview(self._frames) as frames:
+            while offset < len(frames) and (found := self._layer.unwrap(frames[offset:])) is not None:
+                plain.append(found[0])
+                offset += found[1]
+        del self._frames[:offset]
+        return b"".join(plain)
+
+    def _at_end(self) -> None:
+        # A stream that ends inside a frame was cut; that must not look like an end (GS-REQ-44).
+        if self._frames:
+            self._source_died()
+        else:
+            self._source_ended()
+
+
+class WrappingFlow(_LayeredFlow):
+    """From the plain side to the protected one. ``moved`` counts octets of frames."""
+
+    __slots__ = ()
+
+    def _transform(self, data: bytes) -> bytes:
+        size = self._layer.max_payload
+        return b"".join(self._layer.wrap(data[start : start + size]) for start in range(0, len(data), size))

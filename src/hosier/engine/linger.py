@@ -1,0 +1,56 @@
+"""Closing without destroying what is still on its way.
+
+A socket closed over unread input answers with a reset, and a reset may overtake the reply that a peer has not read.
+"""
+
+import asyncio
+import contextlib
+from fcntl import ioctl
+from select import EPOLLIN
+from struct import unpack
+from typing import TYPE_CHECKING, Final
+
+from .endpoint import Endpoint
+from .poller import SCRATCH
+from .task import foreign
+
+if TYPE_CHECKING:
+    from .task import Task
+
+__all__ = ("LINGER", "linger", "reset_when_sent")
+
+LINGER: Final = 5.0
+"""Seconds. RFC 1928 §6 wants a failed connection closed within 10 (S5-REQ-48, 49)."""
+
+_MOST: Final = 256  # reads: a peer that does not stop sending is cut off
+_SIOCOUTQ: Final = 0x5411
+_LOOK: Final = 0.05  # seconds between two looks at the send queue: the kernel has no edge for "all sent"
+
+
+async def linger(task: "Task", endpoint: Endpoint, seconds: float = LINGER) -> None:
+    """Ends our direction, discards what the peer still sends until it ends, too, and closes. Bounded."""
+    endpoint.owner = task
+    endpoint.seen |= EPOLLIN
+    endpoint.shutdown()
+    task.set_limit("linger", seconds)
+    with contextlib.suppress(OSError):  # TimeoutError is one
+        for _ in range(_MOST):
+            if not await endpoint.recv(SCRATCH):
+                break
+    endpoint.close()
+
+
+async def reset_when_sent(endpoint: Endpoint, seconds: float = LINGER) -> None:
+    """Closes with a reset, but first lets the kernel deliver what was given to it: a reset would drop that."""
+    for _ in range(int(seconds / _LOOK)):
+        if not _unsent(endpoint):
+            break
+        await foreign(endpoint.engine.loop, asyncio.sleep(_LOOK))
+    endpoint.reset()
+
+
+def _unsent(endpoint: Endpoint) -> int:
+    try:
+        return int(unpack("i", ioctl(endpoint.fd, _SIOCOUTQ, bytes(4)))[0])
+    except OSError:
+        return 0

@@ -1,0 +1,171 @@
+"""The engine: one epoll for all its sockets, nested as a single reader in the asyncio loop that runs it.
+
+A round of dispatch serves the edges first (small talk), then gives bulk flows their turns, and ends within a bound
+of time, so that neither a fat flow starves the thin ones nor the engine its host program.
+"""
+
+import asyncio
+from collections import deque
+from select import epoll
+from socket import SocketType
+from time import monotonic
+from typing import Final, Protocol
+
+from .endpoint import Owner
+from .pipes import PipePool
+from .task import Task
+from .timers import Timers
+
+__all__ = ("HELD_LIMIT", "Engine", "Turn")
+
+BATCH: Final = 64
+"""Edges served before the clock is looked at again."""
+
+BULK_SLICE: Final = 0.0005
+"""Seconds of bulk turns before the edges are looked at again."""
+
+ROUND: Final = 0.002
+"""Seconds after which the host program's loop gets its turn."""
+
+HELD_LIMIT: Final = 64 << 20
+"""Octets held for slow readers by one engine, kernel pipes included."""
+
+SCRATCH: Final = 65536
+"""Octets moved at once by a copy."""
+
+
+class Watched(Protocol):
+    """What is registered under a descriptor: an endpoint, a listener."""
+
+    @property
+    def owner(self) -> Owner: ...
+
+
+class Turn(Protocol):
+    """A flow that waits for its turn in the round robin."""
+
+    def turn(self) -> None: ...
+
+    def crashed(self, error: Exception) -> None: ...
+
+
+class Engine:
+    """The sockets, tasks, timers and pipes of one event loop. Make it in the loop's thread; ``close()`` it there."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None, *, held_limit: int = HELD_LIMIT) -> None:
+        self.loop = loop if loop is not None else asyncio.get_running_loop()
+        self.timers = Timers(self.loop)
+        self.pipes = PipePool()
+        self.tasks: set[Task] = set()
+        self.scratch = memoryview(bytearray(SCRATCH))
+        """A buffer for the call under way; its contents mean nothing afterwards."""
+        self.now = monotonic()
+        """The loop's clock, read once per round."""
+        self.held = 0
+        """Octets held for slow readers."""
+        self.held_limit = held_limit
+        self._epoll = epoll()
+        self._watched: dict[int, Watched] = {}
+        self._turns: deque[Turn] = deque()
+        self._buried: list[SocketType] = []
+        self._dispatching = False
+        self._round_due = False
+        self.loop.add_reader(self._epoll.fileno(), self._dispatch)
+
+    @property
+    def sockets(self) -> int:
+        """How many are watched."""
+        return len(self._watched)
+
+    def watch(self, fd: int, watched: Watched, events: int) -> None:
+        """Registers a descriptor, once, for as long as it lives."""
+        self._watched[fd] = watched
+        self._epoll.register(fd, events)
+
+    def unwatch(self, fd: int, *, unregister: bool = True) -> None:
+        """Forgets a descriptor that stays open."""
+        if self._watched.pop(fd, None) is not None and unregister:
+            self._epoll.unregister(fd)
+
+    def bury(self, fd: int, sock: SocketType) -> None:
+        """Closes a socket when the round is over: until then edges under its number may still wait in the batch,
+        and the kernel must not give the number to a new socket."""
+        self._watched.pop(fd, None)
+        if self._dispatching:
+            self._buried.append(sock)
+        else:
+            sock.close()
+
+    def queue(self, flow: Turn) -> None:
+        """Puts a flow at the end of the round robin; the flow sees to it that it does so once."""
+        self._turns.append(flow)
+        if not self._dispatching and not self._round_due:
+            self._round_due = True
+            self.loop.call_soon(self._dispatch)
+
+    def report(self, error: BaseException, message: str) -> None:
+        """Tells the host program's loop of a crash, with its traceback; by default it is logged."""
+        self.loop.call_exception_handler({"message": message, "exception": error})
+
+    def close(self) -> None:
+        """Cancels what still runs and gives everything back."""
+        for task in list(self.tasks):
+            task.interrupt(asyncio.CancelledError())
+        self.loop.remove_reader(self._epoll.fileno())
+        self.timers.close()
+        self._turns.clear()
+        self.pipes.close()
+        self._epoll.close()
+
+    # --- private ---
+
+    def _dispatch(self) -> None:
+        if self._epoll.closed:
+            return
+        self._round_due = False
+        self._dispatching = True
+        turns, buried = self._turns, self._buried
+        poll, get = self._epoll.poll, self._watched.get
+        self.now = now = monotonic()
+        end = now + ROUND
+        try:
+            while True:
+                edges = poll(0, BATCH)
+                for fd, events in edges:
+                    watched = get(fd)
+                    if watched is not None:
+                        watched.owner.on_edge(watched, events)
+                if turns:
+                    self._bulk_slice()
+                if buried:
+                    self._close_buried()
+                if not turns and len(edges) < 2:
+                    return
+                self.now = now = monotonic()
+                if now >= end:
+                    break
+        finally:
+            self._dispatching = False
+            if buried:
+                self._close_buried()
+        # The epoll itself is level-triggered in the loop: edges that wait bring us back. Turns do not.
+        if turns and not self._round_due:
+            self._round_due = True
+            self.loop.call_soon(self._dispatch)
+
+    def _bulk_slice(self) -> None:
+        turns = self._turns
+        end = self.now + BULK_SLICE
+        for _ in range(len(turns)):
+            flow = turns.popleft()
+            try:
+                flow.turn()
+            except Exception as error:  # noqa: BLE001  # it ends that relay alone
+                flow.crashed(error)
+            self.now = monotonic()
+            if self.now >= end:
+                return
+
+    def _close_buried(self) -> None:
+        while self._buried:
+            self._buried.pop().close()

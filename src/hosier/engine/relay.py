@@ -1,0 +1,126 @@
+"""Two endpoints joined, until both directions have ended.
+
+*near* is who came to us, *far* whom we reached for it; *up* flows from near to far, *down* the other way.
+"""
+
+from collections.abc import Generator
+from errno import ECONNRESET
+from select import EPOLLERR, EPOLLHUP
+from types import coroutine
+from typing import TYPE_CHECKING, Final
+
+from .endpoint import ENDED, READABLE, WRITABLE, Endpoint
+from .flow import Flow
+from .layered import Layer, UnwrappingFlow, WrappingFlow
+from .linger import linger, reset_when_sent
+
+if TYPE_CHECKING:
+    from .poller import Engine
+    from .task import Task
+
+__all__ = ("Relay",)
+
+BROKEN: Final = EPOLLHUP | EPOLLERR
+
+
+class Relay:
+    """``await relay.run()`` joins the endpoints and returns when both directions have ended; ``await relay.part()``
+    then closes them in the way that the end deserves."""
+
+    __slots__ = ("down", "engine", "far", "finished", "first_ended", "idle_limit", "near", "task", "up")
+
+    def __init__(self, task: "Task", near: Endpoint, far: Endpoint, idle_limit: float) -> None:
+        """``idle_limit``: seconds without an octet in either direction."""
+        self.engine: Engine = near.engine
+        self.task = task
+        self.near = near
+        self.far = far
+        self.idle_limit = idle_limit
+        self.finished = False
+        self.first_ended: Endpoint | None = None
+        """Whose stream ended first."""
+        self.up: Flow = Flow(self)
+        self.down: Flow = Flow(self)
+
+    @coroutine
+    def run(self, leftover: bytes = b"") -> Generator[None, None, None]:
+        """Relays until both directions have ended. ``leftover`` came from near already and goes first.
+
+        Raises TimeoutError at the idle limit; whatever interrupts it, both flows are given up.
+        """
+        self.near.owner = self.far.owner = self
+        self.task.set_limit("idle", self.idle_limit)
+        try:
+            self._begin(leftover)
+            while not self.finished:
+                self.task.waiting = self
+                yield
+        except BaseException:
+            self._give_up()
+            raise
+
+    def protect_near(self, layer: Layer, wrapped: bytes) -> None:
+        """Puts a security layer between near and the relay, before it runs; ``wrapped`` has arrived below it."""
+        self.up = UnwrappingFlow(self, layer, wrapped)
+        self.down = WrappingFlow(self, layer)
+
+    async def part(self) -> None:
+        """Closes both endpoints in the way their ends deserve: a reset is passed on as a reset, and a peer that
+        still sends gets the time to read what was sent to it."""
+        near, far = self.near, self.far
+        if near.was_reset or far.was_reset:
+            await reset_when_sent(far if near.was_reset else near)
+        elif self.up.abandoned:
+            await linger(self.task, near)
+        elif self.down.abandoned:
+            await linger(self.task, far)
+        near.close()
+        far.close()
+
+    def on_edge(self, endpoint: Endpoint, events: int) -> None:
+        endpoint.seen |= events & ENDED
+        self.task.deadline = self.engine.now + self.idle_limit
+        if endpoint is self.near:
+            incoming, outgoing = self.up, self.down
+        else:
+            incoming, outgoing = self.down, self.up
+        try:
+            if outgoing.blocked and events & WRITABLE:
+                outgoing.flush()
+            if events & READABLE:
+                if not incoming.ended:
+                    incoming.pump()
+                elif events & BROKEN and not outgoing.done:
+                    # Its stream had ended already, so no read will tell: the connection is gone altogether.
+                    outgoing.sink_died(ConnectionResetError(ECONNRESET, "connection lost"))
+        except Exception as error:  # noqa: BLE001  # it ends this relay alone
+            self.crashed(error)
+
+    def note_end(self, endpoint: Endpoint) -> None:
+        if self.first_ended is None:
+            self.first_ended = endpoint
+
+    def finish(self) -> None:
+        """Both directions are done: the story goes on."""
+        self.finished = True
+        if self.task.waiting is self:
+            self.task.resume()
+
+    def crashed(self, error: Exception) -> None:
+        """A fault of ours: ends this relay and is reported with its traceback."""
+        self.task.interrupt(error)
+
+    # --- private ---
+
+    def _begin(self, leftover: bytes) -> None:
+        for endpoint in (self.near, self.far):
+            if not endpoint.registered:
+                endpoint.register()
+        self.up.begin(leftover)
+        self.down.begin(b"")
+
+    def _give_up(self) -> None:
+        self.finished = True
+        for flow in (self.up, self.down):
+            if not flow.done:
+                flow.abandon()

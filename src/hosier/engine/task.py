@@ -1,0 +1,124 @@
+"""Runs a session's coroutine without an asyncio task: the edge it waits for resumes it directly.
+
+A wait names what it waits for; anything else that happens meanwhile is remembered elsewhere and does not resume it.
+Coroutines that we did not write need a real asyncio task around them (for ``asyncio.timeout`` and TaskGroup):
+``await foreign(coroutine)``.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context, copy_context
+from math import inf
+from types import coroutine
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .endpoint import Endpoint
+    from .poller import Engine
+
+__all__ = ("Task", "foreign")
+
+
+class Task:
+    """One session under way.
+
+    ``waiting`` is the object whose event resumes it; ``wanted`` the epoll events, if that object is an endpoint.
+    """
+
+    __slots__ = ("_context", "_coroutine", "_engine", "_future", "bucket", "deadline", "limit", "waiting", "wanted")
+
+    def __init__(self, engine: "Engine") -> None:
+        self._engine = engine
+        self._coroutine: Coroutine[Any, Any, None] | None = None
+        self._context: Context | None = None
+        self._future: asyncio.Future[Any] | None = None
+        self.waiting: object | None = None
+        self.wanted = 0
+        self.limit = ""
+        self.deadline = inf
+        self.bucket = 0
+
+    def __repr__(self) -> str:
+        return f"<Task {getattr(self._coroutine, '__qualname__', 'finished')} waiting={self.waiting!r}>"
+
+    def start(self, story: Coroutine[Any, Any, None]) -> None:
+        """Runs the coroutine up to its first wait."""
+        self._coroutine = story
+        self._context = copy_context()
+        self._engine.tasks.add(self)
+        self._run(story.send, None)
+
+    def resume(self) -> None:
+        """Goes on after what it waited for has happened."""
+        if self._coroutine is not None:
+            self._run(self._coroutine.send, None)
+
+    def interrupt(self, error: BaseException) -> None:
+        """Raises ``error`` where the coroutine waits."""
+        if self._coroutine is not None:
+            self._run(self._coroutine.throw, error)
+
+    def set_limit(self, name: str, seconds: float) -> None:
+        """Interrupts the coroutine with a TimeoutError in ``seconds``, unless a new limit is set before."""
+        self.limit = name
+        self._engine.timers.arm(self, seconds)
+
+    def on_deadline(self) -> None:
+        self.deadline = inf
+        self.interrupt(TimeoutError(f"{self.limit} limit"))
+
+    def on_edge(self, endpoint: "Endpoint", events: int) -> None:
+        endpoint.seen |= events
+        if self.waiting is endpoint and events & self.wanted:
+            self._run(self._coroutine.send, None)  # type: ignore[union-attr]  # it waits, so it is there
+
+    # --- private ---
+
+    def _run(self, step: Callable[[Any], Any], value: Any) -> None:
+        self.waiting = None
+        self._future = None
+        try:
+            yielded = self._context.run(step, value)  # type: ignore[union-attr]  # set with the coroutine
+        except StopIteration:
+            self._finish()
+        except asyncio.CancelledError:
+            self._finish()
+        except Exception as error:  # noqa: BLE001  # whatever it was, it ends this session alone
+            self._finish()
+            self._engine.report(error, f"a session crashed: {error!r}")
+        else:
+            if yielded is not None:
+                self._await_future(yielded)
+            elif self.waiting is None:
+                # A bare yield, as asyncio.sleep(0) does it: come back in the loop's next round.
+                self.waiting = self
+                self._engine.loop.call_soon(self._come_back)
+
+    def _await_future(self, future: asyncio.Future[Any]) -> None:
+        future._asyncio_future_blocking = False
+        self._future = self.waiting = future
+        future.add_done_callback(self._future_done)
+
+    def _future_done(self, future: asyncio.Future[Any]) -> None:
+        if self._future is future:  # else a limit was faster
+            self.resume()
+
+    def _come_back(self) -> None:
+        if self.waiting is self:
+            self.resume()
+
+    def _finish(self) -> None:
+        self._coroutine = self._context = None
+        self._engine.timers.disarm(self)
+        self._engine.tasks.discard(self)
+
+
+@coroutine
+def foreign(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    """Awaits a coroutine that we did not write, in an asyncio task of its own; cancels it if we are interrupted."""
+    task = loop.create_task(work)
+    try:
+        return (yield from task)
+    except BaseException:
+        task.cancel()
+        raise

@@ -1,0 +1,1 @@
+"""Seeing what happens: what is known of a session, and the lines that are written about it."""

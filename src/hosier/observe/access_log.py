@@ -1,0 +1,70 @@
+"""One line per session: text for people, JSON for programs.
+
+Names and user names come from strangers; what is not printable is escaped, so that no line can be forged.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Final
+
+from .record import SessionRecord
+
+__all__ = ("FORMATS", "AccessLog", "json_line", "text_line")
+
+_ESCAPES: Final = str.maketrans({" ": "\\x20", "\\": "\\\\", '"': '\\"'})
+
+
+def text_line(record: SessionRecord, when: str) -> str:
+    """The fields in a fixed order, a dash where there is nothing."""
+    client, user, version, _, command, target, dialled, reply, sent, received, seconds, end = record
+    host, port = client
+    return (
+        f"{when} {host}:{port} {'-' if user is None else _word(user)} {f'socks{version}' if version else '-'} "
+        f"{command or '-'} {target or '-'} {dialled or '-'} {'-' if reply is None else reply} "
+        f"{sent} {received} {seconds:.3f} {end}\n"
+    )
+
+
+def json_line(record: SessionRecord, when: str) -> str:
+    """One object with the record's field names, and ``time``."""
+    fields = {
+        "time": when,
+        "client": f"{record.client[0]}:{record.client[1]}",
+        "user": record.user,
+        "version": record.version,
+        "method": record.method,
+        "command": record.command,
+        "target": None if record.target is None else str(record.target),
+        "dialled": None if record.dialled is None else str(record.dialled),
+        "reply": record.reply,
+        "sent": record.sent,
+        "received": record.received,
+        "seconds": round(record.seconds, 3),
+        "end": record.end,
+    }
+    return json.dumps(fields) + "\n"
+
+
+FORMATS: Final = {"text": text_line, "json": json_line}
+
+
+class AccessLog:
+    """Called with each record; writes its line through ``write``."""
+
+    def __init__(self, form: str, write: Callable[[str], None]) -> None:
+        self._line = FORMATS[form]
+        self._write = write
+        self._second = 0
+        self._when = ""
+
+    def __call__(self, record: SessionRecord) -> None:
+        now = int(time.time())
+        if now != self._second:  # a busy server asks for the same second thousands of times
+            self._second = now
+            self._when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
+        self._write(self._line(record, self._when))
+
+
+def _word(text: str) -> str:
+    return text if text.isalnum() else ascii(text.translate(_ESCAPES))[1:-1]

@@ -1,0 +1,54 @@
+"""Lines to a file descriptor, gathered and written by a thread, so that a slow reader of a log never stops a session.
+
+Bounded: when too much waits to be written, lines are dropped, and how many is written in their place.
+"""
+
+import contextlib
+import os
+import threading
+from typing import Final
+
+__all__ = ("LineWriter",)
+
+GATHER: Final = 0.1  # seconds between two writes
+MOST: Final = 200_000  # lines that may wait
+
+
+class LineWriter:
+    """``write(line)`` from one thread; ``close()`` writes the rest."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._lines: list[str] = []
+        self._dropped = 0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="hosier-log", daemon=True)
+        self._thread.start()
+
+    def write(self, line: str) -> None:
+        if len(self._lines) < MOST:
+            self._lines.append(line)
+        else:
+            self._dropped += 1
+
+    def close(self) -> None:
+        """Writes what waits and ends; gives a reader that takes nothing two seconds."""
+        self._ended.set()
+        self._thread.join(2)
+
+    # --- private ---
+
+    def _work(self) -> None:
+        while not self._ended.wait(GATHER):
+            self._flush()
+        self._flush()
+
+    def _flush(self) -> None:
+        lines, self._lines = self._lines, []
+        dropped, self._dropped = self._dropped, 0
+        if dropped:
+            lines.append(f"# {dropped} lines dropped: the log is read too slowly\n")
+        data = memoryview("".join(lines).encode("utf-8", "backslashreplace"))
+        with contextlib.suppress(OSError):  # nobody reads the log any more; the server goes on
+            while data:
+                data = data[os.write(self._fd, data) :]

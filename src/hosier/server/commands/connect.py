@@ -1,0 +1,46 @@
+"""CONNECT (RFC 1928 §6; SOCKS4): reach the target, tell the truth about it, join the two."""
+
+import socket
+from typing import TYPE_CHECKING
+
+from ...engine.relay import Relay
+from ...errors import ReplyCode, reply_code_for
+from ...protocol.address import IPV4, IPV6, Address
+from ...protocol.messages import Reply, Request
+
+if TYPE_CHECKING:
+    from ...engine.endpoint import Endpoint
+    from ..session import Session
+
+__all__ = ("connect",)
+
+
+async def connect(session: "Session", request: Request) -> bytes:
+    """Success is reported only after the connection stands (S4-REQ-13, S5-REQ-56)."""
+    server, connection = session.server, session.connection
+    assert connection is not None  # it lives until the command is done
+    target = request.address.canonical()
+    server.policy.check_target(target)
+    session.task.set_limit("connect", server.settings.limits.connect)
+    try:
+        far, session.dialled = await server.egress.connect(session.task, target, server.policy.vet)
+    except OSError as error:
+        session.end = f"connect failed: {error.strerror or error}"
+        server.explain(session, session.end)
+        await session.refuse(reply_code_for(error))
+        return b""
+    session.relay = Relay(session.task, session.client, far, server.settings.limits.idle)
+    session.reply = ReplyCode.SUCCEEDED
+    await session.client.send(connection.send(Reply(ReplyCode.SUCCEEDED, _bound(far))))
+    handoff = connection.detach()
+    if handoff.layer is not None:
+        session.relay.protect_near(handoff.layer, handoff.wrapped)
+    return handoff.leftover
+
+
+def _bound(far: "Endpoint") -> Address:
+    """Where the connection to the target comes from (S5-REQ-53)."""
+    name = far.sock.getsockname()
+    if far.sock.family == socket.AF_INET6:
+        return Address(IPV6, socket.inet_pton(socket.AF_INET6, name[0].partition("%")[0]), name[1])
+    return Address(IPV4, socket.inet_aton(name[0]), name[1])

@@ -1,0 +1,213 @@
+"""The server inside any asyncio program: ``async with hosier.Server(...)``."""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from socket import SocketType
+from types import TracebackType
+from typing import Any, Self
+
+from ..auth.base import Method
+from ..auth.passwords import FixedPasswords, PasswordMethod
+from ..auth.registry import load_method
+from ..engine.egress import DirectEgress, Egress
+from ..engine.listener import Listener, listening_socket
+from ..engine.poller import Engine
+from ..engine.resolve import Resolver
+from ..errors import ConfigError
+from ..observe.record import SessionRecord
+from ..policy.targets import TargetPolicy
+from ..protocol.address import IPV6, Address, parse_address
+from ..protocol.auth.base import AuthFraming
+from ..protocol.auth.password import PasswordFraming
+from ..protocol.messages import NO_AUTHENTICATION
+from .session import Session
+from .settings import ListenAddress, ServerSettings
+
+__all__ = ("Server",)
+
+_log = logging.getLogger("hosier")
+
+
+class Server:
+    """A SOCKS server in the running event loop.
+
+    ``Server(settings)`` or ``Server(listen=..., users=..., ...)`` with the fields of :class:`ServerSettings`; it
+    listens after ``start()`` or inside ``async with``. Explanations of refusals go to the logger "hosier".
+
+    Args:
+        settings: everything it is told; keyword arguments replace single fields.
+        on_session_end: called with a SessionRecord for each session that has ended.
+    """
+
+    def __init__(
+        self,
+        settings: ServerSettings | None = None,
+        *,
+        on_session_end: Callable[[SessionRecord], None] | None = None,
+        **fields: Any,
+    ) -> None:
+        self.settings = replace(settings or ServerSettings(), **fields)
+        self.sessions_served = 0
+        self.octets_relayed = 0
+        self.methods: Mapping[int, Method | None] = _methods(self.settings)
+        """By number, in the order of preference; None for method 00."""
+        self.framings: Mapping[int, AuthFraming] = {
+            code: method.framing for code, method in self.methods.items() if method is not None
+        }
+        self.quick_methods = frozenset((NO_AUTHENTICATION, PasswordFraming.code))
+        self.admits_socks4 = NO_AUTHENTICATION in self.methods
+        self.engine: Engine
+        self.egress: Egress
+        self.policy: TargetPolicy
+        self._on_session_end = on_session_end
+        self._listeners: list[Listener] = []
+        self._all_ended: asyncio.Event | None = None
+        self._resolver: Resolver
+
+    @property
+    def addresses(self) -> list[ListenAddress]:
+        """Where it listens, with the ports that were taken for port 0."""
+        return [ListenAddress(*listener.sock.getsockname()[:2]) for listener in self._listeners]
+
+    @property
+    def sessions(self) -> int:
+        """Sessions under way."""
+        return len(self.engine.tasks)
+
+    async def start(self) -> None:
+        """Listens. Raises ConfigError if an address cannot be had; one of a family that the machine lacks is left
+        out with a line in the log, unless it is the only one."""
+        sockets = _listening_sockets(self.settings)
+        self.engine = Engine(asyncio.get_running_loop())
+        self._resolver = Resolver(self.engine.loop)
+        self.egress = DirectEgress(self.engine, self._resolver)
+        self._listeners = [Listener(self.engine, sock, self._accepted, self._exhausted) for sock in sockets]
+        self.policy = TargetPolicy(
+            protect=self.settings.is_public,
+            allow=self.settings.allow,
+            deny=self.settings.deny,
+            listeners=[parse_address(*address) for address in self.addresses],
+            is_local=_is_local,
+        )
+
+    async def drain(self) -> bool:
+        """Accepts no more and waits for the running sessions, at most as long as the limit says; True: all ended."""
+        self._stop_listening()
+        self._all_ended = asyncio.Event()
+        if self.engine.tasks:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._all_ended.wait(), self.settings.limits.drain)
+        return not self.engine.tasks
+
+    async def close(self) -> None:
+        """Ends everything now."""
+        self._stop_listening()
+        self.engine.close()
+        self._resolver.close()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # --- for the sessions ---
+
+    def explain(self, session: Session, reason: str, advice: str = "") -> None:
+        """Says why a client was refused, for the operator who wonders."""
+        if _log.isEnabledFor(logging.INFO):
+            request = session.request
+            wanted = f" {request.address}" if request is not None else ""
+            _log.info("%s:%s%s: %s%s", *session.peer[:2], wanted, reason, f"; {advice}" if advice else "")
+
+    def ended(self, session: Session) -> None:
+        """The last thing that a session does."""
+        self.sessions_served += 1
+        relay = session.relay
+        if relay is not None:
+            self.octets_relayed += relay.up.moved + relay.down.moved
+        if self._all_ended is not None and len(self.engine.tasks) <= 1:
+            self._all_ended.set()
+        if self._on_session_end is not None:
+            self._on_session_end(session.record())
+
+    # --- private ---
+
+    def _accepted(self, sock: SocketType, peer: Any) -> None:
+        session = Session(self, sock, peer)
+        session.task.start(session.run())
+
+    def _exhausted(self, error: OSError) -> None:
+        _log.warning("cannot accept: %s; raise the limit of open files (ulimit -n)", error.strerror)
+
+    def _stop_listening(self) -> None:
+        while self._listeners:
+            self._listeners.pop().close()
+
+
+def _methods(settings: ServerSettings) -> dict[int, Method | None]:
+    methods: dict[int, Method | None] = {}
+    for name in settings.effective_methods:
+        if name == "none":
+            methods[NO_AUTHENTICATION] = None
+            continue
+        method = _password(settings) if name == PasswordMethod.name else load_method(name)
+        if method.framing.code in methods:
+            raise ConfigError(f"the methods {name!r} and {methods[method.framing.code]!r} take the same number")
+        methods[method.framing.code] = method
+    return methods
+
+
+def _password(settings: ServerSettings) -> Method:
+    users = {user.encode(): password.encode() for user, password in settings.users.items()}
+    return PasswordMethod(FixedPasswords(users), strict=settings.strict)
+
+
+def _listening_sockets(settings: ServerSettings) -> list[socket.socket]:
+    sockets: list[socket.socket] = []
+    lacking: list[str] = []
+    try:
+        for address in settings.listen:
+            family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+            try:
+                sockets.append(listening_socket(address, family, client_speaks_first=True))
+            except OSError as error:
+                if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                    raise ConfigError(_why_not(address, error)) from error
+                lacking.append(f"{address}: {error.strerror}")
+        if not sockets:
+            raise ConfigError(f"cannot listen on {'; '.join(lacking)}")
+    except ConfigError:
+        for sock in sockets:
+            sock.close()
+        raise
+    for reason in lacking:
+        _log.warning("not listening on %s", reason)
+    return sockets
+
+
+def _why_not(address: ListenAddress, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"cannot listen on {address}: the port is taken; stop the other program or choose --listen HOST:PORT"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"cannot listen on {address}: ports below 1024 need privileges; choose a higher one"
+    return f"cannot listen on {address}: {error.strerror}"
+
+
+def _is_local(address: Address) -> bool:
+    """Whether the machine answers to an address: whether one can bind to it."""
+    family = socket.AF_INET6 if address.kind == IPV6 else socket.AF_INET
+    with contextlib.closing(socket.socket(family, socket.SOCK_DGRAM)) as probe:
+        try:
+            probe.bind((address.host, 0))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,237 @@
+"""The story of one client, from its first octet to its last.
+
+Only what a step needs from outside is asked of the server; what a command does is told in ``commands``.
+"""
+
+import asyncio
+from inspect import isawaitable
+from select import EPOLLIN
+from socket import SocketType
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from ..auth.base import ServerExchange
+from ..auth.registry import method_label
+from ..engine.endpoint import Endpoint
+from ..engine.linger import linger
+from ..engine.relay import Relay
+from ..engine.task import Task, foreign
+from ..errors import PolicyDenied, RemoteProtocolError, ReplyCode
+from ..observe.record import SessionRecord
+from ..protocol.address import Address
+from ..protocol.messages import (
+    NEED_DATA,
+    NO_ACCEPTABLE_METHODS,
+    NO_AUTHENTICATION,
+    PAUSED,
+    AuthMessage,
+    Command,
+    ConnectionClosed,
+    MethodSelected,
+    MethodsOffered,
+    Request,
+)
+from ..protocol.server_connection import ServerConnection
+from .commands import COMMANDS
+
+if TYPE_CHECKING:
+    from .server import Server
+
+__all__ = ("Session",)
+
+_READ = 4096  # octets; a handshake's messages are smaller, a layer's frames come in pieces
+
+
+class Session:
+    """One client. ``run()`` is its story; the attributes are what is known of it so far."""
+
+    __slots__ = (
+        "client",
+        "connection",
+        "dialled",
+        "end",
+        "method",
+        "peer",
+        "relay",
+        "reply",
+        "request",
+        "server",
+        "started",
+        "task",
+        "user",
+    )
+
+    def __init__(self, server: "Server", sock: SocketType, peer: tuple[Any, ...]) -> None:
+        self.server = server
+        self.peer = peer
+        self.task = Task(server.engine)
+        # The kernel holds a connection back until the greeting is there, so a first look is never in vain.
+        self.client = Endpoint(server.engine, sock, self.task, EPOLLIN)
+        self.connection: ServerConnection | None = ServerConnection(server.framings, strict=server.settings.strict)
+        self.started = monotonic()
+        self.user: str | None = None
+        self.method: int | None = None
+        self.request: Request | None = None
+        self.reply: int | None = None
+        self.dialled: Address | None = None
+        self.relay: Relay | None = None
+        self.end = ""
+
+    async def run(self) -> None:
+        """Handshake, command, relay; whatever happens, it ends with the client told and everything closed."""
+        try:
+            self.task.set_limit("handshake", self.server.settings.limits.handshake)
+            request = await self._handshake()
+            if request is not None:
+                leftover = await COMMANDS[request.command](self, request)
+                self.connection = None  # its work is done; a long relay need not carry it
+                if self.relay is not None:
+                    await self.relay.run(leftover)
+                    self._note_relay_end(self.relay)
+                    await self.relay.part()
+        except RemoteProtocolError as error:
+            self.end = error.reason
+            await self.refuse(error.reply_hint)
+        except PolicyDenied as denied:
+            self.end = f"refused: {denied.reason}"
+            self.server.explain(self, denied.reason, denied.advice)
+            await self.refuse(denied.code)
+        except TimeoutError:
+            self.end = f"{self.task.limit} limit"
+        except OSError as error:
+            self.end = f"client lost: {error.strerror or error}"
+        except asyncio.CancelledError:
+            self.end = "server stopped"
+            raise
+        finally:
+            self.client.close()
+            if self.relay is not None:
+                self.relay.far.close()
+            self.server.ended(self)
+
+    async def refuse(self, code: int) -> None:
+        """Tells the client no, in the words that fit where the handshake stands, and lets it read them."""
+        connection = self.connection
+        if connection is None:
+            return
+        data = connection.refuse(code)
+        if len(data) > 2 and connection.version:
+            self.reply = code
+        try:
+            if data:
+                await self.client.send(data)
+        except OSError:
+            return  # it did not wait for the answer
+        await linger(self.task, self.client, self.server.settings.limits.linger)
+
+    def record(self) -> SessionRecord:
+        """What is known of it, for those who watch."""
+        request, relay = self.request, self.relay
+        return SessionRecord(
+            (self.peer[0], self.peer[1]),
+            self.user,
+            0 if request is None else request.version,
+            "" if self.method is None else method_label(self.method),
+            "" if request is None else Command(request.command).name,
+            None if request is None else request.address,
+            self.dialled,
+            self.reply,
+            0 if relay is None else relay.up.moved,
+            0 if relay is None else relay.down.moved,
+            monotonic() - self.started,
+            self.end,
+        )
+
+    # --- the handshake ---
+
+    async def _handshake(self) -> Request | None:
+        """Up to the request; None if there is no more to be done."""
+        connection, client = self.connection, self.client
+        assert connection is not None  # it lives until the command is done
+        exchange: ServerExchange | None = None
+        while True:
+            event = connection.next_event()
+            if event is NEED_DATA:
+                connection.receive_data(await client.recv(_READ))
+            elif isinstance(event, MethodsOffered):
+                method = self._choose(event.methods)
+                if method == NO_ACCEPTABLE_METHODS:
+                    await self._no_method(event.methods)
+                    return None
+                self.method = method
+                await client.send(connection.send(MethodSelected(method)))
+                if method != NO_AUTHENTICATION:
+                    exchange = self._begin_auth(method)
+            elif isinstance(event, Request):
+                return self._admit(event)
+            elif isinstance(event, AuthMessage) or event is PAUSED:
+                assert exchange is not None  # the tables lead here through a selected method only
+                message = event.body if isinstance(event, AuthMessage) else None
+                if not await self._authenticate(connection, exchange, message):
+                    return None
+            else:
+                assert isinstance(event, ConnectionClosed)
+                self.end = "client left in the handshake"
+                return None
+
+    def _choose(self, offered: bytes) -> int:
+        for method in self.server.methods:
+            if method in offered:
+                return method
+        return NO_ACCEPTABLE_METHODS
+
+    async def _no_method(self, offered: bytes) -> None:
+        names = ", ".join(method_label(method) for method in sorted(set(offered))) or "none"
+        self.end = f"no acceptable method; offered: {names}"
+        self.server.explain(self, self.end)
+        await self.refuse(ReplyCode.GENERAL_FAILURE)
+
+    def _begin_auth(self, method: int) -> ServerExchange:
+        chosen = self.server.methods[method]
+        assert chosen is not None  # only method 00 has none
+        if method not in self.server.quick_methods:
+            # Rounds with a far-away authority: the limit for handshakes would be too short, none too long.
+            self.task.set_limit("auth", self.server.settings.limits.auth)
+        return chosen.server_exchange()
+
+    async def _authenticate(self, connection: ServerConnection, exchange: ServerExchange, message: Any) -> bool:
+        """One round; False if the client is refused."""
+        step = exchange.step(message)
+        if isawaitable(step):
+            step = await foreign(self.server.engine.loop, _awaited(step))
+        data = connection.send(step)
+        if data:
+            await self.client.send(data)
+        if step.outcome is None:
+            return True
+        if step.outcome.identity is None:
+            self.end = "authentication failed"
+            self.server.explain(self, self.end)
+            await linger(self.task, self.client, self.server.settings.limits.linger)
+            return False
+        self.user = step.outcome.identity
+        self.task.set_limit("handshake", self.server.settings.limits.handshake)
+        return True
+
+    def _admit(self, request: Request) -> Request:
+        self.request = request
+        if request.version == 4 and not self.server.admits_socks4:
+            raise PolicyDenied(
+                "SOCKS4 cannot authenticate, and authentication is required",
+                advice="use SOCKS5",
+                code=ReplyCode.SOCKS4_REJECTED,
+            )
+        if request.command not in COMMANDS:
+            raise RemoteProtocolError(
+                f"{Command(request.command).name} is not supported", reply_hint=ReplyCode.COMMAND_NOT_SUPPORTED
+            )
+        return request
+
+    def _note_relay_end(self, relay: Relay) -> None:
+        first = relay.first_ended
+        who = "client" if first is self.client else "target"
+        self.end = f"{who} {'reset' if first is not None and first.was_reset else 'closed'}"
+
+
+async def _awaited(step: Any) -> Any:
+    return await step

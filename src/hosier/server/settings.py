@@ -1,0 +1,150 @@
+"""What a server can be told, as plain data with safe defaults, checked when it is made."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import Final, NamedTuple
+
+from ..errors import ConfigError
+
+__all__ = ("DEFAULT_LISTEN", "Limits", "ListenAddress", "ServerSettings", "parse_listen")
+
+DEFAULT_PORT: Final = 1080  # S5-REQ-01
+
+
+class ListenAddress(NamedTuple):
+    """Where to listen: an IPv4 or IPv6 address as text, and a port (0: any free one)."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        return ip_address(self.host).is_loopback
+
+
+DEFAULT_LISTEN: Final = (ListenAddress("127.0.0.1", DEFAULT_PORT), ListenAddress("::1", DEFAULT_PORT))
+
+
+def parse_listen(text: str) -> tuple[ListenAddress, ...]:
+    """The addresses that a text names: ``HOST:PORT``, ``[IPV6]:PORT``, ``HOST``; ``PORT`` and ``:PORT`` mean loopback
+    of both families, ``*:PORT`` every address of both.
+
+    Raises ConfigError.
+    """
+    host, port = _split_port(text)
+    if host in ("", "localhost"):
+        return ListenAddress("127.0.0.1", port), ListenAddress("::1", port)
+    if host == "*":
+        return ListenAddress("0.0.0.0", port), ListenAddress("::", port)  # noqa: S104  # asked for, and guarded
+    try:
+        return (ListenAddress(str(ip_address(host)), port),)
+    except ValueError:
+        raise ConfigError(
+            f"cannot listen on {text!r}: write 127.0.0.1:1080, [::1]:1080, :1080 (loopback) or '*:1080' (everywhere)"
+        ) from None
+
+
+def _split_port(text: str) -> tuple[str, int]:
+    if text.isdigit():
+        host, port = "", text
+    elif text.startswith("["):
+        host, _, rest = text[1:].partition("]")
+        port = rest.removeprefix(":")
+    elif text.count(":") > 1:
+        host, port = text, ""  # a bare IPv6 address
+    else:
+        host, _, port = text.partition(":")
+    if not port:
+        return host, DEFAULT_PORT
+    if not (port.isascii() and port.isdigit() and int(port) <= 0xFFFF):
+        raise ConfigError(f"{port!r} in {text!r} is not a port: 0 to 65535 are")
+    return host, int(port)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """Seconds that each part of a session may take."""
+
+    handshake: float = 10.0
+    """From accept to the end of the request."""
+
+    auth: float = 60.0
+    """For the rounds of a method that has many."""
+
+    connect: float = 30.0
+    """For name look-up and connect together."""
+
+    idle: float = 3600.0
+    """Without an octet in either direction."""
+
+    linger: float = 5.0
+    """After a failure reply, for the client to read it (S5-REQ-48: at most 10)."""
+
+    drain: float = 10.0
+    """For running sessions to end after the server was told to stop."""
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if not 0 < value < 1e9:
+                raise ConfigError(f"the limit {name} is {value}: it must be more than 0 seconds")
+        if self.linger > 10:
+            raise ConfigError(f"the limit linger is {self.linger}: RFC 1928 allows at most 10 seconds")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServerSettings:
+    """Everything that :class:`hosier.Server` can be told."""
+
+    listen: Sequence[ListenAddress] = DEFAULT_LISTEN
+    users: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Names and passwords; with any, everybody must authenticate and SOCKS4 is refused."""
+
+    methods: Sequence[str] = ()
+    """Methods by preference: "none", "password", or what a package brings. Empty: what fits the users."""
+
+    open: bool = False
+    """Allow listening beyond loopback without authentication."""
+
+    allow: Sequence[IPv4Network | IPv6Network] = ()
+    """Inner networks that clients may reach though the server listens beyond loopback."""
+
+    deny: Sequence[IPv4Network | IPv6Network] = ()
+    """Networks that nobody may reach."""
+
+    limits: Limits = field(default_factory=Limits)
+    strict: bool = False
+    """Refuse what the RFCs forbid but the world sends: nonzero RSV (A-04), empty credentials (A-32)."""
+
+    def __post_init__(self) -> None:
+        if not self.listen:
+            raise ConfigError("no address to listen on")
+        for name, password in self.users.items():
+            if len(name.encode()) > 255 or len(password.encode()) > 255:
+                raise ConfigError(f"user {name[:32]!r}: name and password have at most 255 octets each (RFC 1929)")
+        methods = self.effective_methods
+        if self.users and "none" in methods:
+            raise ConfigError("method 'none' contradicts configured users: leave one of them out")
+        if "password" in methods and not self.users:
+            raise ConfigError("method 'password' needs users: add --user NAME:PASSWORD")
+        if len(set(methods)) < len(methods):
+            raise ConfigError("a method is named twice")
+        beyond = [address for address in self.listen if not address.is_loopback]
+        if beyond and "none" in methods and not self.open:
+            raise ConfigError(
+                f"listening on {beyond[0]} without authentication would be an open proxy: "
+                "add --user NAME:PASSWORD, or --open if you mean it"
+            )
+
+    @property
+    def effective_methods(self) -> tuple[str, ...]:
+        return tuple(self.methods) or (("password",) if self.users else ("none",))
+
+    @property
+    def is_public(self) -> bool:
+        """Whether somebody beyond this machine can reach the server."""
+        return any(not address.is_loopback for address in self.listen)
