@@ -5,7 +5,7 @@ wins and the others are closed.
 """
 
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Awaitable, Generator, Sequence
 from errno import EHOSTUNREACH, EINPROGRESS
 from itertools import chain, zip_longest
 from socket import AF_INET, AF_INET6, IPPROTO_TCP, SOCK_NONBLOCK, SOCK_STREAM, TCP_NODELAY, SocketType
@@ -26,18 +26,28 @@ STAGGER: Final = 0.25
 """Seconds: the Connection Attempt Delay that RFC 8305 §5 recommends."""
 
 
-async def dial(task: "Task", engine: "Engine", addresses: Sequence[Address]) -> tuple[Endpoint, Address]:
+def dial(task: "Task", engine: "Engine", addresses: Sequence[Address]) -> Awaitable[tuple[Endpoint, Address]]:
     """The endpoint connected to one of the addresses, and that address.
 
-    Raises OSError: the only attempt's, the last one's, or if they failed for different reasons EHOSTUNREACH with
-    the others in its text.
+    Raises OSError when awaited: the only attempt's, the common reason of all, or EHOSTUNREACH with the reasons in
+    its text if they differ.
     """
-    if len(addresses) > 1:
-        return await _Race(task, engine, interleaved(addresses)).run()
-    address = addresses[0]
+    if len(addresses) == 1:
+        return _dial_one(task, engine, addresses[0])
+    return _Race(task, engine, interleaved(addresses)).run()
+
+
+@coroutine
+def _dial_one(task: "Task", engine: "Engine", address: Address) -> Generator[None, None, tuple[Endpoint, Address]]:
     endpoint = Endpoint(engine, _socket(address), task)
     try:
-        await endpoint.connect(address.sockaddr)
+        # The call's own result counts before any edge does.
+        code = endpoint.sock.connect_ex(address.sockaddr)
+        if code == EINPROGRESS:
+            yield from endpoint.wait(WRITABLE)
+            code = endpoint.connect_result()
+        if code:
+            raise OSError(code, os.strerror(code))
     except BaseException:
         endpoint.close()
         raise

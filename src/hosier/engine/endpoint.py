@@ -5,13 +5,10 @@ kernel that is already known, and no wait misses an edge that came before it.
 """
 
 import contextlib
-import os
-import socket
 import struct
 from collections.abc import Generator
-from errno import EINPROGRESS
 from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
-from socket import SO_ERROR, SO_LINGER, SOL_SOCKET, SocketType
+from socket import SHUT_WR, SO_ERROR, SO_LINGER, SOL_SOCKET, SocketType
 from types import coroutine
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -33,6 +30,16 @@ class Owner(Protocol):
     """Who is told of an endpoint's edges: a task, a relay, a race of connects."""
 
     def on_edge(self, endpoint: Any, events: int, /) -> None: ...
+
+
+class _Nobody:
+    """The owner of what is closed; owning back would keep both alive."""
+
+    def on_edge(self, endpoint: Any, events: int, /) -> None:
+        pass
+
+
+NOBODY: Final = _Nobody()
 
 
 class Endpoint:
@@ -76,31 +83,22 @@ class Endpoint:
                     if len(data) < limit and not self.seen & ENDED:
                         self.seen &= ~EPOLLIN
                     return data
-            yield from self._wait(READABLE)
+            yield from self.wait(READABLE)
 
-    @coroutine
-    def send(self, data: bytes) -> Generator[Any, Any, None]:
-        """Sends all of it. Raises OSError."""
+    def send_some(self, data: bytes) -> bytes:
+        """Sends what the kernel takes at once, nearly always all of it; returns the rest. Raises OSError."""
         try:
             sent = self.sock.send(data)
         except BlockingIOError:
             sent = 0
-        while sent < len(data):
-            self.seen &= ~EPOLLOUT
-            yield from self._wait(WRITABLE)
-            with contextlib.suppress(BlockingIOError):
-                sent += self.sock.send(data[sent:])
+        return b"" if sent == len(data) else data[sent:]
 
     @coroutine
-    def connect(self, sockaddr: tuple[Any, ...]) -> Generator[Any, Any, None]:
-        """Connects. The call's own result counts before any edge does. Raises OSError."""
-        code = self.sock.connect_ex(sockaddr)
-        if code == EINPROGRESS:
-            self.register()
-            yield from self._wait(WRITABLE)
-            code = self.connect_result()
-        if code:
-            raise OSError(code, os.strerror(code))
+    def send_all(self, data: bytes) -> Generator[Any, Any, None]:
+        """Sends all of it. Raises OSError."""
+        while data := self.send_some(data):
+            self.seen &= ~EPOLLOUT
+            yield from self.wait(WRITABLE)
 
     def connect_result(self) -> int:
         """The errno of a connect() whose edge has come; the kernel is asked only if the edge carries an error."""
@@ -108,8 +106,10 @@ class Endpoint:
 
     def shutdown(self) -> None:
         """Ends our direction; harmless if the connection is gone."""
-        with contextlib.suppress(OSError):
-            self.sock.shutdown(socket.SHUT_WR)
+        try:  # noqa: SIM105  # contextlib.suppress costs more than the call, and every session makes it
+            self.sock.shutdown(SHUT_WR)
+        except OSError:
+            pass
 
     def release(self) -> SocketType:
         """Hands the socket on: unregistered, ours no more."""
@@ -123,6 +123,7 @@ class Endpoint:
         if self.fd >= 0:
             self.engine.bury(self.fd, self.sock)
             self.fd = -1
+            self.owner = NOBODY
 
     def reset(self) -> None:
         """Closes with a reset instead of an orderly end."""
@@ -131,9 +132,8 @@ class Endpoint:
                 self.sock.setsockopt(SOL_SOCKET, SO_LINGER, _NO_LINGER)
             self.close()
 
-    # --- private ---
-
-    def _wait(self, events: int) -> Generator[None, None, None]:
+    def wait(self, events: int) -> Generator[None, None, None]:
+        """Suspends the task that owns it until one of the epoll events was seen."""
         task: Task = self.owner  # type: ignore[assignment]  # only the task that owns it can wait for it
         if not self.registered:
             self.register()

@@ -41,10 +41,17 @@ class Flow:
         "ended",
         "moved",
         "relay",
+        "sink",
+        "source",
+        "twin",
     )
 
-    def __init__(self, relay: "Relay") -> None:
+    def __init__(self, relay: "Relay", source: Endpoint, sink: Endpoint) -> None:
         self.relay = relay
+        self.source = source
+        self.sink = sink
+        self.twin: Flow
+        """The other direction."""
         self.moved = 0
         """Octets that the sink's kernel has taken; exact at any moment."""
         self.blocked = False
@@ -61,28 +68,14 @@ class Flow:
         self._pipe: Pipe | None = None
         self._piped = 0
 
-    @property
-    def source(self) -> Endpoint:
-        return self.relay.near if self is self.relay.up else self.relay.far
-
-    @property
-    def sink(self) -> Endpoint:
-        return self.relay.far if self is self.relay.up else self.relay.near
-
-    @property
-    def twin(self) -> "Flow":
-        return self.relay.down if self is self.relay.up else self.relay.up
-
     def pump(self) -> None:
         """Copies until the source is dry, the sink is full, or the flow turns out to be bulk."""
         if self.ended or self.blocked or self._queued:
             return None
-        relay = self.relay
-        if self is relay.up:
-            source, sink = relay.near, relay.far
-        else:
-            source, sink = relay.far, relay.near
-        engine = relay.engine
+        if self._full_reads >= BULK_AFTER:
+            return self._queue()
+        source, sink = self.source, self.sink
+        engine = source.engine
         if engine.held_limit - engine.held < SCRATCH:
             return self._pump_unheld()
         scratch = engine.scratch
@@ -117,9 +110,12 @@ class Flow:
     def turn(self) -> None:
         """The flow's turn in the engine's round robin: one splice, or one copy where splice cannot serve."""
         self._queued = False
-        if self.ended or self.blocked:
+        if self.blocked:
+            self.flush()
             return
-        engine = self.relay.engine
+        if self.ended:
+            return
+        engine = self.source.engine
         # The fuller the engine, the smaller the share that one slow reader may come to hold.
         share = (engine.held_limit - engine.held) >> 3
         if share < SCRATCH:
@@ -129,15 +125,20 @@ class Flow:
         elif (pipe := engine.pipes.take()) is not None:
             self._splice(pipe, min(share, pipe.capacity))
         else:
-            self._full_reads -= 1
+            self._full_reads = BULK_AFTER - 1
             self.pump()
+
+    def on_writable(self) -> None:
+        """The sink can take octets again. A pipe may hold much, so it waits for its turn."""
+        if self._pipe is None:
+            self.flush()
+        else:
+            self._queue()
 
     def begin(self, leftover: bytes) -> None:
         """Sends what has arrived already, and goes on if the source is known to have more."""
         if leftover:
-            self._rest = leftover
-            self.relay.engine.held += len(leftover)
-            self.blocked = True
+            self.hold(leftover)
             self.flush()
         elif self.source.seen & READABLE:
             self.pump()
@@ -145,11 +146,11 @@ class Flow:
     def hold(self, data: bytes) -> None:
         """Keeps octets that the sink did not take, until it does."""
         self._rest = data
-        self.relay.engine.held += len(data)
+        self.source.engine.held += len(data)
         self.blocked = True
 
     def flush(self) -> None:
-        """The sink can take octets again: first those that are held, then new ones."""
+        """Sends what is held, then goes on with new octets."""
         try:
             if self._rest:
                 self._flush_rest()
@@ -174,10 +175,10 @@ class Flow:
         """Gives the direction up, with what it holds. A pipe with octets in it is closed, never used again."""
         self.abandoned = self.ended = self.done = True
         self.blocked = False
-        self.relay.engine.held -= len(self._rest) + self._piped
+        self.source.engine.held -= len(self._rest) + self._piped
         self._rest, self._piped = b"", 0
         if self._pipe is not None:
-            self.relay.engine.pipes.discard(self._pipe)
+            self.source.engine.pipes.discard(self._pipe)
             self._pipe = None
 
     def sink_died(self, error: OSError) -> None:
@@ -201,11 +202,11 @@ class Flow:
     def _queue(self) -> None:
         if not self._queued:
             self._queued = True
-            self.relay.engine.queue(self)
+            self.source.engine.queue(self)
 
     def _pump_unheld(self) -> None:
         """One copy that holds nothing: peek, send, and take from the source only what the sink took."""
-        source, sink, scratch = self.source, self.sink, self.relay.engine.scratch
+        source, sink, scratch = self.source, self.sink, self.source.engine.scratch
         try:
             size = source.sock.recv_into(scratch, SCRATCH, MSG_PEEK)
         except BlockingIOError:
@@ -232,8 +233,8 @@ class Flow:
             self._queue()
 
     def _splice(self, pipe: Pipe, share: int) -> None:
-        relay = self.relay
-        pipes = relay.engine.pipes
+        engine = self.source.engine
+        pipes = engine.pipes
         try:
             size = os.splice(self.source.fd, pipe.write_fd, share, flags=SPLICE_FLAGS)
         except BlockingIOError:
@@ -248,7 +249,7 @@ class Flow:
             self._source_ended()
             return
         self._pipe, self._piped = pipe, size
-        relay.engine.held += size
+        engine.held += size
         if size < SMALL_SPLICE:
             self._full_reads = 0
         try:
@@ -263,11 +264,11 @@ class Flow:
     def _flush_rest(self) -> None:
         sent = self.sink.sock.send(self._rest)
         self.moved += sent
-        self.relay.engine.held -= sent
+        self.source.engine.held -= sent
         self._rest = self._rest[sent:]
 
     def _flush_pipe(self, pipe: Pipe) -> None:
-        engine, sink_fd = self.relay.engine, self.sink.fd
+        engine, sink_fd = self.source.engine, self.sink.fd
         while self._piped:
             sent = os.splice(pipe.read_fd, sink_fd, self._piped, flags=SPLICE_FLAGS)
             self.moved += sent
@@ -277,11 +278,13 @@ class Flow:
         engine.pipes.give(pipe)
 
     def _source_ended(self) -> None:
-        if self.source.was_reset:
+        source, relay = self.source, self.relay
+        if source.was_reset:
             self._source_died()
             return
         self.ended = True
-        self.relay.note_end(self.source)
+        if relay.first_ended is None:
+            relay.first_ended = source
         if not self.blocked:
             self._pass_end()
 
@@ -290,7 +293,8 @@ class Flow:
         source = self.source
         source.was_reset = True
         self.ended = True
-        self.relay.note_end(source)
+        if self.relay.first_ended is None:
+            self.relay.first_ended = source
         twin = self.twin
         if not twin.done:
             twin.abandon()

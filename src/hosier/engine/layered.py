@@ -5,6 +5,7 @@ A layer needs the octets as Python objects, so nothing is spliced here; back-pre
 
 from typing import TYPE_CHECKING, Protocol
 
+from .endpoint import Endpoint
 from .flow import Flow
 from .poller import SCRATCH
 
@@ -27,15 +28,15 @@ class Layer(Protocol):
 class _LayeredFlow(Flow):
     __slots__ = ("_layer",)
 
-    def __init__(self, relay: "Relay", layer: Layer) -> None:
-        super().__init__(relay)
+    def __init__(self, relay: "Relay", source: Endpoint, sink: Endpoint, layer: Layer) -> None:
+        super().__init__(relay, source, sink)
         self._layer = layer
 
     def pump(self) -> None:
         """One read, transformed; then the flow's next turn."""
         if self.ended or self.blocked or self._queued:
             return
-        engine = self.relay.engine
+        engine = self.source.engine
         if engine.held_limit - engine.held < 2 * SCRATCH:
             self._queue()  # no room: ask again when the others had their turns
             return
@@ -60,7 +61,10 @@ class _LayeredFlow(Flow):
 
     def turn(self) -> None:
         self._queued = False
-        self.pump()
+        if self.blocked:
+            self.flush()
+        else:
+            self.pump()
 
     def _transform(self, data: bytes) -> bytes:
         raise NotImplementedError
@@ -93,9 +97,9 @@ class UnwrappingFlow(_LayeredFlow):
 
     __slots__ = ("_frames",)
 
-    def __init__(self, relay: "Relay", layer: Layer, wrapped: bytes) -> None:
+    def __init__(self, relay: "Relay", source: Endpoint, sink: Endpoint, layer: Layer, wrapped: bytes) -> None:
         """``wrapped``: octets that have arrived below the layer already."""
-        super().__init__(relay, layer)
+        super().__init__(relay, source, sink, layer)
         self._frames = bytearray(wrapped)
 
     def begin(self, leftover: bytes) -> None:

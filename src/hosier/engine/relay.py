@@ -24,8 +24,8 @@ BROKEN: Final = EPOLLHUP | EPOLLERR
 
 
 class Relay:
-    """``await relay.run()`` joins the endpoints and returns when both directions have ended; ``await relay.part()``
-    then closes them in the way that the end deserves."""
+    """``await relay.run()`` joins the endpoints and returns when both directions have ended; if they did not
+    end well, ``await relay.part()`` says goodbye in the way they deserve. Closing is the caller's."""
 
     __slots__ = ("down", "engine", "far", "finished", "first_ended", "idle_limit", "near", "task", "up")
 
@@ -39,8 +39,9 @@ class Relay:
         self.finished = False
         self.first_ended: Endpoint | None = None
         """Whose stream ended first."""
-        self.up: Flow = Flow(self)
-        self.down: Flow = Flow(self)
+        self.up: Flow = Flow(self, near, far)
+        self.down: Flow = Flow(self, far, near)
+        self.up.twin, self.down.twin = self.down, self.up
 
     @coroutine
     def run(self, leftover: bytes = b"") -> Generator[None, None, None]:
@@ -48,10 +49,16 @@ class Relay:
 
         Raises TimeoutError at the idle limit; whatever interrupts it, both flows are given up.
         """
-        self.near.owner = self.far.owner = self
+        near, far = self.near, self.far
+        near.owner = far.owner = self
         self.task.set_limit("idle", self.idle_limit)
+        if not near.registered:
+            near.register()
+        if not far.registered:
+            far.register()
         try:
-            self._begin(leftover)
+            self.up.begin(leftover)
+            self.down.begin(b"")
             while not self.finished:
                 self.task.waiting = self
                 yield
@@ -61,8 +68,19 @@ class Relay:
 
     def protect_near(self, layer: Layer, wrapped: bytes) -> None:
         """Puts a security layer between near and the relay, before it runs; ``wrapped`` has arrived below it."""
-        self.up = UnwrappingFlow(self, layer, wrapped)
-        self.down = WrappingFlow(self, layer)
+        self.up = UnwrappingFlow(self, self.near, self.far, layer, wrapped)
+        self.down = WrappingFlow(self, self.far, self.near, layer)
+        self.up.twin, self.down.twin = self.down, self.up
+
+    @property
+    def ended_well(self) -> bool:
+        """Whether both ends may simply be closed."""
+        return not (self.near.was_reset or self.far.was_reset or self.up.abandoned or self.down.abandoned)
+
+    def dissolve(self) -> None:
+        """Undoes the ties between its parts, so that they vanish at once; the counters stay."""
+        for flow in (self.up, self.down):
+            del flow.relay, flow.twin
 
     async def part(self) -> None:
         """Closes both endpoints in the way their ends deserve: a reset is passed on as a reset, and a peer that
@@ -74,8 +92,6 @@ class Relay:
             await linger(self.task, near)
         elif self.down.abandoned:
             await linger(self.task, far)
-        near.close()
-        far.close()
 
     def on_edge(self, endpoint: Endpoint, events: int) -> None:
         endpoint.seen |= events & ENDED
@@ -86,7 +102,7 @@ class Relay:
             incoming, outgoing = self.down, self.up
         try:
             if outgoing.blocked and events & WRITABLE:
-                outgoing.flush()
+                outgoing.on_writable()
             if events & READABLE:
                 if not incoming.ended:
                     incoming.pump()
@@ -95,10 +111,6 @@ class Relay:
                     outgoing.sink_died(ConnectionResetError(ECONNRESET, "connection lost"))
         except Exception as error:  # noqa: BLE001  # it ends this relay alone
             self.crashed(error)
-
-    def note_end(self, endpoint: Endpoint) -> None:
-        if self.first_ended is None:
-            self.first_ended = endpoint
 
     def finish(self) -> None:
         """Both directions are done: the story goes on."""
@@ -111,13 +123,6 @@ class Relay:
         self.task.interrupt(error)
 
     # --- private ---
-
-    def _begin(self, leftover: bytes) -> None:
-        for endpoint in (self.near, self.far):
-            if not endpoint.registered:
-                endpoint.register()
-        self.up.begin(leftover)
-        self.down.begin(b"")
 
     def _give_up(self) -> None:
         self.finished = True

@@ -9,8 +9,11 @@ import asyncio
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
 from math import inf
+from time import monotonic
 from types import coroutine
 from typing import TYPE_CHECKING, Any
+
+from .timers import TICK
 
 if TYPE_CHECKING:
     from .endpoint import Endpoint
@@ -25,10 +28,10 @@ class Task:
     ``waiting`` is the object whose event resumes it; ``wanted`` the epoll events, if that object is an endpoint.
     """
 
-    __slots__ = ("_context", "_coroutine", "_engine", "_future", "bucket", "deadline", "limit", "waiting", "wanted")
+    __slots__ = ("_context", "_coroutine", "_future", "bucket", "deadline", "engine", "limit", "waiting", "wanted")
 
     def __init__(self, engine: "Engine") -> None:
-        self._engine = engine
+        self.engine = engine
         self._coroutine: Coroutine[Any, Any, None] | None = None
         self._context: Context | None = None
         self._future: asyncio.Future[Any] | None = None
@@ -41,27 +44,37 @@ class Task:
     def __repr__(self) -> str:
         return f"<Task {getattr(self._coroutine, '__qualname__', 'finished')} waiting={self.waiting!r}>"
 
-    def start(self, story: Coroutine[Any, Any, None]) -> None:
-        """Runs the coroutine up to its first wait."""
-        self._coroutine = story
+    async def run(self) -> None:
+        """What it does; a subclass tells."""
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """Runs it up to its first wait."""
+        coroutine = self._coroutine = self.run()
         self._context = copy_context()
-        self._engine.tasks.add(self)
-        self._run(story.send, None)
+        self.engine.tasks.add(self)
+        self._run(coroutine.send, None)
 
     def resume(self) -> None:
         """Goes on after what it waited for has happened."""
         if self._coroutine is not None:
+            self.engine.now = monotonic()  # it may have been a long wait for something outside the engine
             self._run(self._coroutine.send, None)
 
     def interrupt(self, error: BaseException) -> None:
         """Raises ``error`` where the coroutine waits."""
         if self._coroutine is not None:
+            self.engine.now = monotonic()
             self._run(self._coroutine.throw, error)
 
     def set_limit(self, name: str, seconds: float) -> None:
         """Interrupts the coroutine with a TimeoutError in ``seconds``, unless a new limit is set before."""
         self.limit = name
-        self._engine.timers.arm(self, seconds)
+        engine = self.engine
+        self.deadline = engine.now + seconds
+        # A bucket that fires earlier moves it on by itself; that is the rule, not the exception.
+        if not self.bucket or self.bucket * TICK > self.deadline:
+            engine.timers.arm(self)
 
     def on_deadline(self) -> None:
         self.deadline = inf
@@ -85,14 +98,14 @@ class Task:
             self._finish()
         except Exception as error:  # noqa: BLE001  # whatever it was, it ends this session alone
             self._finish()
-            self._engine.report(error, f"a session crashed: {error!r}")
+            self.engine.report(error, f"a session crashed: {error!r}")
         else:
             if yielded is not None:
                 self._await_future(yielded)
             elif self.waiting is None:
                 # A bare yield, as asyncio.sleep(0) does it: come back in the loop's next round.
                 self.waiting = self
-                self._engine.loop.call_soon(self._come_back)
+                self.engine.loop.call_soon(self._come_back)
 
     def _await_future(self, future: asyncio.Future[Any]) -> None:
         future._asyncio_future_blocking = False
@@ -109,8 +122,8 @@ class Task:
 
     def _finish(self) -> None:
         self._coroutine = self._context = None
-        self._engine.timers.disarm(self)
-        self._engine.tasks.discard(self)
+        self.engine.timers.disarm(self)
+        self.engine.tasks.discard(self)
 
 
 @coroutine

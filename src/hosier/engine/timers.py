@@ -41,10 +41,10 @@ class Timers:
     def __len__(self) -> int:
         return sum(map(len, self._buckets.values()))
 
-    def arm(self, timed: Timed, seconds: float) -> None:
-        """Calls ``timed.on_deadline()`` in ``seconds``; replaces the deadline it had."""
-        timed.deadline = deadline = monotonic() + seconds
-        tick = ceil(deadline / TICK)
+    def arm(self, timed: Timed) -> None:
+        """Calls ``timed.on_deadline()`` at ``timed.deadline``. Needed only to make a deadline earlier: one that is
+        postponed is found out when its bucket fires."""
+        tick = ceil(timed.deadline / TICK)
         if timed.bucket:
             if timed.bucket <= tick:
                 return  # its bucket fires first and will move it on

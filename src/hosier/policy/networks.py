@@ -62,6 +62,11 @@ class Networks:
     def __bool__(self) -> bool:
         return bool(self._index)
 
+    @property
+    def first_octets(self) -> frozenset[int]:
+        """First octets of IPv4 addresses for which ``find`` may find something."""
+        return frozenset(first for size, first in self._index if size == 4)
+
     def find(self, octets: bytes) -> str | None:
         """The text of the first network that holds the address of 4 or 16 octets; None: none does."""
         entries = self._index.get((len(octets), octets[0]))

@@ -8,7 +8,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Final
 
 from ..errors import PolicyDenied
-from ..protocol.address import IPV6, Address
+from ..protocol.address import IPV4, IPV6, Address
 from .networks import Networks, embedded_ipv4, parse_network
 
 __all__ = ("PROTECTED", "TargetPolicy")
@@ -80,6 +80,7 @@ class TargetPolicy:
         self._allow = Networks(allow)
         self._deny = Networks(deny)
         self._protected = Networks(network for network, _ in PROTECTED) if protect else Networks()
+        self._of_interest = self._never.first_octets | self._deny.first_octets | self._protected.first_octets
         self._listeners = frozenset(listeners)
         self._listener_ports = frozenset(listener.port for listener in self._listeners)
         self._wildcard_ports = frozenset(listener.port for listener in self._listeners if not any(listener.octets))
@@ -94,7 +95,12 @@ class TargetPolicy:
         """Those of the addresses that may be dialled, in their order. Raises PolicyDenied if there are none, with the
         reason for the first."""
         if len(addresses) == 1:
-            if denied := self.judge(addresses[0]):
+            address = addresses[0]
+            # Nearly every IPv4 address is in no network of interest; its first octet tells.
+            boring = address.kind == IPV4 and address.octets[0] not in self._of_interest
+            if boring and address.port not in self._listener_ports:
+                return addresses
+            if denied := self.judge(address):
                 raise denied
             return addresses
         verdicts = [(address, self.judge(address)) for address in addresses]

@@ -25,8 +25,9 @@ from .states import Input, State, Table
 
 __all__ = ("Connection", "Handoff", "MAX_BUFFERED")
 
-MAX_BUFFERED: Final = 65_539
-"""Octets: the largest message of all, a GSSAPI token with its header (RFC 1961 §3.4)."""
+MAX_BUFFERED: Final = 65_539 + 261
+"""Octets: the largest message of all, a GSSAPI token with its header (RFC 1961 §3.4), below the layer, and above it a
+request that lacks one octet."""
 
 REQUEST_INPUT: Final = {
     int(Command.CONNECT): Input.CONNECT,
@@ -141,17 +142,14 @@ class Connection:
 
     # --- for the two roles ---
 
-    def _move(self, symbol: Input) -> None:
-        """Takes our own step, or refuses it before an octet exists."""
-        try:
-            self.state = self._table[self.state][symbol]
-        except KeyError:
-            raise LocalProtocolError(f"{symbol.name} is not allowed in state {self.state.name}") from None
-
     def _allows(self, symbol: Input) -> None:
-        """As ``_move``, without moving: for steps whose encoding may still fail."""
+        """Refuses a step of ours before an octet exists; its encoding may still fail, so ``_move`` comes last."""
         if symbol not in self._table[self.state]:
             raise LocalProtocolError(f"{symbol.name} is not allowed in state {self.state.name}")
+
+    def _move(self, symbol: Input) -> None:
+        """Takes a step that is allowed."""
+        self.state = self._table[self.state][symbol]
 
     def _protect(self, data: bytes) -> bytes:
         return data if self.layer is None else self.layer.wrap(data)

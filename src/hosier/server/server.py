@@ -142,8 +142,7 @@ class Server:
     # --- private ---
 
     def _accepted(self, sock: SocketType, peer: Any) -> None:
-        session = Session(self, sock, peer)
-        session.task.start(session.run())
+        Session(self, sock, peer).start()
 
     def _exhausted(self, error: OSError) -> None:
         _log.warning("cannot accept: %s; raise the limit of open files (ulimit -n)", error.strerror)

@@ -42,7 +42,7 @@ __all__ = ("Session",)
 _READ = 4096  # octets; a handshake's messages are smaller, a layer's frames come in pieces
 
 
-class Session:
+class Session(Task):
     """One client. ``run()`` is its story; the attributes are what is known of it so far."""
 
     __slots__ = (
@@ -57,16 +57,15 @@ class Session:
         "request",
         "server",
         "started",
-        "task",
         "user",
     )
 
     def __init__(self, server: "Server", sock: SocketType, peer: tuple[Any, ...]) -> None:
+        super().__init__(server.engine)
         self.server = server
         self.peer = peer
-        self.task = Task(server.engine)
         # The kernel holds a connection back until the greeting is there, so a first look is never in vain.
-        self.client = Endpoint(server.engine, sock, self.task, EPOLLIN)
+        self.client = Endpoint(server.engine, sock, self, EPOLLIN)
         self.connection: ServerConnection | None = ServerConnection(server.framings, strict=server.settings.strict)
         self.started = monotonic()
         self.user: str | None = None
@@ -80,7 +79,7 @@ class Session:
     async def run(self) -> None:
         """Handshake, command, relay; whatever happens, it ends with the client told and everything closed."""
         try:
-            self.task.set_limit("handshake", self.server.settings.limits.handshake)
+            self.set_limit("handshake", self.server.settings.limits.handshake)
             request = await self._handshake()
             if request is not None:
                 leftover = await COMMANDS[request.command](self, request)
@@ -88,7 +87,8 @@ class Session:
                 if self.relay is not None:
                     await self.relay.run(leftover)
                     self._note_relay_end(self.relay)
-                    await self.relay.part()
+                    if not self.relay.ended_well:
+                        await self.relay.part()
         except RemoteProtocolError as error:
             self.end = error.reason
             await self.refuse(error.reply_hint)
@@ -97,7 +97,7 @@ class Session:
             self.server.explain(self, denied.reason, denied.advice)
             await self.refuse(denied.code)
         except TimeoutError:
-            self.end = f"{self.task.limit} limit"
+            self.end = f"{self.limit} limit"
         except OSError as error:
             self.end = f"client lost: {error.strerror or error}"
         except asyncio.CancelledError:
@@ -107,6 +107,7 @@ class Session:
             self.client.close()
             if self.relay is not None:
                 self.relay.far.close()
+                self.relay.dissolve()
             self.server.ended(self)
 
     async def refuse(self, code: int) -> None:
@@ -119,10 +120,10 @@ class Session:
             self.reply = code
         try:
             if data:
-                await self.client.send(data)
+                await self.client.send_all(data)
         except OSError:
             return  # it did not wait for the answer
-        await linger(self.task, self.client, self.server.settings.limits.linger)
+        await linger(self, self.client, self.server.settings.limits.linger)
 
     def record(self) -> SessionRecord:
         """What is known of it, for those who watch."""
@@ -159,7 +160,8 @@ class Session:
                     await self._no_method(event.methods)
                     return None
                 self.method = method
-                await client.send(connection.send(MethodSelected(method)))
+                if rest := client.send_some(connection.send(MethodSelected(method))):
+                    await client.send_all(rest)
                 if method != NO_AUTHENTICATION:
                     exchange = self._begin_auth(method)
             elif isinstance(event, Request):
@@ -191,26 +193,26 @@ class Session:
         assert chosen is not None  # only method 00 has none
         if method not in self.server.quick_methods:
             # Rounds with a far-away authority: the limit for handshakes would be too short, none too long.
-            self.task.set_limit("auth", self.server.settings.limits.auth)
+            self.set_limit("auth", self.server.settings.limits.auth)
         return chosen.server_exchange()
 
     async def _authenticate(self, connection: ServerConnection, exchange: ServerExchange, message: Any) -> bool:
         """One round; False if the client is refused."""
         step = exchange.step(message)
         if isawaitable(step):
-            step = await foreign(self.server.engine.loop, _awaited(step))
+            step = await foreign(self.engine.loop, _awaited(step))
         data = connection.send(step)
         if data:
-            await self.client.send(data)
+            await self.client.send_all(data)
         if step.outcome is None:
             return True
         if step.outcome.identity is None:
             self.end = "authentication failed"
             self.server.explain(self, self.end)
-            await linger(self.task, self.client, self.server.settings.limits.linger)
+            await linger(self, self.client, self.server.settings.limits.linger)
             return False
         self.user = step.outcome.identity
-        self.task.set_limit("handshake", self.server.settings.limits.handshake)
+        self.set_limit("handshake", self.server.settings.limits.handshake)
         return True
 
     def _admit(self, request: Request) -> Request:

@@ -4,7 +4,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from ...engine.relay import Relay
-from ...errors import ReplyCode, reply_code_for
+from ...errors import reply_code_for
 from ...protocol.address import IPV4, IPV6, Address
 from ...protocol.messages import Reply, Request
 
@@ -21,17 +21,18 @@ async def connect(session: "Session", request: Request) -> bytes:
     assert connection is not None  # it lives until the command is done
     target = request.address.canonical()
     server.policy.check_target(target)
-    session.task.set_limit("connect", server.settings.limits.connect)
+    session.set_limit("connect", server.settings.limits.connect)
     try:
-        far, session.dialled = await server.egress.connect(session.task, target, server.policy.vet)
+        far, session.dialled = await server.egress.connect(session, target, server.policy.vet)
     except OSError as error:
         session.end = f"connect failed: {error.strerror or error}"
         server.explain(session, session.end)
         await session.refuse(reply_code_for(error))
         return b""
-    session.relay = Relay(session.task, session.client, far, server.settings.limits.idle)
-    session.reply = ReplyCode.SUCCEEDED
-    await session.client.send(connection.send(Reply(ReplyCode.SUCCEEDED, _bound(far))))
+    session.relay = Relay(session, session.client, far, server.settings.limits.idle)
+    session.reply = 0
+    if rest := session.client.send_some(connection.send(Reply(0, _bound(far)))):
+        await session.client.send_all(rest)
     handoff = connection.detach()
     if handoff.layer is not None:
         session.relay.protect_near(handoff.layer, handoff.wrapped)

@@ -1,0 +1,31 @@
+"""How a test asks for a program that pip does not install."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def program() -> Callable[..., str]:
+    """Find an outside program by any of its names.
+
+    A missing program skips the test on a developer's machine. With HOSIER_REQUIRE_PEERS=1, as `make test` and
+    .ci/run set it, it fails the test: there, a program that is not installed is a fault.
+    """
+
+    def find(*names: str) -> str:
+        # sshd and danted live in sbin, which the PATH of an ordinary user leaves out
+        path = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
+        for name in names:
+            if found := shutil.which(name, path=path):
+                return found
+        message = f"{' or '.join(names)} is not installed; scripts/install-peers installs it"
+        if os.environ.get("HOSIER_REQUIRE_PEERS") == "1":
+            pytest.fail(message, pytrace=False)
+        pytest.skip(message)
+
+    return find

@@ -1,0 +1,1 @@
+"""Tests of the core; one file per source file, and a few that see all of it."""

@@ -1,0 +1,278 @@
+"""The server's side: the first octet decides, one choice, one answer, and a refusal for every phase."""
+
+from collections.abc import Callable
+
+import pytest
+
+from hosier.errors import LocalProtocolError, RemoteProtocolError, ReplyCode
+from hosier.protocol.address import parse_address
+from hosier.protocol.auth.base import AuthFraming, AuthMessage, AuthStep, Outcome
+from hosier.protocol.auth.password import Credentials, PasswordFraming, Status
+from hosier.protocol.foreign import foreign_answer
+from hosier.protocol.messages import (
+    NEED_DATA,
+    PAUSED,
+    Command,
+    MethodSelected,
+    MethodsOffered,
+    Reply,
+    Request,
+)
+from hosier.protocol.server_connection import ServerConnection
+from hosier.protocol.states import State
+from hosier.testing import ToyFraming, ToyKind, ToyLayer, ToyMessage
+
+from .deliveries import TARGET, deliver, feed, server_at_method, server_at_request
+
+FRAMINGS: dict[int, AuthFraming] = {0x01: ToyFraming(), 0x02: PasswordFraming()}
+CONNECT = bytes.fromhex("05010001c00002010050")
+CONNECT4 = bytes.fromhex("04010050c000020100")
+FAILURE = bytes.fromhex("05020001000000000000")
+
+
+def server() -> ServerConnection:
+    return ServerConnection(FRAMINGS)
+
+
+@pytest.mark.parametrize("command", list(Command))
+def test_socks5(command: Command) -> None:
+    """S5-REQ-33: one request, one answer."""
+    wire = bytes((5, command)) + CONNECT[2:]
+    result = deliver(server_at_request, wire)
+    assert result.events == [Request(5, command, TARGET)]
+    assert result.last is PAUSED
+    assert result.connection.version == 5
+
+
+@pytest.mark.parametrize("command", [Command.CONNECT, Command.BIND])
+def test_socks4(command: Command) -> None:
+    result = deliver(server, bytes((4, command)) + CONNECT4[2:])
+    assert result.events == [Request(4, command, TARGET)]
+    assert result.connection.version == 4
+    # S4-REQ-14, S4-REQ-15: the reply is of the same version, its codes too.
+    assert result.connection.send(Reply(0)) == bytes.fromhex("005a000000000000")
+
+
+def test_socks4_failure() -> None:
+    result = deliver(server, CONNECT4)
+    assert result.connection.send(Reply(ReplyCode.SOCKS4_IDENT_MISMATCH)) == bytes.fromhex("005d000000000000")
+    assert result.connection.state is State.MUST_CLOSE
+
+
+def test_pipelining() -> None:
+    """S5-REQ-25: greeting, credentials, request and payload in one read; each in its turn."""
+    connection = server()
+    connection.receive_data(b"\x05\x02\x00\x02" + b"\x01\x01a\x01b" + CONNECT + b"early")
+    assert connection.next_event() == MethodsOffered(b"\x00\x02")
+    assert connection.next_event() is PAUSED
+    assert connection.send(MethodSelected(2)) == b"\x05\x02"
+    assert connection.next_event() == AuthMessage(Credentials(b"a", b"b"))
+    assert connection.next_event() is PAUSED
+    assert connection.send(AuthStep(Status(0), Outcome("a"))) == b"\x01\x00"
+    assert connection.next_event() == Request(5, 1, TARGET)
+    connection.send(Reply(0))
+    assert connection.detach().leftover == b"early"
+
+
+def test_pipelining_for_another_method() -> None:
+    """S5-REQ-25, A-34: credentials behind a choice of 00 are garbage."""
+    connection = server()
+    connection.receive_data(b"\x05\x02\x00\x02" + b"\x01\x01a\x01b" + CONNECT)
+    connection.next_event()
+    connection.send(MethodSelected(0))
+    with pytest.raises(RemoteProtocolError, match="version 1"):
+        connection.next_event()
+    assert connection.refuse()[:2] == b"\x05\x01"
+
+
+def test_bind_answers_twice() -> None:
+    """S5-REQ-61, S5-REQ-64."""
+    listening, peer = parse_address("203.0.113.5", 40000), parse_address("2001:db8::7", 20)
+    connection = deliver(server_at_request, bytes((5, 2)) + CONNECT[2:]).connection
+    states = [connection.state]
+    assert connection.send(Reply(0, listening)) == bytes.fromhex("05000001cb0071059c40")
+    states.append(connection.state)
+    assert connection.send(Reply(0, peer))[:4] == b"\x05\x00\x00\x04"
+    states.append(connection.state)
+    assert states == [State.ANSWER_BIND, State.ANSWER_BIND_PEER, State.TUNNEL]
+
+
+@pytest.mark.parametrize("method", [-1, 256, 1000])
+def test_choice_that_is_no_octet(method: int) -> None:
+    connection = feed(server(), [b"\x05\x01\x00"]).connection
+    with pytest.raises(LocalProtocolError):
+        connection.send(MethodSelected(method))
+    assert connection.state is State.SELECT_METHOD
+
+
+def test_choice_that_was_not_offered() -> None:
+    """S5-REQ-12; FF is always possible (S5-REQ-13)."""
+    connection = feed(server(), [b"\x05\x01\x00"]).connection
+    with pytest.raises(LocalProtocolError, match="0x02 was not offered"):
+        connection.send(MethodSelected(2))
+    assert connection.send(MethodSelected(0xFF)) == b"\x05\xff"
+    assert connection.state is State.MUST_CLOSE
+
+
+def test_late_choice_does_not_change_the_method() -> None:
+    """An illegal step changes nothing: the running method keeps its framing."""
+    connection = server_at_method(b"\x01\x02", 0x02, framings=FRAMINGS)
+    with pytest.raises(LocalProtocolError):
+        connection.send(MethodSelected(1))
+    connection.receive_data(b"\x01\x01a\x01b")
+    assert connection.next_event() == AuthMessage(Credentials(b"a", b"b"))
+
+
+@pytest.mark.parametrize("reply", [Reply(256), Reply(-1), Reply(0, parse_address("a", 1)._replace(octets=b""))])
+def test_reply_without_wire_form(reply: Reply) -> None:
+    connection = deliver(server_at_request, CONNECT).connection
+    with pytest.raises(LocalProtocolError):
+        connection.send(reply)
+    assert connection.state is State.ANSWER_CONNECT
+
+
+def test_reply_of_90() -> None:
+    """S5-REQ-44: what grants in SOCKS4 is an unknown failure in SOCKS5, and no way into the tunnel."""
+    connection = deliver(server_at_request, CONNECT).connection
+    assert connection.send(Reply(0x5A))[:2] == b"\x05\x5a"
+    assert connection.state is State.MUST_CLOSE
+
+
+def test_reply_before_the_request() -> None:
+    """A reply is no answer to a greeting; refuse() knows what is."""
+    connection = feed(server(), [b"\x05\x01\x00"]).connection
+    with pytest.raises(LocalProtocolError):
+        connection.send(Reply(1))
+    assert connection.refuse() == b"\x05\xff"
+
+
+def test_strict() -> None:
+    """A-04."""
+    wire = bytes.fromhex("050177017f0000010050")
+    assert len(deliver(server_at_request, wire).events) == 1
+    result = deliver(lambda: server_at_request(strict=True), wire)
+    assert result.error.reply_hint == ReplyCode.GENERAL_FAILURE
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"GET / HTTP/1.0\r\n\r\n", "http"),
+        (b"\x16\x03\x01\x00\xc8", "tls"),
+        (b"SSH-2.0-x\r\n", "ssh"),
+        (b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n", "proxy"),
+        (b"\x06\x01\x00\x00", "socks6"),
+        (b"\x00", None),
+        (b"\xff\xff", None),
+    ],
+)
+def test_strangers(data: bytes, kind: str | None) -> None:
+    """S5-REQ-08: at the first octet; the answer is in their tongue or none."""
+    connection = server()
+    connection.receive_data(data)
+    with pytest.raises(RemoteProtocolError, match="neither SOCKS4 nor SOCKS5") as caught:
+        connection.next_event()
+    assert caught.value.looks_like == kind
+    assert (kind is None) == ("looks like" not in str(caught.value))
+    assert connection.refuse() == foreign_answer(kind)
+    assert connection.state is State.MUST_CLOSE
+
+
+# --- refuse(), in every phase ---
+
+
+def at_auth(answer: bool) -> ServerConnection:
+    connection = server_at_method(b"\x02", 0x02, framings=FRAMINGS)
+    if answer:
+        feed(connection, [b"\x01\x01a\x01b"])
+    return connection
+
+
+def at_layered_request(received: bytes = b"") -> ServerConnection:
+    connection = server_at_method(b"\x01", 0x01, framings=FRAMINGS)
+    feed(connection, [b"\x01\x01\x00\x00"])
+    connection.send(AuthStep(ToyMessage(ToyKind.TOKEN), Outcome("fred", ToyLayer())))
+    feed(connection, [received] if received else [])
+    return connection
+
+
+def granted(connection: ServerConnection) -> ServerConnection:
+    connection.send(Reply(0))
+    return connection
+
+
+def detached() -> ServerConnection:
+    connection = granted(feed(server_at_request(), [CONNECT]).connection)
+    connection.detach()
+    return connection
+
+
+PHASES: dict[str, tuple[Callable[[], ServerConnection], bytes]] = {
+    "nothing has come": (server, b""),
+    "half a greeting": (lambda: feed(server(), [b"\x05"]).connection, b"\x05\xff"),
+    "half a SOCKS4 request": (lambda: feed(server(), [b"\x04\x01"]).connection, bytes.fromhex("005b000000000000")),
+    "a bad SOCKS4 request": (lambda: feed(server(), [b"\x04\x09" + CONNECT4[2:]]).connection, b"\x00\x5b" + bytes(6)),
+    "choice of a method": (lambda: feed(server(), [b"\x05\x01\x00"]).connection, b"\x05\xff"),
+    "no method offered": (lambda: feed(server(), [b"\x05\x00"]).connection, b"\x05\xff"),
+    "credentials awaited": (lambda: at_auth(False), b"\x01\x01"),
+    "credentials judged": (lambda: at_auth(True), b"\x01\x01"),
+    "bad credentials": (lambda: feed(at_auth(False), [b"\x05"]).connection, b"\x01\x01"),
+    "token awaited": (lambda: server_at_method(b"\x01", 0x01, framings=FRAMINGS), b"\x01\xff"),
+    "bad token": (
+        lambda: feed(server_at_method(b"\x01", 0x01, framings=FRAMINGS), [b"\x02\x01"]).connection,
+        b"\x01\xff",
+    ),
+    "request awaited": (server_at_request, FAILURE),
+    "half a request": (lambda: feed(server_at_request(), [CONNECT[:5]]).connection, FAILURE),
+    "bad request": (lambda: feed(server_at_request(), [b"\x04"]).connection, FAILURE),
+    "reply owed": (lambda: feed(server_at_request(), [CONNECT]).connection, FAILURE),
+    "SOCKS4 reply owed": (lambda: feed(server(), [CONNECT4]).connection, b"\x00\x5b" + bytes(6)),
+    "second reply owed": (lambda: granted(feed(server_at_request(), [b"\x05\x02" + CONNECT[2:]]).connection), FAILURE),
+    "layered request awaited": (at_layered_request, ToyLayer().wrap(FAILURE)),
+    "layered reply owed": (lambda: at_layered_request(ToyLayer().wrap(CONNECT)), ToyLayer().wrap(FAILURE)),
+    "bad layered request": (lambda: at_layered_request(ToyLayer().wrap(b"\x09")), ToyLayer().wrap(FAILURE)),
+    "broken frame": (lambda: at_layered_request(b"\x02"), ToyLayer().wrap(FAILURE)),
+    "tunnel": (lambda: granted(feed(server_at_request(), [CONNECT]).connection), b""),
+    "detached": (detached, b""),
+    "client has gone": (lambda: feed(server(), [b"\x05", b""]).connection, b""),
+}
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_refuse(phase: str) -> None:
+    """S5-REQ-11, 13, 31, 34…37, 42; S4-REQ-23; UP-REQ-09; GS-REQ-20: always the octets that the client can read,
+    and never twice."""
+    make, octets = PHASES[phase]
+    connection = make()
+    before = connection.state
+    assert connection.refuse(ReplyCode.NOT_ALLOWED) == octets
+    if before not in (State.TUNNEL, State.MUST_CLOSE):
+        assert connection.state is State.MUST_CLOSE
+    else:
+        assert connection.state is before
+    assert connection.refuse(ReplyCode.NOT_ALLOWED) == b""
+
+
+def test_every_phase_is_refused() -> None:
+    """No state of the table is forgotten here."""
+    assert {make().state for make, _ in PHASES.values()} >= set(State) - {
+        state for state in State if state.name.startswith(("SEND_", "AWAIT_M", "AWAIT_C", "AWAIT_B", "AWAIT_AS"))
+    } - {State.ANSWER_BIND, State.ANSWER_ASSOCIATE, State.ASSOCIATED}
+
+
+@pytest.mark.parametrize("code", [0, -1, 256])
+def test_no_refusal(code: int) -> None:
+    connection = feed(server_at_request(), [CONNECT]).connection
+    with pytest.raises(LocalProtocolError):
+        connection.refuse(code)
+    assert connection.state is State.ANSWER_CONNECT
+
+
+def test_default_refusal() -> None:
+    assert server_at_request().refuse() == bytes.fromhex("05010001000000000000")
+
+
+def test_needs_more() -> None:
+    for data in (b"\x05\x02\x00", b"\x04\x01\x00\x50\xc0\x00\x02\x01user"):
+        result = deliver(server, data)
+        assert (result.events, result.last) == ([], NEED_DATA)

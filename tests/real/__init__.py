@@ -1,0 +1,1 @@
+"""End-to-end tests: a real `hosier serve`, and real programs as its clients."""
