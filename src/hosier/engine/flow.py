@@ -163,6 +163,9 @@ class Flow:
             return
         if self._rest:
             return
+        if self._piped:
+            self._queue()
+            return
         self.blocked = False
         if self.ended:
             self._pass_end()
@@ -259,6 +262,8 @@ class Flow:
         except OSError as error:
             self.sink_died(error)
         else:
+            # A part only: the sink is full, most likely. The next turn will tell; the receiver gets that much time.
+            self.blocked = self._piped > 0
             self._queue()
 
     def _flush_rest(self) -> None:
@@ -268,14 +273,14 @@ class Flow:
         self._rest = self._rest[sent:]
 
     def _flush_pipe(self, pipe: Pipe) -> None:
-        engine, sink_fd = self.source.engine, self.sink.fd
-        while self._piped:
-            sent = os.splice(pipe.read_fd, sink_fd, self._piped, flags=SPLICE_FLAGS)
-            self.moved += sent
-            self._piped -= sent
-            engine.held -= sent
-        self._pipe = None
-        engine.pipes.give(pipe)
+        engine = self.source.engine
+        sent = os.splice(pipe.read_fd, self.sink.fd, self._piped, flags=SPLICE_FLAGS)
+        self.moved += sent
+        engine.held -= sent
+        self._piped -= sent
+        if not self._piped:
+            self._pipe = None
+            engine.pipes.give(pipe)
 
     def _source_ended(self) -> None:
         source, relay = self.source, self.relay
