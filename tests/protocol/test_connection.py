@@ -262,3 +262,22 @@ def test_largest_frame_behind_half_a_request() -> None:
         assert event.address.octets == name
         server.send(Reply(0))
         assert server.detach().leftover == early
+
+
+def test_bounded_below_a_layer() -> None:
+    """What waits below the layer counts as well as what waits above it."""
+
+    class Stuck(ToyLayer):
+        """A layer whose frames never end."""
+
+        def unwrap(self, data: object) -> None:
+            return None
+
+    server = server_at_method(b"\x01", 0x01, framings=FRAMINGS)
+    feed(server, [b"\x01\x01\x00\x00"])
+    server.send(AuthStep(ToyMessage(ToyKind.TOKEN), Outcome("fred", Stuck())))
+    server.receive_data(bytes(MAX_BUFFERED))
+    assert server.next_event() is NEED_DATA
+    server.receive_data(b"\x00")
+    with pytest.raises(RemoteProtocolError, match="longer than 65800"):
+        server.next_event()

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from .. import __version__
 from ..errors import ConfigError
@@ -13,9 +14,16 @@ __all__ = ("main",)
 _VERBS = (serve,)
 
 
+class _Parser(argparse.ArgumentParser):
+    """A mistake costs one line, not a page."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"hosier: {message}; see {self.prog} --help\n")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code: 0, or 2 for a mistake of the user's, which costs one line."""
-    parser = argparse.ArgumentParser(prog="hosier", description="Everything SOCKS.")
+    parser = _Parser(prog="hosier", description="Everything SOCKS.")
     parser.add_argument("--version", action="version", version=f"hosier {__version__}")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for verb in _VERBS:

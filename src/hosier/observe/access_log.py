@@ -18,9 +18,8 @@ _ESCAPES: Final = str.maketrans({" ": "\\x20", "\\": "\\\\", '"': '\\"'})
 def text_line(record: SessionRecord, when: str) -> str:
     """The fields in a fixed order, a dash where there is nothing."""
     client, user, version, _, command, target, dialled, reply, sent, received, seconds, end = record
-    host, port = client
     return (
-        f"{when} {host}:{port} {'-' if user is None else _word(user)} {f'socks{version}' if version else '-'} "
+        f"{when} {_place(client)} {'-' if user is None else _word(user)} {f'socks{version}' if version else '-'} "
         f"{command or '-'} {target or '-'} {dialled or '-'} {'-' if reply is None else reply} "
         f"{sent} {received} {seconds:.3f} {end}\n"
     )
@@ -30,7 +29,7 @@ def json_line(record: SessionRecord, when: str) -> str:
     """One object with the record's field names, and ``time``."""
     fields = {
         "time": when,
-        "client": f"{record.client[0]}:{record.client[1]}",
+        "client": _place(record.client),
         "user": record.user,
         "version": record.version,
         "method": record.method,
@@ -64,6 +63,11 @@ class AccessLog:
             self._second = now
             self._when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
         self._write(self._line(record, self._when))
+
+
+def _place(address: tuple[str, int]) -> str:
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _word(text: str) -> str:

@@ -126,7 +126,8 @@ class Server:
         if _log.isEnabledFor(logging.INFO):
             request = session.request
             wanted = f" {request.address}" if request is not None else ""
-            _log.info("%s:%s%s: %s%s", *session.peer[:2], wanted, reason, f"; {advice}" if advice else "")
+            client = ListenAddress(*session.peer[:2])
+            _log.info("%s%s: %s%s", client, wanted, reason, f"; {advice}" if advice else "")
 
     def ended(self, session: Session) -> None:
         """The last thing that a session does."""
@@ -174,7 +175,7 @@ def _listening_sockets(settings: ServerSettings) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     lacking: list[str] = []
     try:
-        for address in settings.listen:
+        for address in settings.listen_addresses:
             family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
             try:
                 sockets.append(listening_socket(address, family, client_speaks_first=True))

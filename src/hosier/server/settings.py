@@ -100,7 +100,9 @@ class Limits:
 class ServerSettings:
     """Everything that :class:`hosier.Server` can be told."""
 
-    listen: Sequence[ListenAddress] = DEFAULT_LISTEN
+    listen: Sequence[ListenAddress | str] = DEFAULT_LISTEN
+    """Where to listen; texts are read as ``parse_listen`` does."""
+
     users: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Names and passwords; with any, everybody must authenticate and SOCKS4 is refused."""
 
@@ -121,7 +123,7 @@ class ServerSettings:
     """Refuse what the RFCs forbid but the world sends: nonzero RSV (A-04), empty credentials (A-32)."""
 
     def __post_init__(self) -> None:
-        if not self.listen:
+        if not self.listen_addresses:
             raise ConfigError("no address to listen on")
         for name, password in self.users.items():
             if len(name.encode()) > 255 or len(password.encode()) > 255:
@@ -133,12 +135,20 @@ class ServerSettings:
             raise ConfigError("method 'password' needs users: add --user NAME:PASSWORD")
         if len(set(methods)) < len(methods):
             raise ConfigError("a method is named twice")
-        beyond = [address for address in self.listen if not address.is_loopback]
+        beyond = [address for address in self.listen_addresses if not address.is_loopback]
         if beyond and "none" in methods and not self.open:
             raise ConfigError(
                 f"listening on {beyond[0]} without authentication would be an open proxy: "
                 "add --user NAME:PASSWORD, or --open if you mean it"
             )
+
+    @property
+    def listen_addresses(self) -> tuple[ListenAddress, ...]:
+        return tuple(
+            address
+            for given in self.listen
+            for address in (parse_listen(given) if isinstance(given, str) else (given,))
+        )
 
     @property
     def effective_methods(self) -> tuple[str, ...]:
@@ -147,4 +157,4 @@ class ServerSettings:
     @property
     def is_public(self) -> bool:
         """Whether somebody beyond this machine can reach the server."""
-        return any(not address.is_loopback for address in self.listen)
+        return any(not address.is_loopback for address in self.listen_addresses)
