@@ -44,9 +44,9 @@ def load_method(name: str) -> Method:
         raise ConfigError(f"there is no method {name!r}; known: {known}")
     try:
         method: Method = found[name].load()()
+        code = method.framing.code
     except Exception as error:
         raise ConfigError(f"the method {name!r} ({found[name].value}) does not load: {error!r}") from error
-    code = method.framing.code
     if code in _OURS or not 0 <= code <= 0xFF:
         raise ConfigError(f"the method {name!r} takes {method_label(code)}, which is not free: 03 to FE are")
     return method

@@ -61,8 +61,14 @@ def interleaved(addresses: Sequence[Address]) -> list[Address]:
     return [address for address in chain.from_iterable(zip_longest(first, other)) if address is not None]
 
 
+# Plain numbers: the enums of the socket module cost more here than the call they are for.
+_INET: Final = int(AF_INET)
+_INET6: Final = int(AF_INET6)
+_STREAM: Final = int(SOCK_STREAM | SOCK_NONBLOCK)
+
+
 def _socket(address: Address) -> SocketType:
-    sock = SocketType(AF_INET if address.kind == IPV4 else AF_INET6, SOCK_STREAM | SOCK_NONBLOCK)
+    sock = SocketType(_INET if address.kind == IPV4 else _INET6, _STREAM)
     sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
     return sock
 

@@ -83,7 +83,12 @@ class Endpoint:
                     if len(data) < limit and not self.seen & ENDED:
                         self.seen &= ~EPOLLIN
                     return data
-            yield from self.wait(READABLE)
+            if not self.registered:
+                self.register()
+            task: Task = self.owner  # type: ignore[assignment]  # only the task that owns it can wait for it
+            while not self.seen & READABLE:
+                task.waiting, task.wanted = self, READABLE
+                yield
 
     def send_some(self, data: bytes) -> bytes:
         """Sends what the kernel takes at once, nearly always all of it; returns the rest. Raises OSError."""

@@ -191,6 +191,7 @@ class Flow:
         # and the error that said so is spent: its next read would look like a clean end.
         if error.errno != EPIPE:
             sink.was_reset = True
+        self.relay.ended_well = False
         self.abandon()
         if twin.done:
             self.relay.finish()
@@ -297,6 +298,7 @@ class Flow:
         """Reading failed. What was read before is delivered, then the failure is passed on as one."""
         source = self.source
         source.was_reset = True
+        self.relay.ended_well = False
         self.ended = True
         if self.relay.first_ended is None:
             self.relay.first_ended = source

@@ -167,5 +167,6 @@ class Engine:
                 return
 
     def _close_buried(self) -> None:
-        while self._buried:
-            self._buried.pop().close()
+        for sock in self._buried:
+            sock.close()
+        self._buried.clear()

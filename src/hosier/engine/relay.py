@@ -5,7 +5,7 @@
 
 from collections.abc import Generator
 from errno import ECONNRESET
-from select import EPOLLERR, EPOLLHUP
+from select import EPOLLERR, EPOLLHUP, EPOLLIN
 from types import coroutine
 from typing import TYPE_CHECKING, Final
 
@@ -27,7 +27,7 @@ class Relay:
     """``await relay.run()`` joins the endpoints and returns when both directions have ended; if they did not
     end well, ``await relay.part()`` says goodbye in the way they deserve. Closing is the caller's."""
 
-    __slots__ = ("down", "engine", "far", "finished", "first_ended", "idle_limit", "near", "task", "up")
+    __slots__ = ("down", "ended_well", "engine", "far", "finished", "first_ended", "idle_limit", "near", "task", "up")
 
     def __init__(self, task: "Task", near: Endpoint, far: Endpoint, idle_limit: float) -> None:
         """``idle_limit``: seconds without an octet in either direction."""
@@ -37,6 +37,8 @@ class Relay:
         self.far = far
         self.idle_limit = idle_limit
         self.finished = False
+        self.ended_well = True
+        """Whether both ends may simply be closed: no reset to pass on, no direction given up."""
         self.first_ended: Endpoint | None = None
         """Whose stream ended first."""
         self.up: Flow = Flow(self, near, far)
@@ -57,8 +59,10 @@ class Relay:
         if not far.registered:
             far.register()
         try:
-            self.up.begin(leftover)
-            self.down.begin(b"")
+            if leftover or near.seen & READABLE:
+                self.up.begin(leftover)
+            if far.seen & READABLE:
+                self.down.begin(b"")
             while not self.finished:
                 self.task.waiting = self
                 yield
@@ -68,14 +72,10 @@ class Relay:
 
     def protect_near(self, layer: Layer, wrapped: bytes) -> None:
         """Puts a security layer between near and the relay, before it runs; ``wrapped`` has arrived below it."""
+        self.near.seen |= EPOLLIN  # so that what has arrived is looked at first
         self.up = UnwrappingFlow(self, self.near, self.far, layer, wrapped)
         self.down = WrappingFlow(self, self.far, self.near, layer)
         self.up.twin, self.down.twin = self.down, self.up
-
-    @property
-    def ended_well(self) -> bool:
-        """Whether both ends may simply be closed."""
-        return not (self.near.was_reset or self.far.was_reset or self.up.abandoned or self.down.abandoned)
 
     def dissolve(self) -> None:
         """Undoes the ties between its parts, so that they vanish at once; the counters stay."""

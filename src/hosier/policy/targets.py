@@ -83,13 +83,9 @@ class TargetPolicy:
         self._of_interest = self._never.first_octets | self._deny.first_octets | self._protected.first_octets
         self._listeners = frozenset(listeners)
         self._listener_ports = frozenset(listener.port for listener in self._listeners)
+        self._ports_of_interest = self._listener_ports | {0}
         self._wildcard_ports = frozenset(listener.port for listener in self._listeners if not any(listener.octets))
         self._is_local = is_local
-
-    def check_target(self, target: Address) -> None:
-        """Judges what can be judged before a name is resolved. Raises PolicyDenied."""
-        if not target.port:
-            raise PolicyDenied("port 0 is no target")
 
     def vet(self, addresses: Sequence[Address]) -> Sequence[Address]:
         """Those of the addresses that may be dialled, in their order. Raises PolicyDenied if there are none, with the
@@ -98,7 +94,7 @@ class TargetPolicy:
             address = addresses[0]
             # Nearly every IPv4 address is in no network of interest; its first octet tells.
             boring = address.kind == IPV4 and address.octets[0] not in self._of_interest
-            if boring and address.port not in self._listener_ports:
+            if boring and address.port not in self._ports_of_interest:
                 return addresses
             if denied := self.judge(address):
                 raise denied
@@ -111,6 +107,8 @@ class TargetPolicy:
 
     def judge(self, address: Address) -> PolicyDenied | None:
         """Why the address must not be dialled; None: it may."""
+        if not address.port:
+            return PolicyDenied("port 0 is no target")
         octets = address.octets
         if address.kind == IPV6 and (inner := embedded_ipv4(octets)) is not None:
             denied = self._judge_octets(inner, address)

@@ -86,6 +86,10 @@ UNSPECIFIED: Final = Address(IPV4, bytes(4), 0)
 """0.0.0.0, port 0: what failure replies carry (S5-REQ-47) and what a client that does not know its address sends."""
 
 
+_new: Final = tuple.__new__
+"""Makes a named tuple without its Python-level constructor, for the messages of every handshake."""
+
+
 def _literal(name: bytes) -> tuple[int, bytes] | None:
     """Kind and octets of the IP address that a name's text is, also in brackets; None for a real name."""
     if not (name[-1:].isdigit() or b":" in name):
@@ -152,7 +156,7 @@ def decode_address(data: Buffer | memoryview, offset: int) -> tuple[Address, int
     octets = bytes(data[start:end])
     if kind == 3 and (not octets or 0 in octets):
         raise RemoteProtocolError("the name is empty or contains a zero octet")
-    return Address(kind, octets, data[end] << 8 | data[end + 1]), end + 2
+    return _new(Address, (kind, octets, data[end] << 8 | data[end + 1])), end + 2
 
 
 def encode_address(address: Address) -> bytes:

@@ -48,6 +48,15 @@ class Handoff(NamedTuple):
     layer: SecurityLayer | None
 
 
+_NOTHING: Final = Handoff(b"", b"", None)
+
+# Plain names for the states of every session: on Python 3.11 a look into an Enum class costs a function call.
+_DETACHABLE: Final = frozenset((State.TUNNEL, State.ASSOCIATED))
+_MUST_CLOSE: Final = State.MUST_CLOSE
+_NO_AUTH: Final = Input.NO_AUTH
+_GRANTED: Final = Input.GRANTED
+_REFUSED: Final = Input.REFUSED
+
 Reader = Callable[[Any, Buffer], tuple[Event, int, Input] | None]
 """A state's decoder: the event, its size and what it means to the table; None: more is needed."""
 
@@ -113,6 +122,8 @@ class Connection:
         reader = self._readers.get(self.state)
         if reader is None:
             return PAUSED
+        if not (self._buffer or self._wrapped or self._peer_closed):
+            return NEED_DATA
         try:
             while True:
                 found = reader(self, self._buffer) if self._buffer else None
@@ -133,10 +144,12 @@ class Connection:
 
         Raises LocalProtocolError in any state but TUNNEL and ASSOCIATED.
         """
-        if self.state is not State.TUNNEL and self.state is not State.ASSOCIATED:
+        if self.state not in _DETACHABLE:
             raise LocalProtocolError(f"nothing to detach in state {self.state.name}")
+        self.state = _MUST_CLOSE
+        if self.layer is None and not self._buffer:
+            return _NOTHING
         handoff = Handoff(bytes(self._buffer), bytes(self._wrapped), self.layer)
-        self.state = State.MUST_CLOSE
         self._buffer = self._wrapped = b""
         return handoff
 
@@ -157,7 +170,7 @@ class Connection:
     def _select(self, method: int) -> Input:
         """What the choice of a method means; remembers its framing, so call it when the choice is allowed."""
         if method == NO_AUTHENTICATION:
-            return Input.NO_AUTH
+            return _NO_AUTH
         if method == NO_ACCEPTABLE_METHODS:
             return Input.NO_METHOD
         framing = self._framings.get(method)
@@ -227,4 +240,4 @@ def _joined(head: Buffer, tail: bytes) -> Buffer:
 
 
 def reply_input(reply: Reply) -> Input:
-    return Input.GRANTED if reply.succeeded else Input.REFUSED
+    return _GRANTED if reply.succeeded else _REFUSED

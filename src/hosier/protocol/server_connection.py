@@ -16,7 +16,13 @@ from .states import SERVER, Input, State, Table
 __all__ = ("ServerConnection",)
 
 _NO_FRAMINGS: Final[Mapping[int, AuthFraming]] = MappingProxyType({})
-_NO_METHOD: Final = socks5.encode_method_selected(MethodSelected(NO_ACCEPTABLE_METHODS))
+_NONE_ACCEPTABLE: Final = socks5.encode_method_selected(MethodSelected(NO_ACCEPTABLE_METHODS))
+
+
+# Plain names for what every session asks: on Python 3.11 a look into an Enum class costs a function call.
+_AWAIT_OPENING: Final = State.AWAIT_OPENING
+_OFFER: Final = Input.OFFER
+_NO_METHOD: Final = Input.NO_METHOD
 
 
 class ServerConnection(Connection):
@@ -34,7 +40,7 @@ class ServerConnection(Connection):
     _from_client: ClassVar[bool] = False
 
     def __init__(self, framings: Mapping[int, AuthFraming] = _NO_FRAMINGS, *, strict: bool = False) -> None:
-        super().__init__(framings, State.AWAIT_OPENING, 0)
+        super().__init__(framings, _AWAIT_OPENING, 0)
         self._strict = strict
         self._offered = b""
 
@@ -81,14 +87,14 @@ class ServerConnection(Connection):
             return socks4.encode_reply(Reply(code))
         if state is State.SELECT_METHOD or state is State.AWAIT_OPENING:
             if self.version == 5:
-                return _NO_METHOD
+                return _NONE_ACCEPTABLE
             return foreign_answer(self._error.looks_like) if self._error is not None else b""
         return self._protect(socks5.encode_reply(Reply(code)))
 
     def _send_selected(self, event: MethodSelected) -> bytes:
         # Before anything else: in any other state the framing of the running method must stay (Input.NO_METHOD and the
         # other choices are allowed in SELECT_METHOD only).
-        self._allows(Input.NO_METHOD)
+        self._allows(_NO_METHOD)
         data = socks5.encode_method_selected(event)
         method = event.method
         if method not in self._offered and method != NO_ACCEPTABLE_METHODS:
@@ -105,7 +111,7 @@ class ServerConnection(Connection):
                 return None
             offered: MethodsOffered = found[0]
             self._offered = offered.methods
-            return offered, found[1], Input.OFFER
+            return offered, found[1], _OFFER
         if version == 4:
             self.version = 4
             request = socks4.decode_request(data)

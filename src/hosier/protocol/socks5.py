@@ -23,6 +23,7 @@ __all__ = (
 
 VERSION: Final = 5
 
+_new: Final = tuple.__new__  # without the named tuples' Python-level constructors
 _SELECTED: Final = tuple(bytes((VERSION, method)) for method in range(256))
 
 
@@ -36,7 +37,7 @@ def decode_methods_offered(data: Buffer) -> tuple[MethodsOffered, int] | None:
     if len(data) < 2:
         return None
     end = 2 + data[1]
-    return (MethodsOffered(bytes(data[2:end])), end) if len(data) >= end else None
+    return (_new(MethodsOffered, (bytes(data[2:end]),)), end) if len(data) >= end else None
 
 
 def encode_methods_offered(offer: MethodsOffered) -> bytes:
@@ -80,7 +81,7 @@ def decode_request(
     command = data[1]
     if command not in commands:
         raise RemoteProtocolError(f"command {command:#04x} is unknown", reply_hint=ReplyCode.COMMAND_NOT_SUPPORTED)
-    return Request(5, command, address), end
+    return _new(Request, (5, command, address, b"")), end
 
 
 def encode_request(request: Request) -> bytes:

@@ -160,8 +160,9 @@ def _methods(settings: ServerSettings) -> dict[int, Method | None]:
             methods[NO_AUTHENTICATION] = None
             continue
         method = _password(settings) if name == PasswordMethod.name else load_method(name)
-        if method.framing.code in methods:
-            raise ConfigError(f"the methods {name!r} and {methods[method.framing.code]!r} take the same number")
+        taken = methods.get(method.framing.code)
+        if taken is not None:
+            raise ConfigError(f"the methods {taken.name!r} and {name!r} take the same number")
         methods[method.framing.code] = method
     return methods
 

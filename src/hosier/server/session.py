@@ -42,6 +42,9 @@ __all__ = ("Session",)
 _READ = 4096  # octets; a handshake's messages are smaller, a layer's frames come in pieces
 
 
+_SELECTED = tuple(map(MethodSelected, range(256)))
+
+
 class Session(Task):
     """One client. ``run()`` is its story; the attributes are what is known of it so far."""
 
@@ -86,7 +89,6 @@ class Session(Task):
                 self.connection = None  # its work is done; a long relay need not carry it
                 if self.relay is not None:
                     await self.relay.run(leftover)
-                    self._note_relay_end(self.relay)
                     if not self.relay.ended_well:
                         await self.relay.part()
         except RemoteProtocolError as error:
@@ -140,7 +142,7 @@ class Session(Task):
             0 if relay is None else relay.up.moved,
             0 if relay is None else relay.down.moved,
             monotonic() - self.started,
-            self.end,
+            self.end or self._relay_end(),
         )
 
     # --- the handshake ---
@@ -160,7 +162,7 @@ class Session(Task):
                     await self._no_method(event.methods)
                     return None
                 self.method = method
-                if rest := client.send_some(connection.send(MethodSelected(method))):
+                if rest := client.send_some(connection.send(_SELECTED[method])):
                     await client.send_all(rest)
                 if method != NO_AUTHENTICATION:
                     exchange = self._begin_auth(method)
@@ -229,10 +231,11 @@ class Session(Task):
             )
         return request
 
-    def _note_relay_end(self, relay: Relay) -> None:
-        first = relay.first_ended
-        who = "client" if first is self.client else "target"
-        self.end = f"{who} {'reset' if first is not None and first.was_reset else 'closed'}"
+    def _relay_end(self) -> str:
+        first = self.relay.first_ended if self.relay is not None else None
+        if first is None:
+            return ""
+        return f"{'client' if first is self.client else 'target'} {'reset' if first.was_reset else 'closed'}"
 
 
 async def _awaited(step: Any) -> Any:

@@ -20,7 +20,6 @@ async def connect(session: "Session", request: Request) -> bytes:
     server, connection = session.server, session.connection
     assert connection is not None  # it lives until the command is done
     target = request.address.canonical()
-    server.policy.check_target(target)
     session.set_limit("connect", server.settings.limits.connect)
     try:
         far, session.dialled = await server.egress.connect(session, target, server.policy.vet)
