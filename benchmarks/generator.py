@@ -30,9 +30,13 @@ def build(source: str) -> Path:
     return program
 
 
+CORES = frozenset(os.sched_getaffinity(0))
+"""Those that this machine gives us, before anything is pinned: a child of a pinned process sees only its parent's."""
+
+
 def pin(core: int) -> Callable[[], None]:
     """What a child calls to stay on one core, where the machine has that core."""
-    return lambda: os.sched_setaffinity(0, {core} & os.sched_getaffinity(0) or os.sched_getaffinity(0))
+    return lambda: os.sched_setaffinity(0, {core} & CORES or CORES)
 
 
 class Job:

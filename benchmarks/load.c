@@ -8,6 +8,8 @@
  *   load mixed  --proxy A:P --targets P,P,… --source P --seconds T    the same beside many downloads
  *   load idle   --proxy A:P --targets P,P,… --sessions N              opens sessions and holds them until stdin says so
  *
+ * --awake (target, short, rr): yield instead of sleeping, so that no proxy pays for waking the load.
+ *
  * Every mode prints one JSON object per line and is bounded by --timeout. With --hold, bulk, rr and mixed print
  * {"ready": true} when their sessions are open, wait for a line on stdin, print the result, and wait for a second line
  * before they close anything: so the caller can read the CPU clock of the proxy at both ends of the work and of nothing else.
@@ -61,15 +63,16 @@ static uint64_t now_ns(void) {
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* With --awake the load never sleeps, it yields: waking a sleeping process costs its waker an interrupt to another core
- * (on a virtual machine several microseconds), which in real use no proxy pays, because its clients are elsewhere. */
+/* With --awake the load yields instead of sleeping while there is work: to wake a sleeping process costs its waker an
+ * interrupt to another core (on a virtual machine several microseconds), which a proxy whose clients and targets are on
+ * other machines never pays. After 2 ms without an event it sleeps all the same. */
 static int wait_events(int epoll, struct epoll_event *events, int timeout) {
-    if (!opt.awake) return epoll_wait(epoll, events, BATCH, timeout);
-    for (uint64_t end = now_ns() + (uint64_t)timeout * 1000000u;;) {
-        int n = epoll_wait(epoll, events, BATCH, 0);
-        if (n || now_ns() >= end) return n;
-        sched_yield();
-    }
+    if (opt.awake)
+        for (uint64_t end = now_ns() + 2000000u; now_ns() < end; sched_yield()) {
+            int n = epoll_wait(epoll, events, BATCH, 0);
+            if (n) return n;
+        }
+    return epoll_wait(epoll, events, BATCH, timeout);
 }
 
 __attribute__((noreturn, format(printf, 1, 2))) static void die(const char *format, ...) {

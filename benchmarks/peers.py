@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from generator import BUILD, HERE, build
+from generator import BUILD, HERE, build, pin
 
 SERVER_CORE = 0
 SOURCE = HERE.parent / "src"
@@ -275,7 +275,7 @@ def free_port() -> int:
 
 def enter(core: int, user: str | None) -> None:
     """In the child, before the server: one core, many files, and an ordinary user if wanted."""
-    os.sched_setaffinity(0, {core} & os.sched_getaffinity(0) or os.sched_getaffinity(0))
+    pin(core)()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, max(OPEN_FILES, hard)))

@@ -57,6 +57,7 @@ class Bench:
     sizes: Sizes
     user: str | None
     target: Target
+    awake_target: Target  # for CPU per session and round trip: does not sleep while there is work (load.c)
     first_target: Target  # for latency: its echo goes before everything else on the load's core
     direct_kernel: list[float] = field(default_factory=list)
 
@@ -72,7 +73,7 @@ Figures = dict[str, float]
 
 
 def run_short(bench: Bench, server: Server, sessions: int) -> dict[str, Any]:
-    arguments = bench.load(server, "short", "--targets", bench.target.echo, "--sessions", sessions)
+    arguments = bench.load(server, "short", "--awake", "--targets", bench.awake_target.echo, "--sessions", sessions)
     with job(*arguments) as running_job:
         result = running_job.line()
     time.sleep(0.05)  # the server's last closes
@@ -120,7 +121,8 @@ def bulk(bench: Bench, server: Server) -> Figures:
 
 def rr(bench: Bench, server: Server) -> Figures:
     bench.warm_up(server)
-    more = ("--targets", bench.target.echo, "--sessions", bench.sizes.rr_sessions, "--trips", bench.sizes.trips)
+    more = ("--awake", "--targets", bench.awake_target.echo)
+    more += ("--sessions", bench.sizes.rr_sessions, "--trips", bench.sizes.trips)
     result, used = held(server, bench.load(server, "rr", *more))
     return {"rr_cpu_us": used / 1e3 / result["round_trips"]} | latency("rr", result)
 
@@ -417,7 +419,7 @@ def main() -> int:
     sizes.bulk_streams = options.streams
     started = datetime.datetime.now(datetime.UTC)
     results = Results()
-    targets = Target("--copy"), Target("--realtime")
+    targets = Target("--copy"), Target("--awake"), Target("--realtime")
     bench = Bench(sizes, options.as_user, *targets)
     try:
         twin = measure_all(options, bench, peers, results)

@@ -24,7 +24,7 @@ BATCH: Final = 64
 BULK_SLICE: Final = 0.0005
 """Seconds of bulk turns before the edges are looked at again."""
 
-ROUND: Final = 0.002
+ROUND: Final = 0.001
 """Seconds after which the host program's loop gets its turn."""
 
 HELD_LIMIT: Final = 64 << 20
@@ -70,7 +70,7 @@ class Engine:
         self._buried: list[SocketType] = []
         self._dispatching = False
         self._round_due = False
-        self.loop.add_reader(self._epoll.fileno(), self._dispatch)
+        self.loop.add_reader(self._epoll.fileno(), self._on_edges)
 
     @property
     def sockets(self) -> int:
@@ -101,7 +101,7 @@ class Engine:
         self._turns.append(flow)
         if not self._dispatching and not self._round_due:
             self._round_due = True
-            self.loop.call_soon(self._dispatch)
+            self.loop.call_soon(self._on_round)
 
     def report(self, error: BaseException, message: str) -> None:
         """Tells the host program's loop of a crash, with its traceback; by default it is logged."""
@@ -119,10 +119,18 @@ class Engine:
 
     # --- private ---
 
-    def _dispatch(self) -> None:
-        if self._epoll.closed:
-            return
+    def _on_edges(self) -> None:
+        """The loop found edges. If a round is due, it will serve them; one per turn of the loop is enough."""
+        if not self._round_due:
+            self._dispatch()
+
+    def _on_round(self) -> None:
+        """The loop had its turn; flows wait for theirs."""
         self._round_due = False
+        if not self._epoll.closed:
+            self._dispatch()
+
+    def _dispatch(self) -> None:
         self._dispatching = True
         turns, buried = self._turns, self._buried
         poll, get = self._epoll.poll, self._watched.get
@@ -151,7 +159,7 @@ class Engine:
         # The epoll itself is level-triggered in the loop: edges that wait bring us back. Turns do not.
         if turns and not self._round_due:
             self._round_due = True
-            self.loop.call_soon(self._dispatch)
+            self.loop.call_soon(self._on_round)
 
     def _bulk_slice(self) -> None:
         turns = self._turns
