@@ -84,7 +84,9 @@ class TargetPolicy:
         self._listeners = frozenset(listeners)
         self._listener_ports = frozenset(listener.port for listener in self._listeners)
         self._ports_of_interest = self._listener_ports | {0}
-        self._wildcard_ports = frozenset(listener.port for listener in self._listeners if not any(listener.octets))
+        self._wildcards = frozenset(
+            (listener.kind, listener.port) for listener in self._listeners if not any(listener.octets)
+        )
         self._is_local = is_local
 
     def vet(self, addresses: Sequence[Address]) -> Sequence[Address]:
@@ -134,4 +136,5 @@ class TargetPolicy:
         return PolicyDenied(f"{address.host} is in {network} ({what})", advice=f"allow it with --allow {network}")
 
     def _is_own(self, address: Address) -> bool:
-        return address in self._listeners or (address.port in self._wildcard_ports and self._is_local(address))
+        everywhere = (address.kind, address.port) in self._wildcards
+        return address in self._listeners or (everywhere and self._is_local(address))

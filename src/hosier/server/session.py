@@ -130,10 +130,11 @@ class Session(Task):
     def record(self) -> SessionRecord:
         """What is known of it, for those who watch."""
         request, relay = self.request, self.relay
+        spoken = request if request is not None else self.connection
         return SessionRecord(
             (self.peer[0], self.peer[1]),
             self.user,
-            0 if request is None else request.version,
+            0 if spoken is None else spoken.version,
             "" if self.method is None else method_label(self.method),
             "" if request is None else Command(request.command).name,
             None if request is None else request.address,

@@ -1,0 +1,1 @@
+"""Tests of the deciding half of authentication, one file per source file."""

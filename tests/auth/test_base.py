@@ -1,0 +1,48 @@
+"""The built-in method has the shape that every method has, and goes through the seam with nothing else known of it.
+
+The example package does the same in test_private_method.py.
+"""
+
+from inspect import isawaitable
+
+from hosier.auth.base import Method, ServerExchange
+from hosier.auth.passwords import FixedPasswords, PasswordMethod
+from hosier.protocol.auth.password import Credentials
+from hosier.protocol.client_connection import ClientExchange
+
+
+def identities(method: Method) -> tuple[str | None, str | None]:
+    """Who the client turns out to be, for itself and for the server: the whole seam, framing included."""
+    client: ClientExchange = method.client_exchange()
+    server: ServerExchange = method.server_exchange()
+    message = None
+    known: str | None = None
+    while True:
+        step = client.step(message)
+        if step.outcome is not None:
+            return step.outcome.identity, known
+        wire = method.framing.encode(step.body, from_client=True)
+        decoded = method.framing.decode(wire, from_client=True)
+        assert decoded is not None
+        assert decoded[1] == len(wire)
+        answer = server.step(decoded[0])
+        assert not isawaitable(answer)
+        known = answer.outcome.identity if answer.outcome is not None else known
+        wire = method.framing.encode(answer.body, from_client=False)
+        found = method.framing.decode(wire, from_client=False)
+        assert found is not None
+        message = found[0]
+
+
+def test_password() -> None:
+    method: Method = PasswordMethod(FixedPasswords({b"ann": b"secret"}), Credentials(b"ann", b"secret"))
+    assert method.name == "password"
+    assert identities(method) == ("ann", "ann")
+    refused: Method = PasswordMethod(FixedPasswords({b"ann": b"secret"}), Credentials(b"ann", b"guess"))
+    assert identities(refused) == (None, None)
+
+
+def test_one_object_serves_many() -> None:
+    method: Method = PasswordMethod(FixedPasswords({b"ann": b"secret"}), Credentials(b"ann", b"secret"))
+    assert method.server_exchange() is not method.server_exchange()
+    assert method.client_exchange() is not method.client_exchange()
