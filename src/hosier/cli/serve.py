@@ -17,6 +17,8 @@ from ..errors import ConfigError
 from ..observe.access_log import FORMATS, AccessLog
 from ..observe.writer import LineWriter
 from ..policy.networks import parse_network
+from ..protocol.auth.password import PasswordFraming
+from ..protocol.messages import NO_AUTHENTICATION
 from ..server.server import Server
 from ..server.settings import DEFAULT_LISTEN, Limits, ListenAddress, ServerSettings, parse_listen
 
@@ -116,6 +118,8 @@ def _announce(server: Server) -> None:
     names = ["no authentication" if method is None else method.name for method in server.methods.values()]
     for address in server.addresses:
         _say(f"listening on {address} ({versions}; {', '.join(names)})")
+    if server.methods.keys().isdisjoint((NO_AUTHENTICATION, PasswordFraming.code)):
+        return  # no common client speaks a private method
     first = _reachable(server.addresses[0])
     user = next(iter(server.settings.users), "")
     credentials = f"--proxy-user {user} " if user else ""

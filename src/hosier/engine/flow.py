@@ -68,6 +68,11 @@ class Flow:
         self._pipe: Pipe | None = None
         self._piped = 0
 
+    @property
+    def payload(self) -> int:
+        """Octets of payload among those that moved."""
+        return self.moved
+
     def pump(self) -> None:
         """Copies until the source is dry, the sink is full, or the flow turns out to be bulk."""
         if self.ended or self.blocked or self._queued:

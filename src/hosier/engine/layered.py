@@ -3,7 +3,7 @@
 A layer needs the octets as Python objects, so nothing is spliced here; back-pressure and bounds are those of any flow.
 """
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from .endpoint import Endpoint
 from .flow import Flow
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from .relay import Relay
 
 __all__ = ("Layer", "UnwrappingFlow", "WrappingFlow")
+
+MAX_FRAME: Final = 1 << 20  # octets that wait for the rest of their frame; RFC 1961's largest is 65,539
 
 
 class Layer(Protocol):
@@ -52,8 +54,8 @@ class _LayeredFlow(Flow):
             return
         try:
             out = self._transform(data)
-        except OSError:
-            self._forged()
+        except OSError as error:
+            self._forged(error)
             return
         if out and not self._deliver(out):
             return
@@ -72,8 +74,9 @@ class _LayeredFlow(Flow):
     def _at_end(self) -> None:
         self._source_ended()
 
-    def _forged(self) -> None:
+    def _forged(self, error: OSError) -> None:
         """A broken frame ends the session; nothing that came with it is delivered."""
+        self.relay.fault = str(error)
         self._source_died()
 
     def _deliver(self, out: bytes) -> bool:
@@ -105,8 +108,8 @@ class UnwrappingFlow(_LayeredFlow):
     def begin(self, leftover: bytes) -> None:
         try:
             leftover += self._unwrap_all()
-        except OSError:
-            self._forged()
+        except OSError as error:
+            self._forged(error)
             return
         super().begin(leftover)
 
@@ -122,21 +125,33 @@ class UnwrappingFlow(_LayeredFlow):
                 plain.append(found[0])
                 offset += found[1]
         del self._frames[:offset]
+        if len(self._frames) > MAX_FRAME:
+            raise OSError(f"a frame of more than {MAX_FRAME} octets")
         return b"".join(plain)
 
     def _at_end(self) -> None:
         # A stream that ends inside a frame was cut; that must not look like an end (GS-REQ-44).
         if self._frames:
+            self.relay.fault = "the stream ended inside a frame"
             self._source_died()
         else:
             self._source_ended()
 
 
 class WrappingFlow(_LayeredFlow):
-    """From the plain side to the protected one. ``moved`` counts octets of frames."""
+    """From the plain side to the protected one. ``moved`` counts octets of frames, ``payload`` those within."""
 
-    __slots__ = ()
+    __slots__ = ("_wrapped",)
+
+    def __init__(self, relay: "Relay", source: Endpoint, sink: Endpoint, layer: Layer) -> None:
+        super().__init__(relay, source, sink, layer)
+        self._wrapped = 0
+
+    @property
+    def payload(self) -> int:
+        return self._wrapped
 
     def _transform(self, data: bytes) -> bytes:
+        self._wrapped += len(data)
         size = self._layer.max_payload
         return b"".join(self._layer.wrap(data[start : start + size]) for start in range(0, len(data), size))

@@ -27,7 +27,19 @@ class Relay:
     """``await relay.run()`` joins the endpoints and returns when both directions have ended; if they did not
     end well, ``await relay.part()`` says goodbye in the way they deserve. Closing is the caller's."""
 
-    __slots__ = ("down", "ended_well", "engine", "far", "finished", "first_ended", "idle_limit", "near", "task", "up")
+    __slots__ = (
+        "down",
+        "ended_well",
+        "engine",
+        "far",
+        "fault",
+        "finished",
+        "first_ended",
+        "idle_limit",
+        "near",
+        "task",
+        "up",
+    )
 
     def __init__(self, task: "Task", near: Endpoint, far: Endpoint, idle_limit: float) -> None:
         """``idle_limit``: seconds without an octet in either direction."""
@@ -39,6 +51,8 @@ class Relay:
         self.finished = False
         self.ended_well = True
         """Whether both ends may simply be closed: no reset to pass on, no direction given up."""
+        self.fault = ""
+        """What was wrong with the octets of a security layer, if that ended it."""
         self.first_ended: Endpoint | None = None
         """Whose stream ended first."""
         self.up: Flow = Flow(self, near, far)

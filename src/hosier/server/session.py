@@ -140,8 +140,8 @@ class Session(Task):
             None if request is None else request.address,
             self.dialled,
             self.reply,
-            0 if relay is None else relay.up.moved,
-            0 if relay is None else relay.down.moved,
+            0 if relay is None else relay.up.payload,
+            0 if relay is None else relay.down.payload,
             monotonic() - self.started,
             self.end or self._relay_end(),
         )
@@ -224,7 +224,6 @@ class Session(Task):
             raise PolicyDenied(
                 "SOCKS4 cannot authenticate, and authentication is required",
                 advice="use SOCKS5",
-                code=ReplyCode.SOCKS4_REJECTED,
             )
         if request.command not in COMMANDS:
             raise RemoteProtocolError(
@@ -233,9 +232,13 @@ class Session(Task):
         return request
 
     def _relay_end(self) -> str:
-        first = self.relay.first_ended if self.relay is not None else None
-        if first is None:
+        if self.relay is None:
             return ""
+        first = self.relay.first_ended
+        if self.relay.fault:
+            return f"security layer: {self.relay.fault}"
+        if first is None:
+            return "connections lost"
         return f"{'client' if first is self.client else 'target'} {'reset' if first.was_reset else 'closed'}"
 
 

@@ -131,6 +131,8 @@ class ServerSettings:
         methods = self.effective_methods
         if self.users and "none" in methods:
             raise ConfigError("method 'none' contradicts configured users: leave one of them out")
+        if self.users and "password" not in methods:
+            raise ConfigError("users are configured, but no method asks for a password: add --method password")
         if "password" in methods and not self.users:
             raise ConfigError("method 'password' needs users: add --user NAME:PASSWORD")
         if len(set(methods)) < len(methods):
