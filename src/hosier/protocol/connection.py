@@ -240,4 +240,4 @@ def _joined(head: Buffer, tail: bytes) -> Buffer:
 
 
 def reply_input(reply: Reply) -> Input:
-    return _GRANTED if reply.succeeded else _REFUSED
+    return _REFUSED if reply.code else _GRANTED

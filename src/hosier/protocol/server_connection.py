@@ -54,7 +54,8 @@ class ServerConnection(Connection):
             symbol = reply_input(event)
             self._allows(symbol)
             data = socks4.encode_reply(event) if self.version == 4 else socks5.encode_reply(event)
-            data = self._protect(data)
+            if self.layer is not None:
+                data = self.layer.wrap(data)
             self._move(symbol)
             return data
         if isinstance(event, MethodSelected):
