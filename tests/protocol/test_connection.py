@@ -80,6 +80,14 @@ def test_early_payload_is_handed_over() -> None:
         server.detach()
 
 
+def test_nothing_to_hand_over() -> None:
+    server = server_at_request()
+    assert feed(server, [CONNECT]).events == [REQUEST]
+    server.send(Reply(0))
+    assert server.detach() == Handoff(b"", b"", None)
+    assert server.state is State.MUST_CLOSE
+
+
 @pytest.mark.parametrize(("received", "partial"), [([], False), ([b"\x05"], True)])
 def test_peer_closes(received: list[bytes], partial: bool) -> None:
     server = ServerConnection()

@@ -42,11 +42,13 @@ async def linger(task: "Task", endpoint: Endpoint, seconds: float = LINGER) -> N
 
 async def reset_when_sent(endpoint: Endpoint, seconds: float = LINGER) -> None:
     """Closes with a reset, but first lets the kernel deliver what was given to it: a reset would drop that."""
-    for _ in range(int(seconds / _LOOK)):
-        if not _unsent(endpoint):
-            break
-        await foreign(endpoint.engine.loop, asyncio.sleep(_LOOK))
-    endpoint.reset()
+    try:
+        for _ in range(int(seconds / _LOOK)):
+            if not _unsent(endpoint):
+                break
+            await foreign(endpoint.engine.loop, asyncio.sleep(_LOOK))
+    finally:
+        endpoint.reset()  # also if a limit or a stop was faster: never an orderly end
 
 
 def _unsent(endpoint: Endpoint) -> int:

@@ -94,8 +94,7 @@ class Listener:
         """Stops accepting and closes the socket."""
         if self._paused is not None:
             self._paused.cancel()
-        self._engine.unwatch(self.sock.fileno())
-        self.sock.close()
+        self._engine.bury(self.sock.fileno(), self.sock)
 
     # --- private ---
 

@@ -142,7 +142,10 @@ class Engine:
                 for fd, events in edges:
                     watched = get(fd)
                     if watched is not None:
-                        watched.owner.on_edge(watched, events)
+                        try:
+                            watched.owner.on_edge(watched, events)
+                        except Exception as error:  # noqa: BLE001  # the other edges are told only once
+                            self.report(error, f"the handler of an edge crashed: {error!r}")
                 if turns:
                     self._bulk_slice()
                 if buried:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from .endpoint import ENDED, READABLE, WRITABLE, Endpoint
 from .flow import Flow
 from .layered import Layer, UnwrappingFlow, WrappingFlow
-from .linger import linger, reset_when_sent
+from .linger import LINGER, linger, reset_when_sent
 
 if TYPE_CHECKING:
     from .poller import Engine
@@ -95,12 +95,15 @@ class Relay:
         """Undoes the ties between its parts, so that they vanish at once; the counters stay."""
         for flow in (self.up, self.down):
             del flow.relay, flow.twin
+        del self.task
 
     async def part(self) -> None:
         """Closes both endpoints in the way their ends deserve: a reset is passed on as a reset, and a peer that
         still sends gets the time to read what was sent to it."""
         near, far = self.near, self.far
+        near.owner = far.owner = self.task  # or their last edges would count as traffic and move the limit
         if near.was_reset or far.was_reset:
+            self.task.set_limit("linger", 2 * LINGER)
             await reset_when_sent(far if near.was_reset else near)
         elif self.up.abandoned:
             await linger(self.task, near)
@@ -120,8 +123,8 @@ class Relay:
             if events & READABLE:
                 if not incoming.ended:
                     incoming.pump()
-                elif events & BROKEN and not outgoing.done:
-                    # Its stream had ended already, so no read will tell: the connection is gone altogether.
+                if events & BROKEN and incoming.ended and not outgoing.done:
+                    # Its stream has ended, so no read will tell: the connection is gone altogether.
                     outgoing.sink_died(ConnectionResetError(ECONNRESET, "connection lost"))
         except Exception as error:  # noqa: BLE001  # it ends this relay alone
             self.crashed(error)

@@ -6,7 +6,7 @@ notices when it fires, and moves the task on. So a busy relay pays one attribute
 
 import asyncio
 import heapq
-from math import ceil
+from math import ceil, inf
 from time import monotonic
 from typing import Final, Protocol
 
@@ -44,6 +44,8 @@ class Timers:
     def arm(self, timed: Timed) -> None:
         """Calls ``timed.on_deadline()`` at ``timed.deadline``. Needed only to make a deadline earlier: one that is
         postponed is found out when its bucket fires."""
+        if timed.deadline == inf:
+            return  # no deadline; a bucket that still has it will notice
         tick = ceil(timed.deadline / TICK)
         if timed.bucket:
             if timed.bucket <= tick:
@@ -60,6 +62,9 @@ class Timers:
     def close(self) -> None:
         if self._handle is not None:
             self._handle.cancel()
+        for bucket in self._buckets.values():
+            while bucket:
+                bucket.pop().bucket = 0
         self._buckets.clear()
         self._ticks.clear()
 
@@ -86,11 +91,15 @@ class Timers:
         now = monotonic()
         ticks, buckets = self._ticks, self._buckets
         while ticks and ticks[0] * TICK <= now:
-            for timed in buckets.pop(heapq.heappop(ticks)):
+            tick = heapq.heappop(ticks)
+            bucket = buckets[tick]
+            while bucket:  # it stays in its place meanwhile: who is called may disarm others that are in it
+                timed = bucket.pop()
                 timed.bucket = 0
                 if timed.deadline <= now:
                     timed.on_deadline()
-                elif not timed.bucket:
-                    self._insert(timed, ceil(timed.deadline / TICK))
+                elif timed.deadline < inf:
+                    self._insert(timed, max(ceil(timed.deadline / TICK), tick + 1))
+            buckets.pop(tick, None)
         if ticks and self._handle is None:
             self._schedule(ticks[0])

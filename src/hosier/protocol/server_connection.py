@@ -54,8 +54,7 @@ class ServerConnection(Connection):
             symbol = reply_input(event)
             self._allows(symbol)
             data = socks4.encode_reply(event) if self.version == 4 else socks5.encode_reply(event)
-            if self.layer is not None:
-                data = self.layer.wrap(data)
+            data = self._protect(data)
             self._move(symbol)
             return data
         if isinstance(event, MethodSelected):
