@@ -38,7 +38,7 @@ check: $(DONE)/dev  ## check format, style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 
-bench: $(DONE)/dev $(PEERS)  ## measure, against other servers too
+bench: $(DONE)/bench $(PEERS)  ## measure, against other servers too
 	@$(BIN)/python benchmarks/run.py $(ARGS)
 
 fuzz: $(DONE)/dev  ## feed the parsers with broken input
@@ -62,6 +62,11 @@ $(DONE)/venv: scripts/make-venv scripts/apt-install
 $(DONE)/server: $(DONE)/venv pyproject.toml
 	@echo 'installing the server'
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[server]'
+	@touch $@
+
+$(DONE)/bench: $(DONE)/dev benchmarks/requirements.txt
+	@echo 'installing the peers and the plots of the benchmarks'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --requirement benchmarks/requirements.txt
 	@touch $@
 
 $(DONE)/dev: $(DONE)/venv pyproject.toml
