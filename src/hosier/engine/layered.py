@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ("Layer", "UnwrappingFlow", "WrappingFlow")
 
+_NO_ROOM: Final = 0.02  # seconds between two looks for room; nothing tells when slow readers have made some
+
 MAX_FRAME: Final = 1 << 20  # octets that wait for the rest of their frame; RFC 1961's largest is 65,539
 
 
@@ -40,7 +42,8 @@ class _LayeredFlow(Flow):
             return
         engine = self.source.engine
         if engine.held_limit - engine.held < 2 * SCRATCH:
-            self._queue()  # no room: ask again when the others had their turns
+            self._queued = True
+            engine.loop.call_later(_NO_ROOM, engine.queue, self)
             return
         try:
             data = self.source.sock.recv(SCRATCH)

@@ -6,7 +6,7 @@ A socket closed over unread input answers with a reset, and a reset may overtake
 import asyncio
 import contextlib
 from fcntl import ioctl
-from select import EPOLLIN
+from select import EPOLLERR, EPOLLIN
 from struct import unpack
 from typing import TYPE_CHECKING, Final
 
@@ -44,7 +44,8 @@ async def reset_when_sent(endpoint: Endpoint, seconds: float = LINGER) -> None:
     """Closes with a reset, but first lets the kernel deliver what was given to it: a reset would drop that."""
     try:
         for _ in range(int(seconds / _LOOK)):
-            if not _unsent(endpoint):
+            # On a connection that has failed the kernel counts as unsent what it has thrown away.
+            if endpoint.seen & EPOLLERR or not _unsent(endpoint):
                 break
             await foreign(endpoint.engine.loop, asyncio.sleep(_LOOK))
     finally:

@@ -45,10 +45,11 @@ class Listener:
     """Accepts and hands each connection on: ``accepted(sock, sockaddr)``, the socket non-blocking.
 
     It accepts as many as came last time before it looks again, so that a steady trickle costs no call in vain.
-    When descriptors run out it pauses, says so once through ``exhausted(error)``, and tries again.
+    When descriptors run out it pauses, says so through ``exhausted(error)``, and tries again; it says so once, until
+    all who waited have been accepted.
     """
 
-    __slots__ = ("_accepted", "_burst", "_engine", "_exhausted", "_family", "_paused", "owner", "sock")
+    __slots__ = ("_accepted", "_burst", "_engine", "_exhausted", "_family", "_paused", "_short", "owner", "sock")
 
     def __init__(
         self,
@@ -65,6 +66,7 @@ class Listener:
         self._family = int(sock.family)
         self._burst = 1
         self._paused: Any = None
+        self._short = False
         engine.watch(sock.fileno(), self, EPOLLIN)
 
     def on_edge(self, _: Any, events: int) -> None:
@@ -75,6 +77,7 @@ class Listener:
                 fd, sockaddr = accept()
             except BlockingIOError:
                 self._burst = max(1, count)
+                self._short = False
                 return
             except OSError as error:
                 if error.errno in _EXHAUSTED:
@@ -99,7 +102,8 @@ class Listener:
     # --- private ---
 
     def _pause(self, error: OSError) -> None:
-        if self._paused is None:
+        if not self._short:
+            self._short = True
             self._exhausted(error)
         self._engine.unwatch(self.sock.fileno())
         self._paused = self._engine.loop.call_later(PAUSE, self._resume)

@@ -108,7 +108,9 @@ class Engine:
         self.loop.call_exception_handler({"message": message, "exception": error})
 
     def close(self) -> None:
-        """Cancels what still runs and gives everything back."""
+        """Cancels what still runs and gives everything back; a second time is harmless."""
+        if self._epoll.closed:
+            return
         for task in list(self.tasks):
             task.interrupt(asyncio.CancelledError())
         self.loop.remove_reader(self._epoll.fileno())

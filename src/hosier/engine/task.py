@@ -53,6 +53,7 @@ class Task:
         coroutine = self._coroutine = self.run()
         self._context = copy_context()
         self.engine.tasks.add(self)
+        self.engine.now = monotonic()  # the engine may have slept until now
         self._run(coroutine.send, None)
 
     def resume(self) -> None:

@@ -92,7 +92,7 @@ _new: Final = tuple.__new__
 
 def _literal(name: bytes) -> tuple[int, bytes] | None:
     """Kind and octets of the IP address that a name's text is, also in brackets; None for a real name."""
-    if not (name[-1:].isdigit() or b":" in name):
+    if not (name[-1:].isdigit() or name[-1:] == b"]" or b":" in name):
         return None
     text = name[1:-1] if name[:1] == b"[" and name[-1:] == b"]" else name
     for kind, family in ((IPV4, AF_INET), (IPV6, AF_INET6)):

@@ -65,6 +65,7 @@ class Server:
         self.egress: Egress
         self.policy: TargetPolicy
         self._on_session_end = on_session_end
+        self._started = False
         self._listeners: list[Listener] = []
         self._all_ended: asyncio.Event | None = None
         self._resolver: Resolver
@@ -77,7 +78,7 @@ class Server:
     @property
     def sessions(self) -> int:
         """Sessions under way."""
-        return len(self.engine.tasks)
+        return len(self.engine.tasks) if self._started else 0
 
     async def start(self) -> None:
         """Listens. Raises ConfigError if an address cannot be had; one of a family that the machine lacks is left
@@ -85,6 +86,7 @@ class Server:
         sockets = _listening_sockets(self.settings)
         self.engine = Engine(asyncio.get_running_loop())
         self._resolver = Resolver(self.engine.loop)
+        self._started = True
         self.egress = DirectEgress(self.engine, self._resolver)
         self._listeners = [Listener(self.engine, sock, self._accepted, self._exhausted) for sock in sockets]
         self.policy = TargetPolicy(
@@ -98,17 +100,18 @@ class Server:
     async def drain(self) -> bool:
         """Accepts no more and waits for the running sessions, at most as long as the limit says; True: all ended."""
         self._stop_listening()
-        self._all_ended = asyncio.Event()
+        self._all_ended = self._all_ended or asyncio.Event()
         if self.engine.tasks:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._all_ended.wait(), self.settings.limits.drain)
         return not self.engine.tasks
 
     async def close(self) -> None:
-        """Ends everything now."""
+        """Ends everything now; harmless where nothing was started."""
         self._stop_listening()
-        self.engine.close()
-        self._resolver.close()
+        if self._started:
+            self.engine.close()
+            self._resolver.close()
 
     async def __aenter__(self) -> Self:
         await self.start()

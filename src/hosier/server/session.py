@@ -105,6 +105,9 @@ class Session(Task):
         except asyncio.CancelledError:
             self.end = "server stopped"
             raise
+        except Exception as error:
+            self.end = f"a fault of the server's: {type(error).__name__}"
+            raise
         finally:
             self.client.close()
             if self.relay is not None:

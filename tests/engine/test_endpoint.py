@@ -1,0 +1,310 @@
+from __future__ import annotations
+
+import asyncio
+import socket
+from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
+from typing import Any
+
+import pytest
+
+from hosier.engine.endpoint import ENDED, READABLE, WRITABLE, Endpoint
+from hosier.engine.task import Task
+
+from .harness import Lab, Pattern, Run, assert_reset, check, receive, until
+
+
+class Counted(socket.socket):
+    """A socket that counts its reads."""
+
+    reads = 0
+
+    def recv(self, *arguments: Any) -> bytes:
+        self.reads += 1
+        return super().recv(*arguments)
+
+
+def test_recv_waits_for_octets(run: Run) -> None:
+    async def main(lab: Lab) -> None:
+        outer, inner = lab.pair()
+
+        async def work(task: Task) -> list[bytes]:
+            endpoint = Endpoint(lab.engine, inner, task)
+            try:
+                return [await endpoint.recv(5) for _ in range(4)]
+            finally:
+                endpoint.close()
+
+        story = lab.story(work)
+        await lab.settle()
+        assert not story.ended
+        outer.send(b"hello, you")
+        await lab.settle()
+        outer.send(b"end")
+        outer.shutdown(socket.SHUT_WR)
+        await until(lambda: story.ended)
+        assert story.result == [b"hello", b", you", b"end", b""]
+
+    run(main)
+
+
+def test_short_read_with_the_end_in_the_same_edge(run: Run) -> None:
+    """Its edge is spent, so what was seen must be remembered."""
+
+    async def main(lab: Lab) -> None:
+        outer, inner = lab.pair()
+
+        async def work(task: Task) -> list[bytes]:
+            endpoint = Endpoint(lab.engine, inner, task)
+            try:
+                return [await endpoint.recv(4096), await endpoint.recv(4096), await endpoint.recv(4096)]
+            finally:
+                endpoint.close()
+
+        story = lab.story(work)
+        await lab.settle()
+        outer.send(b"last")
+        outer.close()
+        await until(lambda: story.ended)
+        assert story.result == [b"last", b"", b""]
+
+    run(main)
+
+
+def test_recv_asks_the_kernel_only_when_there_may_be_something(run: Run) -> None:
+    async def main(lab: Lab) -> None:
+        outer, plain = lab.pair()
+        inner = Counted(fileno=plain.detach())
+        inner.setblocking(False)
+        reads: list[int] = []
+
+        async def work(task: Task) -> None:
+            endpoint = Endpoint(lab.engine, inner, task)
+            for _ in range(2):
+                assert await endpoint.recv(100) == b"x"
+                reads.append(inner.reads)
+            endpoint.close()
+
+        story = lab.story(work)
+        await lab.settle()
+        assert inner.reads == 0
+        for _ in range(2):
+            outer.send(b"x")
+            await lab.settle()
+        assert story.ended
+        assert reads == [1, 2]
+
+    run(main)
+
+
+def test_what_is_said_to_be_there_is_looked_for_at_once(run: Run) -> None:
+    async def main(lab: Lab) -> None:
+        outer, inner = lab.pair()
+        outer.send(b"early")
+
+        async def work(task: Task) -> bytes:
+            endpoint = Endpoint(lab.engine, inner, task, EPOLLIN)
+            data: bytes = await endpoint.recv(100)
+            assert not endpoint.registered
+            endpoint.close()
+            return data
+
+        story = lab.story(work)
+        assert story.ended
+        assert story.result == b"early"
+
+    run(main)
+
+
+def test_wrong_guess_costs_a_wait_only(run: Run) -> None:
+    async def main(lab: Lab) -> None:
+        outer, inner = lab.pair()
+
+        async def work(task: Task) -> bytes:
+            endpoint = Endpoint(lab.engine, inner, task, EPOLLIN)
+            try:
+                data: bytes = await endpoint.recv(100)
+            finally:
+                endpoint.close()
+            return data
+
+        story = lab.story(work)
+        await lab.settle()
+        assert not story.ended
+        outer.send(b"late")
+        await until(lambda: story.ended)
+        assert story.result == b"late"
+
+    run(main)
+
+
+def test_reset_raises(run: Run) -> None:
+    async def main(lab: Lab) -> None:
+        outer, inner = lab.pair()
+        errors: list[type[BaseException]] = []
+
+        async def work(task: Task) -> None:
+            endpoint = Endpoint(lab.engine, inner, task)
+            try:
+                await endpoint.recv(100)
+            except OSError as error:
+                errors.append(type(error))
+            endpoint.close()
+
+        story = lab.story(work)
+        outer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        outer.close()
+        await until(lambda: story.ended)
+        assert errors == [ConnectionResetError]
+
+    run(main)
+
+
+def test_send_all_to_a_slow_reader(run: Run) -> None:
+    size = 1_000_000
+
+    async def main(lab: Lab) -> None:
+        outer, inner = lab.pair(send=8192, receive=8192)
+
+        async def work(task: Task) -> None:
+            endpoint = Endpoint(lab.engine, inner, task)
+            await endpoint.send_all(Pattern(0).octets(0, size))
+            endpoint.close()
+
+        story = lab.story(work)
+        await lab.settle()
+        assert not story.ended
+        assert await check(outer, 0) == size
+        await until(lambda: story.ended)
+
+    run(main)
+
+
+def test_send_some_returns_the_rest(run: Run) -> None:
+    async def main(lab: Lab) -> None:
+        outer, inner = lab.pair(send=8192, receive=8192)
+        endpoint = Endpoint(lab.engine, inner, None)  # type: ignore[arg-type]
+        assert endpoint.send_some(b"small") == b""
+        data = Pattern(0).octets(0, 500_000)
+        rest = endpoint.send_some(data)
+        assert 0 < len(rest) < len(data)
+        assert data.endswith(rest)
+        while (left := endpoint.send_some(rest)) != rest:
+            rest = left
+        assert await receive(outer, 5) == b"small"
+        endpoint.close()
+
+    run(main)
+
+
+def test_send_to_one_that_is_gone_raises(run: Run) -> None:
+    async def main(lab: Lab) -> None:
+        outer, inner = lab.pair(send=8192, receive=8192)
+
+        async def work(task: Task) -> None:
+            endpoint = Endpoint(lab.engine, inner, task)
+            try:
+                await endpoint.send_all(bytes(10_000_000))
+            finally:
+                endpoint.close()
+
+        story = lab.story(work)
+        await lab.settle()
+        outer.close()
+        await until(lambda: story.ended)
+        assert isinstance(story.error, ConnectionError)
+
+    run(main)
+
+
+def test_reset_and_close(run: Run) -> None:
+    async def main(lab: Lab) -> None:
+        for how in ("reset", "close"):
+            outer, inner = lab.pair()
+            endpoint = Endpoint(lab.engine, inner, None)  # type: ignore[arg-type]
+            endpoint.register()
+            getattr(endpoint, how)()
+            assert endpoint.closed
+            assert lab.engine.sockets == 0
+            if how == "reset":
+                await assert_reset(outer)
+            else:
+                assert await receive(outer) == b""
+
+    run(main)
+
+
+def test_shutdown_is_harmless_if_the_connection_is_gone(run: Run) -> None:
+    async def main(lab: Lab) -> None:
+        outer, inner = lab.pair()
+        endpoint = Endpoint(lab.engine, inner, None)  # type: ignore[arg-type]
+        endpoint.shutdown()
+        assert await receive(outer) == b""
+        outer.close()
+        endpoint.shutdown()
+        endpoint.shutdown()
+        endpoint.close()
+
+    run(main)
+
+
+def test_release_hands_the_socket_on_unregistered(run: Run) -> None:
+    """Whoever gets it may register it elsewhere, in the loop itself for example."""
+
+    async def main(lab: Lab) -> None:
+        outer, inner = lab.pair()
+
+        async def work(task: Task) -> None:
+            endpoint = Endpoint(lab.engine, inner, task)
+            assert await endpoint.recv(100) == b"mine"
+            sock = endpoint.release()
+            assert sock is inner
+            assert endpoint.closed
+            endpoint.close()
+
+        story = lab.story(work)
+        outer.send(b"mine")
+        await until(lambda: story.ended)
+        assert lab.engine.sockets == 0
+        assert inner.fileno() >= 0
+        with pytest.raises(FileNotFoundError):
+            lab.engine._epoll.modify(inner.fileno(), EPOLLIN)
+        outer.send(b"yours")
+        assert await receive(inner) == b"yours"
+        inner.close()
+
+    run(main)
+
+
+def test_connect_result_asks_only_after_an_error(run: Run) -> None:
+    async def main(lab: Lab) -> None:
+        with socket.socket() as closed:
+            closed.bind(("127.0.0.1", 0))
+            sock = lab.own(socket.socket())
+            sock.connect_ex(closed.getsockname())
+            endpoint = Endpoint(lab.engine, sock, None)  # type: ignore[arg-type]
+            endpoint.seen = EPOLLOUT
+            assert endpoint.connect_result() == 0
+            endpoint.seen = EPOLLOUT | EPOLLERR
+            assert endpoint.connect_result() == 111
+            endpoint.close()
+
+    run(main)
+
+
+def test_sets_of_events() -> None:
+    """Whoever waits to read or to write hears of errors and of the end of everything."""
+    for events in (EPOLLHUP, EPOLLERR):
+        assert events & READABLE & WRITABLE & ENDED
+    assert EPOLLRDHUP & READABLE & ENDED
+    assert not EPOLLRDHUP & WRITABLE
+
+
+def test_repr_tells_no_octets(run: Run) -> None:
+    async def main(lab: Lab) -> None:
+        _, inner = lab.pair()
+        endpoint = Endpoint(lab.engine, inner, None)  # type: ignore[arg-type]
+        assert repr(endpoint) == f"<Endpoint fd={inner.fileno()}>"
+        endpoint.close()
+        await asyncio.sleep(0)
+
+    run(main)

@@ -1,0 +1,528 @@
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import os
+import random
+import socket
+import termios
+from array import array
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+import hosier.engine.pipes
+from hosier.engine.endpoint import Endpoint
+from hosier.engine.flow import BULK_AFTER, Flow
+from hosier.engine.pipes import PipePool
+from hosier.engine.poller import SCRATCH
+
+from .harness import (
+    Joined,
+    Lab,
+    Pattern,
+    Run,
+    as_nobody,
+    assert_reset,
+    check,
+    exactly,
+    feed,
+    receive,
+    reset,
+    send,
+    stop,
+    until,
+)
+
+SMALL_BUFFER = 16384
+"""A sink with it is full before its flow can become bulk: octets are held as octets."""
+
+BULK_BUFFER = 1 << 19
+"""Takes enough full reads for bulk before it is full: octets are held in a pipe."""
+
+MEGABYTE = 1 << 20
+
+
+def both(joined: Joined) -> tuple[Flow, Flow]:
+    return joined.relay.up, joined.relay.down
+
+
+async def exchange(joined: Joined, size: int, seed: object = 0) -> None:
+    """That much in each direction at once, every octet compared; then both ends close."""
+
+    async def say(sock: socket.socket, who: str) -> None:
+        await feed(sock, (seed, who), size)
+        sock.shutdown(socket.SHUT_WR)
+
+    up, down, *_ = await asyncio.gather(
+        check(joined.target, (seed, "client")),
+        check(joined.client, (seed, "target")),
+        say(joined.client, "client"),
+        say(joined.target, "target"),
+    )
+    assert (up, down) == (size, size)
+    await joined.ended()
+    assert (joined.relay.up.moved, joined.relay.down.moved) == (size, size)
+
+
+def in_pipe(flow: Flow) -> int:
+    """What the kernel holds in the flow's pipe."""
+    if flow._pipe is None:
+        return 0
+    count = array("i", [0])
+    fcntl.ioctl(flow._pipe.read_fd, termios.FIONREAD, count)
+    return count[0]
+
+
+# --- moving octets ---
+
+
+@pytest.mark.parametrize("size", [0, 1, SCRATCH - 1, SCRATCH, SCRATCH + 1, BULK_AFTER * SCRATCH, 5_000_001])
+def test_everything_arrives_in_both_directions(run: Run, size: int) -> None:
+    async def main(lab: Lab) -> None:
+        await exchange(Joined(lab), size)
+
+    run(main)
+
+
+@pytest.mark.parametrize("size", [SCRATCH, 1_500_001])
+def test_everything_arrives_through_small_buffers(run: Run, size: int) -> None:
+    """Nearly every write is a short one."""
+
+    async def main(lab: Lab) -> None:
+        await exchange(Joined(lab, slow=4096), size)
+
+    run(main)
+
+
+def test_bulk_moves_by_splice_and_small_talk_does_not(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = 0
+    take = PipePool.take
+
+    def counting(pool: PipePool) -> Any:
+        nonlocal taken
+        taken += 1
+        return take(pool)
+
+    monkeypatch.setattr(PipePool, "take", counting)
+
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab)
+        for _ in range(2 * BULK_AFTER):
+            await send(joined.client, b"question")
+            assert await exactly(joined.target, 8) == b"question"
+        assert not taken
+        await asyncio.gather(feed(joined.client, 1, 8 * MEGABYTE), check(joined.target, 1, 8 * MEGABYTE))
+        assert taken
+        await lab.settle()
+        taken_for_bulk = taken
+        for _ in range(2 * BULK_AFTER):
+            await send(joined.client, b"question")
+            assert await exactly(joined.target, 8) == b"question"
+            await lab.settle()
+        assert taken <= taken_for_bulk + 2  # the first small splice ends it
+
+    run(main)
+
+
+def test_a_flow_is_queued_once(run: Run) -> None:
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab)
+        flow = joined.relay.up
+        flow._full_reads = BULK_AFTER
+        await send(joined.client, b"x")
+        for _ in range(3):
+            flow.pump()
+            flow._queue()
+            flow.on_writable()
+        assert list(lab.engine._turns).count(flow) == 1
+        assert await exactly(joined.target, 1) == b"x"
+
+    run(main)
+
+
+def test_octets_are_counted_when_the_sink_has_taken_them(run: Run) -> None:
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab, slow=SMALL_BUFFER)
+        flow = joined.relay.up
+        feeding = asyncio.ensure_future(feed(joined.client, 1, MEGABYTE))
+        await until(lambda: flow.blocked)
+        await lab.settle()
+        read = await check(joined.target, 1, 10_000)
+        assert read <= flow.moved < MEGABYTE
+        await asyncio.gather(feeding, check(joined.target, 1, MEGABYTE, offset=read))
+        assert flow.moved == MEGABYTE
+
+    run(main)
+
+
+# --- no octet of one session in another ---
+
+
+def mixed_fates(run: Run, seed: int) -> None:
+    """Bulk in both directions; every other session is reset somewhere in the middle, from either side, and new ones
+    take its descriptors and pipes."""
+    chance = random.Random(seed)
+
+    async def doomed(lab: Lab, number: int) -> None:
+        joined = Joined(lab, slow=chance.choice((SMALL_BUFFER, BULK_BUFFER)))
+        size = chance.randrange(MEGABYTE)
+        client, target = joined.client, joined.target
+        reader, writer = (target, client) if number % 4 < 2 else (client, target)
+        feeding = asyncio.ensure_future(feed(writer, ("doomed", number), 4 * MEGABYTE))
+        await check(reader, ("doomed", number), size)
+        await stop(feeding)
+        if number % 2:
+            reset(reader)
+            await assert_reset(writer)
+        else:
+            reset(writer)
+            with pytest.raises(ConnectionResetError):
+                await check(reader, ("doomed", number), offset=size)
+        await joined.ended()
+
+    async def sound(lab: Lab, number: int) -> None:
+        await exchange(Joined(lab, slow=chance.choice((0, SMALL_BUFFER, BULK_BUFFER))), 2 * MEGABYTE, number)
+
+    async def main(lab: Lab) -> None:
+        for generation in range(3):
+            first = 8 * generation
+            kinds = (doomed, sound)
+            await asyncio.gather(*(kinds[number % 2](lab, number // 2) for number in range(first, first + 8)))
+
+    run(main)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_octet_of_one_session_appears_in_another(run: Run, seed: int) -> None:
+    mixed_fates(run, seed)
+
+
+def test_a_pipe_with_octets_in_it_is_never_used_again(run: Run) -> None:
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab, slow=BULK_BUFFER)
+        joined.relay.up._full_reads = BULK_AFTER
+        feeding = asyncio.ensure_future(feed(joined.client, 1, 8 * MEGABYTE))
+        await until(lambda: joined.relay.up._pipe is not None and joined.relay.up.blocked)
+        await lab.settle()
+        pipe = joined.relay.up._pipe
+        assert pipe is not None
+        assert in_pipe(joined.relay.up) == joined.relay.up._piped > 0
+        reset(joined.target)
+        await joined.ended()
+        assert pipe not in lab.engine.pipes._empty
+        assert lab.engine.held == 0
+        await stop(feeding)
+        await exchange(Joined(lab), 4 * MEGABYTE)
+
+    run(main)
+
+
+# --- bounds ---
+
+
+class Gauge:
+    """Watches what an engine holds for slow readers, at each change."""
+
+    def __init__(self, lab: Lab) -> None:
+        gauge = self
+        self.peak = 0
+
+        class Gauged(type(lab.engine)):  # type: ignore[misc]
+            @property
+            def held(self) -> int:
+                return int(self.__dict__["held"])
+
+            @held.setter
+            def held(self, value: int) -> None:
+                assert value >= 0
+                gauge.peak = max(gauge.peak, value)
+                self.__dict__["held"] = value
+
+        lab.engine.__class__ = Gauged
+
+
+def really_held(joined: Sequence[Joined]) -> int:
+    return sum(len(flow._rest) + in_pipe(flow) for relay in joined for flow in both(relay))
+
+
+@pytest.mark.parametrize("limit", [0, 2 * SCRATCH, MEGABYTE, 8 * MEGABYTE])
+def test_held_octets_have_one_bound_per_engine(run: Run, limit: int) -> None:
+    """Kernel pipes included; nothing is lost when the readers wake up."""
+
+    async def main(lab: Lab) -> None:
+        gauge = Gauge(lab)
+        crowd = [Joined(lab, slow=SMALL_BUFFER if n % 2 else BULK_BUFFER) for n in range(24)]
+        size = 4 * MEGABYTE
+        feeding = asyncio.gather(*(feed(joined.client, n, size) for n, joined in enumerate(crowd)))
+        await until(lambda: all(joined.relay.up.blocked for joined in crowd), "every reader is full")
+        await lab.settle()
+        assert really_held(crowd) == lab.engine.held <= limit
+        await asyncio.gather(feeding, *(check(joined.target, n, size) for n, joined in enumerate(crowd)))
+        assert gauge.peak <= limit
+        assert (gauge.peak > 0) == (limit > 0)
+
+    run(main, held_limit=limit)
+
+
+def test_slow_readers_do_not_starve_the_quick_ones(run: Run) -> None:
+    async def main(lab: Lab) -> None:
+        crowd = [Joined(lab, slow=SMALL_BUFFER) for _ in range(12)]
+        feeding = [asyncio.ensure_future(feed(joined.client, 0, MEGABYTE)) for joined in crowd]
+        await until(lambda: all(joined.relay.up.blocked for joined in crowd))
+        await exchange(Joined(lab), 2 * MEGABYTE)
+        for joined, task in zip(crowd, feeding, strict=True):
+            await check(joined.target, 0, MEGABYTE)
+            await task
+
+    run(main, held_limit=MEGABYTE)
+
+
+def crowd_of_slow_readers(run: Run) -> None:
+    """More pipes than an ordinary user may make large."""
+
+    async def main(lab: Lab) -> None:
+        crowd = [Joined(lab, slow=BULK_BUFFER) for _ in range(90)]
+        for joined in crowd:
+            joined.relay.up._full_reads = BULK_AFTER
+        size = 4 * MEGABYTE
+        feeding = asyncio.gather(*(feed(joined.client, n, size) for n, joined in enumerate(crowd)))
+        await until(lambda: all(joined.relay.up.blocked for joined in crowd))
+        await lab.settle()
+        assert lab.engine.pipes.open > 64
+        await asyncio.gather(feeding, *(check(joined.target, n, size) for n, joined in enumerate(crowd)))
+
+    run(main)
+
+
+def test_crowd_of_slow_readers_loses_nothing(run: Run) -> None:
+    crowd_of_slow_readers(run)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="every other test runs as an ordinary user already")
+def test_as_an_ordinary_user(run: Run) -> None:
+    """To whom the kernel refuses large pipes when 64 MiB are in use (pipe-user-pages-soft)."""
+
+    def work() -> None:
+        crowd_of_slow_readers(run)
+        mixed_fates(run, 0)
+
+    as_nobody(work)
+
+
+# --- what the kernel may refuse ---
+
+
+def no_pipes(*_: Any) -> None:
+    return None
+
+
+def too_many_files(*_: Any) -> tuple[int, int]:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+def test_without_any_pipe_nothing_is_lost(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PipePool, "take", no_pipes)
+
+    async def main(lab: Lab) -> None:
+        await asyncio.gather(
+            exchange(Joined(lab), 4 * MEGABYTE), exchange(Joined(lab, slow=BULK_BUFFER), 4 * MEGABYTE, seed=1)
+        )
+
+    run(main)
+
+
+def test_without_descriptors_for_pipes_nothing_is_lost(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They run out in the middle of the transfers."""
+    pipe2 = os.pipe2
+    left = 3
+
+    def few(flags: int) -> tuple[int, int]:
+        nonlocal left
+        left -= 1
+        return pipe2(flags) if left >= 0 else too_many_files()
+
+    monkeypatch.setattr(os, "pipe2", few)
+
+    async def main(lab: Lab) -> None:
+        await asyncio.gather(*(exchange(Joined(lab, slow=BULK_BUFFER), 4 * MEGABYTE, n) for n in range(6)))
+        assert left < 0
+        assert lab.engine.pipes.open <= 3
+
+    run(main)
+
+
+def test_with_small_pipes_nothing_is_lost(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refused size: the kernel gives as little as one page."""
+    real = fcntl.fcntl
+
+    def refusing(fd: int, command: int, argument: int = 0) -> int:
+        if command == hosier.engine.pipes._F_SETPIPE_SZ and argument > 4096:
+            real(fd, command, 4096)
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        return int(real(fd, command, argument))
+
+    monkeypatch.setattr(fcntl, "fcntl", refusing)
+
+    async def main(lab: Lab) -> None:
+        await asyncio.gather(
+            exchange(Joined(lab), 4 * MEGABYTE), exchange(Joined(lab, slow=BULK_BUFFER), 4 * MEGABYTE, seed=1)
+        )
+
+    run(main)
+
+
+def test_held_limit_reached_by_another_flow_loses_nothing(run: Run) -> None:
+    """The flow that holds nothing itself peeks and sends; an end and a reset reach it all the same."""
+
+    async def main(lab: Lab) -> None:
+        lab.engine.held = lab.engine.held_limit
+        await exchange(Joined(lab, slow=SMALL_BUFFER), MEGABYTE)
+        cut = Joined(lab)
+        await send(cut.client, b"some")
+        assert await exactly(cut.target, 4) == b"some"
+        reset(cut.client)
+        await assert_reset(cut.target)
+        await cut.ended()
+        gone = Joined(lab)
+        reset(gone.target)
+        await assert_reset(gone.client)
+        await gone.ended()
+        lab.engine.held -= lab.engine.held_limit
+
+    run(main)
+
+
+# --- ends ---
+
+
+@pytest.mark.parametrize("size", [0, 10, SCRATCH, 3 * MEGABYTE])
+def test_octets_and_end_in_one_edge(run: Run, size: int) -> None:
+    """A short read is no sign that the source is dry if the end came with it: its edge is spent."""
+
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab)
+        await lab.settle()
+        feeding = asyncio.ensure_future(feed(joined.client, 0, size))
+        if size < SCRATCH:
+            await feeding
+            joined.client.shutdown(socket.SHUT_WR)
+        else:
+            feeding.add_done_callback(lambda _: joined.client.shutdown(socket.SHUT_WR))
+        assert await check(joined.target, 0) == size
+        await send(joined.target, b"still here")
+        assert await exactly(joined.client, 10) == b"still here"
+        joined.target.shutdown(socket.SHUT_WR)
+        assert await receive(joined.client) == b""
+        await joined.ended()
+        assert joined.relay.ended_well
+
+    run(main)
+
+
+@pytest.mark.parametrize("order", ["client first", "target first"])
+def test_failed_write_ends_its_direction_alone(run: Run, order: str) -> None:
+    """What the target sent before it went away is delivered, then its reset is passed on."""
+
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab)
+        client, target = joined.client, joined.target
+        await send(client, b"never read")
+        await until(lambda: joined.relay.up.moved == 10)
+        answer = Pattern("answer").octets(0, 50_000)
+        more = Pattern("more").octets(0, 5000)
+        # All in one batch of edges; closing over unread octets resets.
+        if order == "client first":
+            client.send(more)
+        assert target.send(answer) == len(answer)
+        target.close()
+        if order == "target first":
+            client.send(more)
+        assert await exactly(client, len(answer)) == answer
+        await assert_reset(client)
+        await joined.ended()
+        assert joined.relay.down.moved == len(answer)
+
+    run(main)
+
+
+def test_failed_write_behind_a_proper_end(run: Run) -> None:
+    """The target had ended its stream before it refused ours: the client sees its octets and an end, no reset."""
+
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab)
+        client, target = joined.client, joined.target
+        await send(client, b"never read")
+        await until(lambda: joined.relay.up.moved == 10)
+        answer = Pattern("answer").octets(0, 50_000)
+        assert target.send(answer) == len(answer)
+        target.shutdown(socket.SHUT_WR)
+        await lab.settle()
+        client.send(b"more")
+        target.close()
+        assert await exactly(client, len(answer)) == answer
+        assert await receive(client) == b""
+        client.close()
+        await joined.ended()
+
+    run(main)
+
+
+@pytest.mark.parametrize("held", ["copied", "piped"])
+def test_octets_held_for_one_side_are_dropped_with_it(run: Run, held: str) -> None:
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab, slow=4096 if held == "copied" else BULK_BUFFER)
+        size = SCRATCH // 2 if held == "copied" else 8 * MEGABYTE
+        joined.relay.up._full_reads = 0 if held == "copied" else BULK_AFTER
+        feeding = asyncio.ensure_future(feed(joined.client, 0, size))
+        await until(lambda: joined.relay.up.blocked)
+        await lab.settle()
+        assert (joined.relay.up._pipe is not None) == (held == "piped")
+        assert lab.engine.held > 0
+        await stop(feeding)  # or its write would be told of the reset, and the read see a mere end
+        joined.target.send(b"last words")
+        reset(joined.target)
+        assert await exactly(joined.client, 10) == b"last words"
+        await assert_reset(joined.client)
+        await joined.ended()
+        assert lab.engine.held == 0
+
+    run(main)
+
+
+def test_octets_held_for_the_other_side_are_delivered(run: Run) -> None:
+    """The source is reset while its octets wait for a slow reader: all of them arrive, then the reset."""
+
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab, slow=4096)
+        size = 40_000
+        joined.client.send(Pattern(0).octets(0, size))
+        await until(lambda: joined.relay.up.blocked)
+        await lab.settle()
+        reset(joined.client)
+        await lab.settle()
+        assert await check(joined.target, 0, size) == size
+        await assert_reset(joined.target)
+        await joined.ended()
+
+    run(main)
+
+
+def test_abandoned_flow_holds_nothing_and_takes_no_turn(run: Run) -> None:
+    async def main(lab: Lab) -> None:
+        near, far = Endpoint(lab.engine, lab.pair()[1], lab), Endpoint(lab.engine, lab.pair()[1], lab)  # type: ignore[arg-type]
+        flow = Flow(None, near, far)  # type: ignore[arg-type]
+        flow.hold(b"12345")
+        assert lab.engine.held == 5
+        flow.abandon()
+        assert lab.engine.held == 0
+        flow.turn()
+        flow.pump()
+        flow.abandon()
+        assert lab.engine.held == 0
+        near.close()
+        far.close()
+
+    run(main)

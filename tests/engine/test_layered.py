@@ -1,0 +1,307 @@
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+import pytest
+
+import hosier.engine.layered
+from hosier.engine.poller import SCRATCH
+from hosier.engine.relay import Relay
+from hosier.errors import RemoteProtocolError
+from hosier.testing import ToyLayer
+
+from .harness import Joined, Lab, Pattern, Run, assert_reset, check, exactly, feed, receive, reset, send, stop, until
+
+MEGABYTE = 1 << 20
+
+
+def protected(wrapped: bytes = b"") -> Callable[[Relay], None]:
+    def configure(relay: Relay) -> None:
+        relay.protect_near(ToyLayer(), wrapped)
+
+    return configure
+
+
+def frames(data: bytes, size: int = 60_000) -> bytes:
+    layer = ToyLayer()
+    return b"".join(layer.wrap(data[start : start + size]) for start in range(0, len(data), size))
+
+
+async def unwrapped(sock: socket.socket, size: int | None = None) -> bytes:
+    """What a client makes of the frames: ``size`` octets, or all to the end of the stream."""
+    layer, data, plain = ToyLayer(), b"", b""
+    while size is None or len(plain) < size:
+        piece = await receive(sock, 1 << 18)
+        if not piece:
+            break
+        data += piece
+        while data and (found := layer.unwrap(data)) is not None:
+            plain += found[0]
+            data = data[found[1] :]
+    assert not data
+    return plain
+
+
+def test_octets_are_unwrapped_up_and_wrapped_down(run: Run) -> None:
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab, configure=protected())
+        await send(joined.client, frames(b"question"))
+        assert await exactly(joined.target, 8) == b"question"
+        await send(joined.target, b"answer")
+        assert await exactly(joined.client, len(frames(b"answer"))) == frames(b"answer")
+        assert (joined.relay.up.moved, joined.relay.up.payload) == (8, 8)
+        assert (joined.relay.down.moved, joined.relay.down.payload) == (len(frames(b"answer")), 6)
+
+    run(main)
+
+
+@pytest.mark.parametrize("slow", [0, 4096])
+def test_large_transfers_both_ways(run: Run, slow: int) -> None:
+    size = 3 * MEGABYTE if not slow else MEGABYTE // 2
+    up, down = Pattern("up").octets(0, size), Pattern("down").octets(0, size)
+
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab, configure=protected(), slow=slow)
+
+        async def say(sock: socket.socket, data: bytes) -> None:
+            await send(sock, data)
+            sock.shutdown(socket.SHUT_WR)
+
+        arrived, got, *_ = await asyncio.gather(
+            check(joined.target, "up"),
+            unwrapped(joined.client),
+            say(joined.client, frames(up)),
+            say(joined.target, down),
+        )
+        assert arrived == size
+        assert got == down
+        await joined.ended()
+        assert joined.relay.ended_well
+        assert joined.relay.fault == ""
+        assert (joined.relay.up.payload, joined.relay.down.payload) == (size, size)
+
+    run(main)
+
+
+def test_frames_in_any_pieces(run: Run) -> None:
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab, configure=protected())
+        data = frames(b"one", 2) + frames(b"two")
+        for octet in data:
+            joined.client.send(bytes((octet,)))
+            await lab.settle()
+        assert await exactly(joined.target, 6) == b"onetwo"
+
+    run(main)
+
+
+def test_what_came_early_goes_first(run: Run) -> None:
+    """Plain octets, whole frames and the beginning of one."""
+    early = frames(b"second") + frames(b"third")
+
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab, leftover=b"first", configure=protected(early[:-3]))
+        assert await exactly(joined.target, 11) == b"firstsecond"
+        await send(joined.client, early[-3:])
+        assert await exactly(joined.target, 5) == b"third"
+
+    run(main)
+
+
+def test_what_came_early_without_anything_after_it(run: Run) -> None:
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab, configure=protected(frames(b"alone")))
+        assert await exactly(joined.target, 5) == b"alone"
+
+    run(main)
+
+
+def test_largest_payload_of_a_frame_is_respected(run: Run) -> None:
+    class Narrow(ToyLayer):
+        max_payload = 7
+
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab, configure=lambda relay: relay.protect_near(Narrow(), b""))
+        await send(joined.target, b"0123456789")
+        expected = frames(b"0123456") + frames(b"789")
+        assert await exactly(joined.client, len(expected)) == expected
+
+    run(main)
+
+
+FORGED = {
+    "another version": b"\x02\x03\x00\x00",
+    "another type": b"\x01\x01\x00\x00",
+    "not wrapped": b"\x01\x03\x00\x02XX",
+    "not confidential": b"\x01\x03\x00\x03\x57\x00x",
+}
+
+
+@pytest.mark.parametrize("forged", FORGED.values(), ids=FORGED)
+def test_forged_frame_ends_the_relay_with_a_reset(run: Run, forged: bytes) -> None:
+    """What came before it is delivered; nothing that came with it or after it is."""
+
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab, configure=protected())
+        await send(joined.client, frames(b"genuine"))
+        assert await exactly(joined.target, 7) == b"genuine"
+        joined.client.send(frames(b"swallowed") + forged + frames(b"never"))
+        with pytest.raises(ConnectionResetError):
+            assert await receive(joined.target) == b""
+        await joined.ended()
+        assert joined.relay.fault
+        assert joined.relay.up.payload == 7
+
+    run(main)
+
+
+@pytest.mark.parametrize("forged", FORGED.values(), ids=FORGED)
+def test_forged_frame_that_came_early(run: Run, forged: bytes) -> None:
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab, configure=protected(forged))
+        await assert_reset(joined.target)
+        await joined.ended()
+        assert joined.relay.fault
+
+    run(main)
+
+
+@pytest.mark.parametrize("cut", [1, 4, 6])
+def test_stream_that_ends_inside_a_frame_was_cut(run: Run, cut: int) -> None:
+    """That is no end of file to the target (GS-REQ-44)."""
+
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab, configure=protected())
+        joined.client.send(frames(b"whole") + frames(b"cut off")[:cut])
+        assert await exactly(joined.target, 5) == b"whole"
+        joined.client.shutdown(socket.SHUT_WR)
+        await assert_reset(joined.target)
+        await joined.ended()
+        assert "inside a frame" in joined.relay.fault
+
+    run(main)
+
+
+def test_unfinished_frame_is_bounded(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layer whose frames never end must not fill the memory."""
+
+    class Greedy(ToyLayer):
+        def unwrap(self, data: object) -> None:
+            return None
+
+    monkeypatch.setattr(hosier.engine.layered, "MAX_FRAME", 100_000)
+
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab, configure=lambda relay: relay.protect_near(Greedy(), b""))
+        feeding = asyncio.ensure_future(feed(joined.client, 0, 4 * MEGABYTE))
+        await joined.ended()
+        assert "100000" in joined.relay.fault
+        await stop(feeding)
+
+    run(main)
+
+
+@pytest.mark.parametrize("side", ["client", "target"])
+def test_reset_is_passed_on(run: Run, side: str) -> None:
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab, configure=protected())
+        first, second = (joined.client, joined.target) if side == "client" else (joined.target, joined.client)
+        reset(first)
+        await assert_reset(second)
+        await joined.ended()
+        assert joined.relay.fault == ""
+
+    run(main)
+
+
+def test_write_to_a_target_that_is_gone(run: Run) -> None:
+    """Its last octets still reach the client, wrapped."""
+
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab, configure=protected())
+        await send(joined.client, frames(b"unread"))
+        await until(lambda: joined.relay.up.moved == 6)
+        joined.client.send(frames(b"more"))
+        joined.target.send(b"last words")
+        joined.target.close()
+        assert await exactly(joined.client, len(frames(b"last words"))) == frames(b"last words")
+        await assert_reset(joined.client)
+        await joined.ended()
+
+    run(main)
+
+
+def test_half_close_leaves_the_other_direction_open(run: Run) -> None:
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab, configure=protected())
+        joined.client.send(frames(b"question"))
+        joined.client.shutdown(socket.SHUT_WR)
+        assert await exactly(joined.target, 8) == b"question"
+        assert await receive(joined.target) == b""
+        size = 2 * MEGABYTE
+        _, got = await asyncio.gather(feed(joined.target, 1, size), unwrapped(joined.client, size))
+        assert got == Pattern(1).octets(0, size)
+        joined.target.close()
+        await joined.ended()
+
+    run(main)
+
+
+def test_held_octets_obey_the_engines_bound(run: Run) -> None:
+    limit = 4 * SCRATCH
+
+    async def main(lab: Lab) -> None:
+        crowd = [Joined(lab, configure=protected(), slow=8192) for _ in range(12)]
+        size = MEGABYTE // 2
+        data = frames(Pattern(0).octets(0, size))
+        sending = asyncio.gather(*(send(joined.client, data) for joined in crowd))
+        peak = 0
+        for _ in range(200):
+            await asyncio.sleep(0)
+            peak = max(peak, lab.engine.held)
+        assert 0 < peak <= limit
+        await asyncio.gather(sending, *(check(joined.target, 0, size) for joined in crowd))
+
+    run(main, held_limit=limit)
+
+
+def test_no_room_does_not_keep_the_processor_busy(run: Run) -> None:
+    """While slow readers hold all there may be held, the others wait, and the loop sleeps."""
+
+    async def main(lab: Lab) -> None:
+        lab.engine.held = lab.engine.held_limit
+        joined = Joined(lab, configure=protected())
+        joined.client.send(frames(b"question"))
+        rounds = 0
+        dispatch = lab.engine._dispatch
+
+        def counting() -> None:
+            nonlocal rounds
+            rounds += 1
+            dispatch()
+
+        lab.engine._dispatch = counting  # type: ignore[method-assign]
+        await asyncio.sleep(0.2)
+        lab.engine._dispatch = dispatch  # type: ignore[method-assign]
+        assert rounds < 50
+        lab.engine.held = 0
+        assert await exactly(joined.target, 8) == b"question"
+
+    run(main)
+
+
+def test_errors_of_a_layer_say_what_was_wrong(run: Run) -> None:
+    class Strict(ToyLayer):
+        def unwrap(self, data: object) -> None:
+            raise RemoteProtocolError("the seal is broken")
+
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab, configure=lambda relay: relay.protect_near(Strict(), b""))
+        joined.client.send(b"x")
+        await assert_reset(joined.target)
+        await joined.ended()
+        assert joined.relay.fault == "the seal is broken"
+
+    run(main)

@@ -1,0 +1,177 @@
+"""What a server can be told: defaults, forms of addresses, and the message for each mistake."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+
+from hosier.errors import ConfigError
+from hosier.server.settings import DEFAULT_LISTEN, Limits, ListenAddress, ServerSettings, parse_listen
+
+BOTH = ("127.0.0.1", "::1")
+EVERYWHERE = ("0.0.0.0", "::")
+
+
+def addresses(hosts: tuple[str, ...], port: int) -> tuple[ListenAddress, ...]:
+    return tuple(ListenAddress(host, port) for host in hosts)
+
+
+def test_defaults_are_safe() -> None:
+    settings = ServerSettings()
+    assert settings.listen_addresses == DEFAULT_LISTEN == addresses(BOTH, 1080)
+    assert settings.effective_methods == ("none",)
+    assert not settings.is_public
+    assert not settings.open
+    assert not settings.strict
+    assert settings.limits == Limits()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1081", addresses(BOTH, 1081)),
+        (":1081", addresses(BOTH, 1081)),
+        ("localhost:1081", addresses(BOTH, 1081)),
+        ("localhost", addresses(BOTH, 1080)),
+        ("*:1081", addresses(EVERYWHERE, 1081)),
+        ("*", addresses(EVERYWHERE, 1080)),
+        ("192.0.2.1:0", addresses(("192.0.2.1",), 0)),
+        ("192.0.2.1", addresses(("192.0.2.1",), 1080)),
+        ("192.0.2.1:65535", addresses(("192.0.2.1",), 65535)),
+        ("[2001:DB8::1]:7", addresses(("2001:db8::1",), 7)),
+        ("[::1]", addresses(("::1",), 1080)),
+        ("::1", addresses(("::1",), 1080)),
+        ("", addresses(BOTH, 1080)),
+    ],
+)
+def test_parse_listen(text: str, expected: tuple[ListenAddress, ...]) -> None:
+    assert parse_listen(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("192.0.2.1:65536", "'65536' in '192.0.2.1:65536' is not a port: 0 to 65535 are"),
+        ("65536", "'65536' in '65536' is not a port"),
+        (":socks", "'socks' in ':socks' is not a port"),
+        (":-1", "'-1' in ':-1' is not a port"),
+        ("192.0.2.1:٣", "'٣' in '192.0.2.1:٣' is not a port"),
+        ("example.com:1080", "cannot listen on 'example.com:1080': write 127.0.0.1:1080, [::1]:1080"),
+        ("192.0.2.256:1080", "cannot listen on '192.0.2.256:1080'"),
+    ],
+)
+def test_parse_listen_says_what_is_wrong(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        parse_listen(text)
+
+
+def test_listen_address_as_text() -> None:
+    assert str(ListenAddress("192.0.2.1", 1)) == "192.0.2.1:1"
+    assert str(ListenAddress("2001:db8::1", 1)) == "[2001:db8::1]:1"
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("0.0.0.0", False), ("::", False), ("10.0.0.1", False)],
+)
+def test_what_is_loopback(host: str, loopback: bool) -> None:
+    assert ListenAddress(host, 1).is_loopback is loopback
+    settings = ServerSettings(listen=[ListenAddress(host, 1)], open=True)
+    assert settings.is_public is not loopback
+
+
+def test_listen_takes_texts_and_addresses() -> None:
+    settings = ServerSettings(listen=["127.0.0.1:0", ListenAddress("::1", 5), "7"])
+    assert settings.listen_addresses == (
+        ListenAddress("127.0.0.1", 0),
+        ListenAddress("::1", 5),
+        *addresses(BOTH, 7),
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"listen": []}, "no address to listen on"),
+        ({"listen": ["nonsense"]}, "cannot listen on 'nonsense'"),
+        ({"users": {"n" * 256: "p"}}, f"user '{'n' * 32}': name and password have at most 255 octets each (RFC 1929)"),
+        ({"users": {"ann": "ü" * 128}}, "user 'ann': name and password have at most 255 octets each (RFC 1929)"),
+        (
+            {"users": {"ann": "pw"}, "methods": ["none"]},
+            "method 'none' contradicts configured users: leave one of them out",
+        ),
+        (
+            {"users": {"ann": "pw"}, "methods": ["password", "none"]},
+            "method 'none' contradicts configured users: leave one of them out",
+        ),
+        (
+            {"users": {"ann": "pw"}, "methods": ["other"]},
+            "users are configured, but no method asks for a password: add --method password",
+        ),
+        ({"methods": ["password"]}, "method 'password' needs users: add --user NAME:PASSWORD"),
+        ({"methods": ["none", "none"]}, "a method is named twice"),
+        (
+            {"listen": ["*:1080"]},
+            "listening on 0.0.0.0:1080 without authentication would be an open proxy: "
+            "add --user NAME:PASSWORD, or --open if you mean it",
+        ),
+        ({"listen": ["127.0.0.1:1", "[2001:db8::1]:2"]}, "listening on [2001:db8::1]:2 without authentication"),
+        ({"listen": ["192.0.2.1:1"], "methods": ["other", "none"]}, "listening on 192.0.2.1:1 without authentication"),
+    ],
+)
+def test_mistakes_have_their_message(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)) as caught:
+        ServerSettings(**fields)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"listen": ["*:1080"], "users": {"ann": "pw"}},
+        {"listen": ["*:1080"], "open": True},
+        {"listen": ["*:1080"], "methods": ["other"]},
+        {"users": {"n" * 255: "p" * 255}},
+        {"users": {"ann": "pw"}, "methods": ["other", "password"]},
+        {"allow": [ip_network("10.0.0.0/8")], "deny": [ip_network("2001:db8::/32")]},
+    ],
+)
+def test_what_fits_together(fields: dict[str, Any]) -> None:
+    ServerSettings(**fields)
+
+
+def test_users_bring_the_password_method() -> None:
+    assert ServerSettings(users={"ann": "pw"}).effective_methods == ("password",)
+
+
+def test_secrets_do_not_appear() -> None:
+    settings = ServerSettings(users={"ann": "open sesame"})
+    assert "sesame" not in repr(settings)
+    with pytest.raises(ConfigError) as caught:
+        ServerSettings(users={"ann": "sesame" * 50})
+    assert "sesame" not in str(caught.value)
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        ServerSettings().open = True  # type: ignore[misc]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Limits().idle = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Limits)])
+@pytest.mark.parametrize("value", [0, -1, float("inf"), float("nan")])
+def test_limits_are_more_than_nothing(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"^the limit {name} is {value}: it must be"):
+        Limits(**{name: value})
+
+
+def test_linger_is_what_the_rfc_allows() -> None:
+    """S5-REQ-48."""
+    assert Limits(linger=10).linger == 10
+    with pytest.raises(ConfigError, match=r"^the limit linger is 10\.5: RFC 1928 allows at most 10 seconds$"):
+        Limits(linger=10.5)
