@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import pwd
 import socket
+import warnings
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
@@ -299,7 +300,10 @@ def as_nobody(work: Callable[[], None], patience: float = 40.0) -> None:
         work()
 
     process = multiprocessing.get_context("fork").Process(target=child)
-    process.start()
+    with warnings.catch_warnings():
+        # Resolvers of other tests may have left threads behind; the child needs none of them.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        process.start()
     process.join(patience)
     if process.exitcode is None:
         process.kill()

@@ -102,6 +102,8 @@ class Listener:
     # --- private ---
 
     def _pause(self, error: OSError) -> None:
+        if self.sock.fileno() < 0:
+            return  # closed by what was accepted just before
         if not self._short:
             self._short = True
             self._exhausted(error)

@@ -93,10 +93,11 @@ def _look_up(name: bytes) -> Addresses | OSError:
     except (UnicodeError, ValueError) as error:
         return socket.gaierror(socket.EAI_NONAME, f"no such name: {error}")
     kinds = {socket.AF_INET: IPV4, socket.AF_INET6: IPV6}
-    return tuple(
+    addresses = tuple(
         dict.fromkeys(
             (kinds[family], socket.inet_pton(family, str(sockaddr[0]).partition("%")[0]))
             for family, _, _, _, sockaddr in found
             if family in kinds
         )
     )
+    return addresses or socket.gaierror(socket.EAI_NONAME, "the name has no IPv4 or IPv6 address")

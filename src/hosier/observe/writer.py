@@ -6,6 +6,7 @@ Bounded: when too much waits to be written, lines are dropped, and how many is w
 import contextlib
 import os
 import threading
+from collections import deque
 from typing import Final
 
 __all__ = ("LineWriter",)
@@ -19,7 +20,7 @@ class LineWriter:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._lines: list[str] = []
+        self._lines: deque[str] = deque()  # one side appends, the other takes: no line is lost between them
         self._dropped = 0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work, name="hosier-log", daemon=True)
@@ -44,7 +45,8 @@ class LineWriter:
         self._flush()
 
     def _flush(self) -> None:
-        lines, self._lines = self._lines, []
+        waiting = self._lines
+        lines = [waiting.popleft() for _ in range(len(waiting))]
         dropped, self._dropped = self._dropped, 0
         if dropped:
             lines.append(f"# {dropped} lines dropped: the log is read too slowly\n")

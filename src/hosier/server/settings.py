@@ -52,7 +52,9 @@ def _split_port(text: str) -> tuple[str, int]:
     if text.isdigit():
         host, port = "", text
     elif text.startswith("["):
-        host, _, rest = text[1:].partition("]")
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket or rest[:1] not in ("", ":"):
+            raise ConfigError(f"{text!r} has brackets that do not fit: write [::1]:1080")
         port = rest.removeprefix(":")
     elif text.count(":") > 1:
         host, port = text, ""  # a bare IPv6 address
@@ -91,7 +93,7 @@ class Limits:
         for name in self.__slots__:
             value = getattr(self, name)
             if not 0 < value < 1e9:
-                raise ConfigError(f"the limit {name} is {value}: it must be more than 0 seconds")
+                raise ConfigError(f"the limit {name} is {value}: it must be more than 0 seconds and less than 1e9")
         if self.linger > 10:
             raise ConfigError(f"the limit linger is {self.linger}: RFC 1928 allows at most 10 seconds")
 
@@ -126,6 +128,8 @@ class ServerSettings:
         if not self.listen_addresses:
             raise ConfigError("no address to listen on")
         for name, password in self.users.items():
+            if any(0xD800 <= ord(letter) <= 0xDFFF for letter in name + password):
+                raise ConfigError("a user's name or password is not valid UTF-8")
             if len(name.encode()) > 255 or len(password.encode()) > 255:
                 raise ConfigError(f"user {name[:32]!r}: name and password have at most 255 octets each (RFC 1929)")
         methods = self.effective_methods
