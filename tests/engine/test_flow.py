@@ -233,14 +233,14 @@ class Gauge:
 
         class Gauged(type(lab.engine)):  # type: ignore[misc]
             @property
-            def held(self) -> int:
-                return int(self.__dict__["held"])
+            def room(self) -> int:
+                return int(self.__dict__["room"])
 
-            @held.setter
-            def held(self, value: int) -> None:
-                assert value >= 0
-                gauge.peak = max(gauge.peak, value)
-                self.__dict__["held"] = value
+            @room.setter
+            def room(self, value: int) -> None:
+                assert value <= self.held_limit
+                gauge.peak = max(gauge.peak, self.held_limit - value)
+                self.__dict__["room"] = value
 
         lab.engine.__class__ = Gauged
 
@@ -387,7 +387,7 @@ def test_held_limit_reached_by_another_flow_loses_nothing(run: Run) -> None:
     """The flow that holds nothing itself peeks and sends; an end and a reset reach it all the same."""
 
     async def main(lab: Lab) -> None:
-        lab.engine.held = lab.engine.held_limit
+        lab.engine.room = 0
         await exchange(Joined(lab, slow=SMALL_BUFFER), MEGABYTE)
         bulk = Joined(lab)
         bulk.relay.up._full_reads = bulk.relay.down._full_reads = BULK_AFTER
@@ -402,7 +402,7 @@ def test_held_limit_reached_by_another_flow_loses_nothing(run: Run) -> None:
         reset(gone.target)
         await assert_reset(gone.client)
         await gone.ended()
-        lab.engine.held -= lab.engine.held_limit
+        lab.engine.room += lab.engine.held_limit
 
     run(main)
 

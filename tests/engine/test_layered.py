@@ -271,7 +271,7 @@ def test_no_room_does_not_keep_the_processor_busy(run: Run) -> None:
     """While slow readers hold all there may be held, the others wait, and the loop sleeps."""
 
     async def main(lab: Lab) -> None:
-        lab.engine.held = lab.engine.held_limit
+        lab.engine.room = 0
         joined = Joined(lab, configure=protected())
         joined.client.send(frames(b"question"))
         rounds = 0
@@ -286,7 +286,7 @@ def test_no_room_does_not_keep_the_processor_busy(run: Run) -> None:
         await asyncio.sleep(0.2)
         lab.engine._dispatch = dispatch  # type: ignore[method-assign]
         assert rounds < 50
-        lab.engine.held = 0
+        lab.engine.room = lab.engine.held_limit
         assert await exactly(joined.target, 8) == b"question"
 
     run(main)

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from .poller import Engine
     from .task import Task
 
-__all__ = ("ENDED", "READABLE", "WRITABLE", "Endpoint", "Owner")
+__all__ = ("ARRIVED", "BROKEN", "ENDED", "READABLE", "WRITABLE", "Endpoint", "Owner")
 
 EDGES: Final = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET
-ENDED: Final = EPOLLRDHUP | EPOLLHUP | EPOLLERR
+ARRIVED: Final = EPOLLIN | EPOLLOUT
+BROKEN: Final = EPOLLHUP | EPOLLERR
+ENDED: Final = EPOLLRDHUP | BROKEN
 READABLE: Final = EPOLLIN | ENDED
-WRITABLE: Final = EPOLLOUT | EPOLLHUP | EPOLLERR
+WRITABLE: Final = EPOLLOUT | BROKEN
 
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
 
@@ -73,22 +75,29 @@ class Endpoint:
     @coroutine
     def recv(self, limit: int) -> Generator[Any, Any, bytes]:
         """Up to ``limit`` octets; empty at the end of the stream. Raises OSError."""
-        while True:
-            if self.seen & READABLE:
-                try:
-                    data: bytes = self.sock.recv(limit)
-                except BlockingIOError:
-                    self.seen &= ~READABLE
-                else:
-                    if len(data) < limit and not self.seen & ENDED:
-                        self.seen &= ~EPOLLIN
-                    return data
+        while (data := self.recv_some(limit)) is None:
             if not self.registered:
                 self.register()
             task: Task = self.owner  # type: ignore[assignment]  # only the task that owns it can wait for it
             while not self.seen & READABLE:
                 task.waiting, task.wanted = self, READABLE
                 yield
+        return data
+
+    def recv_some(self, limit: int) -> bytes | None:
+        """Up to ``limit`` octets that have arrived already; empty at the end of the stream, None if there are none.
+        Raises OSError."""
+        seen = self.seen
+        if not seen & READABLE:
+            return None
+        try:
+            data: bytes = self.sock.recv(limit)
+        except BlockingIOError:
+            self.seen = seen & ~READABLE
+            return None
+        if len(data) < limit and not seen & ENDED:
+            self.seen = seen & ~EPOLLIN
+        return data
 
     def send_some(self, data: bytes) -> bytes:
         """Sends what the kernel takes at once, nearly always all of it; returns the rest. Raises OSError."""

@@ -5,11 +5,11 @@ few times running it is bulk, and moves on by splice, in turns, without its octe
 """
 
 import os
-from errno import EPIPE
+from errno import ECONNRESET, EPIPE
 from socket import MSG_PEEK
 from typing import TYPE_CHECKING, Final
 
-from .endpoint import ENDED, READABLE, Endpoint
+from .endpoint import ARRIVED, BROKEN, ENDED, READABLE, WRITABLE, Endpoint
 from .pipes import Pipe
 from .poller import SCRATCH
 
@@ -73,6 +73,25 @@ class Flow:
         """Octets of payload among those that moved."""
         return self.moved
 
+    def on_edge(self, source: Endpoint, events: int) -> None:
+        """An edge of the source: octets or an end to read, or room for the twin, which writes there."""
+        twin = self.twin
+        try:
+            if events == ARRIVED and not twin.blocked:  # nearly always, and one comparison tells
+                self.pump()
+                return
+            if events & ENDED:
+                source.seen |= events & ENDED
+            if twin.blocked and events & WRITABLE:
+                twin.on_writable()
+            if events & READABLE and not self.ended:
+                self.pump()
+            if events & BROKEN and self.ended and not twin.done:
+                # Its stream has ended, so no read will tell: the connection is gone altogether.
+                twin.sink_died(ConnectionResetError(ECONNRESET, "connection lost"))
+        except Exception as error:  # noqa: BLE001  # it ends this relay alone
+            self.crashed(error)
+
     def pump(self) -> None:
         """Copies until the source is dry, the sink is full, or the flow turns out to be bulk."""
         if self.ended or self.blocked or self._queued:
@@ -81,7 +100,7 @@ class Flow:
             return self._queue()
         source, sink = self.source, self.sink
         engine = source.engine
-        if engine.held_limit - engine.held < SCRATCH:
+        if engine.room < SCRATCH:
             return self._pump_unheld()
         scratch = engine.scratch
         while True:
@@ -122,7 +141,7 @@ class Flow:
             return
         engine = self.source.engine
         # The fuller the engine, the smaller the share that one slow reader may come to hold.
-        share = (engine.held_limit - engine.held) >> 3
+        share = engine.room >> 3
         if share < SCRATCH:
             self._pump_unheld()
         elif self._full_reads < BULK_AFTER:
@@ -151,7 +170,7 @@ class Flow:
     def hold(self, data: bytes) -> None:
         """Keeps octets that the sink did not take, until it does."""
         self._rest = data
-        self.source.engine.held += len(data)
+        self.source.engine.room -= len(data)
         self.blocked = True
 
     def flush(self) -> None:
@@ -183,7 +202,7 @@ class Flow:
         """Gives the direction up, with what it holds. A pipe with octets in it is closed, never used again."""
         self.abandoned = self.ended = self.done = True
         self.blocked = False
-        self.source.engine.held -= len(self._rest) + self._piped
+        self.source.engine.room += len(self._rest) + self._piped
         self._rest, self._piped = b"", 0
         if self._pipe is not None:
             self.source.engine.pipes.discard(self._pipe)
@@ -258,7 +277,7 @@ class Flow:
             self._source_ended()
             return
         self._pipe, self._piped = pipe, size
-        engine.held += size
+        engine.room -= size
         if size < SMALL_SPLICE:
             self._full_reads = 0
         try:
@@ -275,14 +294,14 @@ class Flow:
     def _flush_rest(self) -> None:
         sent = self.sink.sock.send(self._rest)
         self.moved += sent
-        self.source.engine.held -= sent
+        self.source.engine.room += sent
         self._rest = self._rest[sent:]
 
     def _flush_pipe(self, pipe: Pipe) -> None:
         engine = self.source.engine
         sent = os.splice(pipe.read_fd, self.sink.fd, self._piped, flags=SPLICE_FLAGS)
         self.moved += sent
-        engine.held -= sent
+        engine.room += sent
         self._piped -= sent
         if not self._piped:
             self._pipe = None

@@ -41,7 +41,7 @@ class _LayeredFlow(Flow):
         if self.ended or self.blocked or self._queued:
             return
         engine = self.source.engine
-        if engine.held_limit - engine.held < 2 * SCRATCH:
+        if engine.room < 2 * SCRATCH:
             self._queued = True
             engine.loop.call_later(_NO_ROOM, engine.queue, self)
             return

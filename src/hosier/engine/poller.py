@@ -61,9 +61,9 @@ class Engine:
         """A buffer for the call under way; its contents mean nothing afterwards."""
         self.now = monotonic()
         """The loop's clock, read once per round."""
-        self.held = 0
-        """Octets held for slow readers."""
         self.held_limit = held_limit
+        self.room = held_limit
+        """Octets that may still be held for slow readers."""
         self._epoll = epoll()
         self._watched: dict[int, Watched] = {}
         self._turns: deque[Turn] = deque()
@@ -71,6 +71,11 @@ class Engine:
         self._dispatching = False
         self._round_due = False
         self.loop.add_reader(self._epoll.fileno(), self._on_edges)
+
+    @property
+    def held(self) -> int:
+        """Octets held for slow readers."""
+        return self.held_limit - self.room
 
     @property
     def sockets(self) -> int:

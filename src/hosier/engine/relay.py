@@ -4,23 +4,22 @@
 """
 
 from collections.abc import Generator
-from errno import ECONNRESET
-from select import EPOLLERR, EPOLLHUP, EPOLLIN
+from select import EPOLLIN
 from types import coroutine
 from typing import TYPE_CHECKING, Final
 
-from .endpoint import ENDED, READABLE, WRITABLE, Endpoint
+from .endpoint import READABLE, Endpoint
 from .flow import Flow
 from .layered import Layer, UnwrappingFlow, WrappingFlow
 from .linger import LINGER, linger, reset_when_sent
 
 if TYPE_CHECKING:
-    from .poller import Engine
     from .task import Task
 
 __all__ = ("Relay",)
 
-BROKEN: Final = EPOLLHUP | EPOLLERR
+IDLE_PARTS: Final = 8
+"""Looks at the counters per idle limit, which so costs a busy relay nothing; it strikes at most one part late."""
 
 
 class Relay:
@@ -30,7 +29,6 @@ class Relay:
     __slots__ = (
         "down",
         "ended_well",
-        "engine",
         "far",
         "fault",
         "finished",
@@ -43,7 +41,6 @@ class Relay:
 
     def __init__(self, task: "Task", near: Endpoint, far: Endpoint, idle_limit: float) -> None:
         """``idle_limit``: seconds without an octet in either direction."""
-        self.engine: Engine = near.engine
         self.task = task
         self.near = near
         self.far = far
@@ -65,9 +62,10 @@ class Relay:
 
         Raises TimeoutError at the idle limit; whatever interrupts it, both flows are given up.
         """
-        near, far = self.near, self.far
-        near.owner = far.owner = self
-        self.task.set_limit("idle", self.idle_limit)
+        near, far, task = self.near, self.far, self.task
+        near.owner, far.owner = self.up, self.down
+        part = self.idle_limit / IDLE_PARTS
+        task.set_limit("idle", part)
         if not near.registered:
             near.register()
         if not far.registered:
@@ -77,9 +75,17 @@ class Relay:
                 self.up.begin(leftover)
             if far.seen & READABLE:
                 self.down.begin(b"")
+            moved = quiet = 0
             while not self.finished:
-                self.task.waiting = self
-                yield
+                task.waiting = self
+                try:
+                    yield
+                except TimeoutError:
+                    quiet = quiet + 1 if moved == self.up.moved + self.down.moved else 0
+                    if quiet == IDLE_PARTS:
+                        raise
+                    moved = self.up.moved + self.down.moved
+                    task.set_limit("idle", part)
         except BaseException:
             self._give_up()
             raise
@@ -109,25 +115,6 @@ class Relay:
             await linger(self.task, near)
         elif self.down.abandoned:
             await linger(self.task, far)
-
-    def on_edge(self, endpoint: Endpoint, events: int) -> None:
-        endpoint.seen |= events & ENDED
-        self.task.deadline = self.engine.now + self.idle_limit
-        if endpoint is self.near:
-            incoming, outgoing = self.up, self.down
-        else:
-            incoming, outgoing = self.down, self.up
-        try:
-            if outgoing.blocked and events & WRITABLE:
-                outgoing.on_writable()
-            if events & READABLE:
-                if not incoming.ended:
-                    incoming.pump()
-                if events & BROKEN and incoming.ended and not outgoing.done:
-                    # Its stream has ended, so no read will tell: the connection is gone altogether.
-                    outgoing.sink_died(ConnectionResetError(ECONNRESET, "connection lost"))
-        except Exception as error:  # noqa: BLE001  # it ends this relay alone
-            self.crashed(error)
 
     def finish(self) -> None:
         """Both directions are done: the story goes on."""

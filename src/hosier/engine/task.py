@@ -13,8 +13,6 @@ from time import monotonic
 from types import coroutine
 from typing import TYPE_CHECKING, Any
 
-from .timers import TICK
-
 if TYPE_CHECKING:
     from .endpoint import Endpoint
     from .poller import Engine
@@ -28,18 +26,30 @@ class Task:
     ``waiting`` is the object whose event resumes it; ``wanted`` the epoll events, if that object is an endpoint.
     """
 
-    __slots__ = ("_context", "_coroutine", "_future", "bucket", "deadline", "engine", "limit", "waiting", "wanted")
+    __slots__ = (
+        "_context",
+        "_coroutine",
+        "_future",
+        "_send",
+        "bucket",
+        "deadline",
+        "engine",
+        "limit",
+        "waiting",
+        "wanted",
+    )
 
     def __init__(self, engine: "Engine") -> None:
         self.engine = engine
         self._coroutine: Coroutine[Any, Any, None] | None = None
+        self._send: Callable[[None], Any]
         self._context: Context | None = None
         self._future: asyncio.Future[Any] | None = None
         self.waiting: object | None = None
         self.wanted = 0
         self.limit = ""
         self.deadline = inf
-        self.bucket = 0
+        self.bucket = inf
 
     def __repr__(self) -> str:
         return f"<Task {getattr(self._coroutine, '__qualname__', 'finished')} waiting={self.waiting!r}>"
@@ -54,13 +64,14 @@ class Task:
         self._context = copy_context()
         self.engine.tasks.add(self)
         self.engine.now = monotonic()  # the engine may have slept until now
-        self._run(coroutine.send, None)
+        self._send = coroutine.send
+        self._run(self._send, None)
 
     def resume(self) -> None:
         """Goes on after what it waited for has happened."""
         if self._coroutine is not None:
             self.engine.now = monotonic()  # it may have been a long wait for something outside the engine
-            self._run(self._coroutine.send, None)
+            self._run(self._send, None)
 
     def interrupt(self, error: BaseException) -> None:
         """Raises ``error`` where the coroutine waits."""
@@ -71,11 +82,10 @@ class Task:
     def set_limit(self, name: str, seconds: float) -> None:
         """Interrupts the coroutine with a TimeoutError in ``seconds``, unless a new limit is set before."""
         self.limit = name
-        engine = self.engine
-        self.deadline = engine.now + seconds
+        self.deadline = deadline = self.engine.now + seconds
         # A bucket that fires earlier moves it on by itself; that is the rule, not the exception.
-        if not self.bucket or self.bucket * TICK > self.deadline:
-            engine.timers.arm(self)
+        if self.bucket > deadline:
+            self.engine.timers.arm(self)
 
     def on_deadline(self) -> None:
         self.deadline = inf
@@ -84,7 +94,7 @@ class Task:
     def on_edge(self, endpoint: "Endpoint", events: int) -> None:
         endpoint.seen |= events
         if self.waiting is endpoint and events & self.wanted:
-            self._run(self._coroutine.send, None)  # type: ignore[union-attr]  # it waits, so it is there
+            self._run(self._send, None)
 
     # --- private ---
 
@@ -123,6 +133,7 @@ class Task:
 
     def _finish(self) -> None:
         self._coroutine = self._context = None
+        del self._send
         self.engine.timers.disarm(self)
         self.engine.tasks.discard(self)
 

@@ -5,6 +5,7 @@ This file owns the octets of an address and their text; it must not know what an
 
 from enum import IntEnum
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+from struct import Struct
 from typing import Final, NamedTuple
 
 from ..errors import LocalProtocolError, RemoteProtocolError, ReplyCode
@@ -86,6 +87,9 @@ UNSPECIFIED: Final = Address(IPV4, bytes(4), 0)
 """0.0.0.0, port 0: what failure replies carry (S5-REQ-47) and what a client that does not know its address sends."""
 
 
+_IPV4_FORM: Final = Struct(">B4sH")
+"""ATYP, address and port of most requests and replies, taken apart and put together at once."""
+
 _new: Final = tuple.__new__
 """Makes a named tuple without its Python-level constructor, for the messages of every handshake."""
 
@@ -139,8 +143,9 @@ def decode_address(data: Buffer | memoryview, offset: int) -> tuple[Address, int
     kind = data[offset]
     start = offset + 1
     if kind == 1:
-        end = start + 4
-    elif kind == 3:
+        end = offset + 7
+        return (_new(Address, _IPV4_FORM.unpack_from(data, offset)), end) if size >= end else None
+    if kind == 3:
         if size <= start:
             return None
         end = start + 1 + data[start]
@@ -166,7 +171,7 @@ def encode_address(address: Address) -> bytes:
         raise LocalProtocolError(f"port {port} is outside 0..65535")
     size = len(octets)
     if kind == IPV4 and size == 4:
-        return b"\x01" + octets + port.to_bytes(2, "big")
+        return _IPV4_FORM.pack(kind, octets, port)
     if kind == IPV6 and size == 16:
         return b"\x04" + octets + port.to_bytes(2, "big")
     if kind != NAME:

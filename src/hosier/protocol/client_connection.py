@@ -7,7 +7,7 @@ from ..errors import AuthError, LocalProtocolError, RemoteProtocolError, reply_e
 from . import socks4, socks5
 from .address import Buffer
 from .auth.base import AuthFraming, AuthMessage, AuthStep
-from .connection import REQUEST_INPUT, Connection, Handoff, Reader, reply_input
+from .connection import REQUEST_INPUT, Connection, Handoff, Reader
 from .messages import (
     NO_ACCEPTABLE_METHODS,
     NO_AUTHENTICATION,
@@ -76,10 +76,10 @@ class ClientConnection(Connection):
         for method in event.methods:
             if method != NO_AUTHENTICATION and method not in self._framings:
                 raise LocalProtocolError(f"no framing for method {method:#04x}")
-        self._allows(Input.OFFER)
+        after = self._after(Input.OFFER)
         data = socks5.encode_methods_offered(event)
         self._offered = event.methods
-        self._move(Input.OFFER)
+        self.state = after
         return data
 
     def _send_request(self, event: Request) -> bytes:
@@ -88,10 +88,10 @@ class ClientConnection(Connection):
             raise LocalProtocolError("the request is of another version, or its command is unknown")
         if self.version == 5 and self.state is State.SEND_OPENING:
             raise LocalProtocolError("SOCKS5 begins with an offer of methods")
-        self._allows(symbol)
+        after = self._after(symbol)
         encode = socks4.encode_request if self.version == 4 else socks5.encode_request
         data = self._protect(encode(event))
-        self._move(symbol)
+        self.state = after
         return data
 
     def _read_method(self, data: Buffer) -> tuple[Event, int, Input] | None:
@@ -108,7 +108,7 @@ class ClientConnection(Connection):
             found = socks4.decode_reply(data, lenient=self._lenient)
         else:
             found = socks5.decode_reply(data, strict=self._strict)
-        return None if found is None else (*found, reply_input(found[0]))
+        return None if found is None else (*found, Input.REFUSED if found[0].code else Input.GRANTED)
 
     _readers: ClassVar[Mapping[State, Reader]] = {
         State.AWAIT_METHOD: _read_method,

@@ -18,7 +18,6 @@ from .messages import (
     Command,
     ConnectionClosed,
     Event,
-    Reply,
     Signal,
 )
 from .states import Input, State, Table
@@ -54,8 +53,6 @@ _NOTHING: Final = Handoff(b"", b"", None)
 _DETACHABLE: Final = frozenset((State.TUNNEL, State.ASSOCIATED))
 _MUST_CLOSE: Final = State.MUST_CLOSE
 _NO_AUTH: Final = Input.NO_AUTH
-_GRANTED: Final = Input.GRANTED
-_REFUSED: Final = Input.REFUSED
 
 Reader = Callable[[Any, Buffer], tuple[Event, int, Input] | None]
 """A state's decoder: the event, its size and what it means to the table; None: more is needed."""
@@ -119,24 +116,23 @@ class Connection:
         """
         if self._error is not None:
             raise self._error
-        reader = self._readers.get(self.state)
+        state, buffer = self.state, self._buffer
+        reader = self._readers.get(state)
         if reader is None:
             return PAUSED
-        if not (self._buffer or self._wrapped or self._peer_closed):
+        if not (buffer or self._wrapped or self._peer_closed):
             return NEED_DATA
         try:
-            while True:
-                found = reader(self, self._buffer) if self._buffer else None
-                if found is not None:
-                    break
+            while (found := reader(self, buffer) if buffer else None) is None:
                 if self.layer is None or not self._unwrap_one():
                     return self._starved()
+                buffer = self._buffer
         except RemoteProtocolError as error:
             self._fail(error)
             raise
         event, size, symbol = found
-        self._buffer = self._buffer[size:]
-        self.state = self._table[self.state][symbol]
+        self._buffer = buffer[size:]
+        self.state = self._table[state][symbol]
         return event
 
     def detach(self) -> Handoff:
@@ -155,14 +151,15 @@ class Connection:
 
     # --- for the two roles ---
 
-    def _allows(self, symbol: Input) -> None:
-        """Refuses a step of ours before an octet exists; its encoding may still fail, so ``_move`` comes last."""
-        if symbol not in self._table[self.state]:
-            raise LocalProtocolError(f"{symbol.name} is not allowed in state {self.state.name}")
+    def _after(self, symbol: Input) -> State:
+        """The state after a step of ours, which is taken when its encoding has not failed.
 
-    def _move(self, symbol: Input) -> None:
-        """Takes a step that is allowed."""
-        self.state = self._table[self.state][symbol]
+        Raises LocalProtocolError for a step that is not allowed, before an octet of it exists.
+        """
+        state = self._table[self.state].get(symbol)
+        if state is None:
+            raise LocalProtocolError(f"{symbol.name} is not allowed in state {self.state.name}")
+        return state
 
     def _protect(self, data: bytes) -> bytes:
         return data if self.layer is None else self.layer.wrap(data)
@@ -190,13 +187,13 @@ class Connection:
             symbol = Input.AUTH_CONTINUED
         else:
             symbol = Input.AUTH_REFUSED if outcome.identity is None else Input.AUTH_SUCCEEDED
-        self._allows(symbol)
+        after = self._after(symbol)
         assert self._framing is not None  # ANSWER_AUTH is reached through _select only
         if body is not None:
             data = self._framing.encode(body, from_client=self._from_client)
         else:
             data = self._framing.refusal if symbol is Input.AUTH_REFUSED and not self._from_client else b""
-        self._move(symbol)
+        self.state = after
         if outcome is not None and outcome.identity is not None and outcome.layer is not None:
             # Installed only now: this step went out bare. What the peer sent behind its last message is wrapped.
             self.layer = outcome.layer
@@ -237,7 +234,3 @@ def _joined(head: Buffer, tail: bytes) -> Buffer:
         head = bytearray(head)
     head += tail
     return head
-
-
-def reply_input(reply: Reply) -> Input:
-    return _REFUSED if reply.code else _GRANTED

@@ -8,9 +8,9 @@ from ..errors import LocalProtocolError, RemoteProtocolError, ReplyCode
 from . import socks4, socks5
 from .address import Buffer
 from .auth.base import AuthFraming, AuthStep
-from .connection import REQUEST_INPUT, Connection, Reader, reply_input
+from .connection import REQUEST_INPUT, Connection, Reader
 from .foreign import foreign_answer, looks_like
-from .messages import NO_ACCEPTABLE_METHODS, Event, MethodSelected, MethodsOffered, Reply
+from .messages import NO_ACCEPTABLE_METHODS, Event, MethodSelected, Reply
 from .states import SERVER, Input, State, Table
 
 __all__ = ("ServerConnection",)
@@ -21,7 +21,10 @@ _NONE_ACCEPTABLE: Final = socks5.encode_method_selected(MethodSelected(NO_ACCEPT
 
 # Plain names for what every session asks: on Python 3.11 a look into an Enum class costs a function call.
 _AWAIT_OPENING: Final = State.AWAIT_OPENING
+_SELECT_METHOD: Final = State.SELECT_METHOD
 _OFFER: Final = Input.OFFER
+_GRANTED: Final = Input.GRANTED
+_REFUSED: Final = Input.REFUSED
 _NO_METHOD: Final = Input.NO_METHOD
 
 
@@ -40,7 +43,7 @@ class ServerConnection(Connection):
     _from_client: ClassVar[bool] = False
 
     def __init__(self, framings: Mapping[int, AuthFraming] = _NO_FRAMINGS, *, strict: bool = False) -> None:
-        super().__init__(framings, _AWAIT_OPENING, 0)
+        Connection.__init__(self, framings, _AWAIT_OPENING, 0)  # super() costs more than the call
         self._strict = strict
         self._offered = b""
 
@@ -51,11 +54,10 @@ class ServerConnection(Connection):
         not offered or has no framing, and a message without a wire form.
         """
         if isinstance(event, Reply):
-            symbol = reply_input(event)
-            self._allows(symbol)
+            after = self._after(_REFUSED if event[0] else _GRANTED)
             data = socks4.encode_reply(event) if self.version == 4 else socks5.encode_reply(event)
             data = self._protect(data)
-            self._move(symbol)
+            self.state = after
             return data
         if isinstance(event, MethodSelected):
             return self._send_selected(event)
@@ -74,7 +76,7 @@ class ServerConnection(Connection):
         if symbol not in steps:
             return b""
         data = self._refusal(self.state if self._error is None else self._faulted_in, code)
-        self._move(symbol)
+        self.state = steps[symbol]
         return data
 
     # --- private ---
@@ -94,12 +96,13 @@ class ServerConnection(Connection):
     def _send_selected(self, event: MethodSelected) -> bytes:
         # Before anything else: in any other state the framing of the running method must stay (Input.NO_METHOD and the
         # other choices are allowed in SELECT_METHOD only).
-        self._allows(_NO_METHOD)
+        if self.state is not _SELECT_METHOD:
+            self._after(_NO_METHOD)
         data = socks5.encode_method_selected(event)
-        method = event.method
+        (method,) = event
         if method not in self._offered and method != NO_ACCEPTABLE_METHODS:
             raise LocalProtocolError(f"method {method:#04x} was not offered")
-        self._move(self._select(method))
+        self.state = SERVER[_SELECT_METHOD][self._select(method)]
         return data
 
     def _read_opening(self, data: Buffer) -> tuple[Event, int, Input] | None:
@@ -109,9 +112,9 @@ class ServerConnection(Connection):
             found = socks5.decode_methods_offered(data)
             if found is None:
                 return None
-            offered: MethodsOffered = found[0]
-            self._offered = offered.methods
-            return offered, found[1], _OFFER
+            offered, size = found
+            (self._offered,) = offered
+            return offered, size, _OFFER
         if version == 4:
             self.version = 4
             request = socks4.decode_request(data)
@@ -125,7 +128,10 @@ class ServerConnection(Connection):
 
     def _read_request(self, data: Buffer) -> tuple[Event, int, Input] | None:
         found = socks5.decode_request(data, strict=self._strict)
-        return None if found is None else (*found, REQUEST_INPUT[found[0].command])
+        if found is None:
+            return None
+        request, size = found
+        return request, size, REQUEST_INPUT[request[1]]
 
     _readers: ClassVar[Mapping[State, Reader]] = {
         State.AWAIT_OPENING: _read_opening,

@@ -56,9 +56,10 @@ def decode_method_selected(data: Buffer) -> tuple[MethodSelected, int] | None:
 
 def encode_method_selected(selected: MethodSelected) -> bytes:
     """Raises LocalProtocolError for a method outside 0..255."""
-    if not 0 <= selected.method <= 0xFF:
-        raise LocalProtocolError(f"method {selected.method} is outside 0..255")
-    return _SELECTED[selected.method]
+    (method,) = selected
+    if not 0 <= method <= 0xFF:
+        raise LocalProtocolError(f"method {method} is outside 0..255")
+    return _SELECTED[method]
 
 
 def decode_request(

@@ -137,7 +137,7 @@ class Server:
         self.sessions_served += 1
         relay = session.relay
         if relay is not None:
-            self.octets_relayed += relay.up.payload + relay.down.payload
+            self.octets_relayed += relay.up.moved + relay.down.moved
         if self._all_ended is not None and len(self.engine.tasks) <= 1:
             self._all_ended.set()
         if self._on_session_end is not None:

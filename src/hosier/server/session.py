@@ -64,11 +64,12 @@ class Session(Task):
     )
 
     def __init__(self, server: "Server", sock: SocketType, peer: tuple[Any, ...]) -> None:
-        super().__init__(server.engine)
+        engine = server.engine
+        Task.__init__(self, engine)  # super() costs more than the call, and every session makes it
         self.server = server
         self.peer = peer
         # The kernel holds a connection back until the greeting is there, so a first look is never in vain.
-        self.client = Endpoint(server.engine, sock, self, EPOLLIN)
+        self.client = Endpoint(engine, sock, self, EPOLLIN)
         self.connection: ServerConnection | None = ServerConnection(server.framings, strict=server.settings.strict)
         self.started = monotonic()
         self.user: str | None = None
@@ -156,6 +157,9 @@ class Session(Task):
         connection, client = self.connection, self.client
         assert connection is not None  # it lives until the command is done
         exchange: ServerExchange | None = None
+        # Nearly always the greeting has come with the connection.
+        if (greeting := client.recv_some(_READ)) is not None:
+            connection.receive_data(greeting)
         while True:
             event = connection.next_event()
             if event is NEED_DATA:

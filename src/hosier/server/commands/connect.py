@@ -1,7 +1,7 @@
 """CONNECT (RFC 1928 §6; SOCKS4): reach the target, tell the truth about it, join the two."""
 
-import socket
-from typing import TYPE_CHECKING
+from socket import AF_INET6, inet_aton, inet_pton
+from typing import TYPE_CHECKING, Final
 
 from ...engine.relay import Relay
 from ...errors import reply_code_for
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from ..session import Session
 
 __all__ = ("connect",)
+
+_new: Final = tuple.__new__  # without the named tuples' Python-level constructors
 
 
 async def connect(session: "Session", request: Request) -> bytes:
@@ -30,7 +32,7 @@ async def connect(session: "Session", request: Request) -> bytes:
         return b""
     session.relay = Relay(session, session.client, far, server.settings.limits.idle)
     session.reply = 0
-    if rest := session.client.send_some(connection.send(Reply(0, _bound(far)))):
+    if rest := session.client.send_some(connection.send(_new(Reply, (0, _bound(far))))):
         await session.client.send_all(rest)
     handoff = connection.detach()
     if handoff.layer is not None:
@@ -41,6 +43,6 @@ async def connect(session: "Session", request: Request) -> bytes:
 def _bound(far: "Endpoint") -> Address:
     """Where the connection to the target comes from (S5-REQ-53)."""
     name = far.sock.getsockname()
-    if far.sock.family == socket.AF_INET6:
-        return Address(IPV6, socket.inet_pton(socket.AF_INET6, name[0].partition("%")[0]), name[1])
-    return Address(IPV4, socket.inet_aton(name[0]), name[1])
+    if len(name) == 2:
+        return _new(Address, (IPV4, inet_aton(name[0]), name[1]))
+    return Address(IPV6, inet_pton(AF_INET6, name[0].partition("%")[0]), name[1])
