@@ -1,20 +1,20 @@
-"""Draws the state diagrams in docs/protocol.md from the tables in hosier.protocol.states.
+"""Makes what the pages take from the source: the state diagrams of protocol.md, the keys of configuration.md.
 
 ``python docs/generate.py`` writes them, ``python docs/generate.py --check`` exits 1 if they are stale.
 """
 
 import argparse
-import re
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from hosier.cli import serve
+from hosier.config.forms import in_words, toml
+from hosier.config.keys import Key, leaves
+from hosier.config.settings import ServeSettings
 from hosier.protocol.states import CLIENT, FINAL, SERVER, State, Table
 
-PAGE = Path(__file__).with_name("protocol.md")
-TABLES: dict[str, tuple[Table, State]] = {
-    "server": (SERVER, State.AWAIT_OPENING),
-    "client": (CLIENT, State.SEND_OPENING),
-}
+FOLDER = Path(__file__).parent
 
 
 def diagram(table: Table, first: State) -> str:
@@ -29,29 +29,60 @@ def diagram(table: Table, first: State) -> str:
     return "\n".join([*lines, "```"])
 
 
-def drawn(page: str) -> str:
-    """The page with its diagrams replaced by fresh ones."""
-    for name, (table, first) in TABLES.items():
-        begin, end = f"<!-- {name} states: made by docs/generate.py -->", f"<!-- end of {name} states -->"
-        fresh = f"{begin}\n{diagram(table, first)}\n{end}"
-        page, found = re.subn(f"{re.escape(begin)}.*?{re.escape(end)}", fresh, page, flags=re.DOTALL)
-        if found != 1:
-            raise SystemExit(f"{PAGE.name} has {found} places for the {name} diagram instead of one")
-    return page
+def key_table() -> str:
+    """A row for each key: its option, what it may be, its default, what it is for."""
+    options = options_by_key()
+    rows = ["| key | option | value | default | meaning |", "|---|---|---|---|---|"]
+    for path, key in leaves(ServeSettings):
+        option = options.get(".".join(path)) or options.get(path[0], "")
+        about = f"{in_words(key.hint)} | {default(key)} | {key.description.replace('``', '`')}"
+        rows.append(f"| `{'.'.join(path)}` | {option and f'`{option}`'} | {about} |")
+    return "\n".join(rows)
+
+
+def default(key: Key) -> str:
+    nothing = key.default in (None, ()) or isinstance(key.default, Mapping)
+    return "" if nothing else f"`{toml(key.default)}`"
+
+
+def options_by_key() -> dict[str, str]:
+    parsers = argparse.ArgumentParser().add_subparsers()
+    serve.add_parser(parsers)
+    return {action.dest: action.option_strings[-1] for action in parsers.choices["serve"]._actions}
+
+
+def parts() -> Iterator[tuple[str, str, str]]:
+    """Page, name and text of everything that is made."""
+    yield "protocol.md", "server states", diagram(SERVER, State.AWAIT_OPENING)
+    yield "protocol.md", "client states", diagram(CLIENT, State.SEND_OPENING)
+    yield "configuration.md", "keys", key_table()
+
+
+def fresh_pages() -> dict[Path, str]:
+    """Every page with what is made in it, made anew."""
+    pages: dict[Path, str] = {}
+    for name, part, text in parts():
+        page = FOLDER / name
+        begin, end = f"<!-- {part}: made by docs/generate.py -->", f"<!-- end of {part} -->"
+        before, found_begin, rest = pages.get(page, page.read_text(encoding="utf-8")).partition(begin)
+        _, found_end, after = rest.partition(end)
+        if not (found_begin and found_end):
+            raise SystemExit(f"{name} has no place for the {part}")
+        pages[page] = f"{before}{begin}\n{text}\n{end}{after}"
+    return pages
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the page is stale")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a page is stale")
     check: bool = parser.parse_args().check
-    page = PAGE.read_text(encoding="utf-8")
-    fresh = drawn(page)
-    if check and page != fresh:
-        print(f"{PAGE} is stale: run python docs/generate.py", file=sys.stderr)
-        return 1
-    if not check:
-        PAGE.write_text(fresh, encoding="utf-8")
-    return 0
+    stale = {page: text for page, text in fresh_pages().items() if page.read_text(encoding="utf-8") != text}
+    for page, text in stale.items():
+        if check:
+            print(f"{page} is stale: run python docs/generate.py", file=sys.stderr)
+        else:
+            page.write_text(text, encoding="utf-8")
+    return 1 if check and stale else 0
 
 
 if __name__ == "__main__":

@@ -14,6 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from hosier.config.build import build_settings
+from hosier.config.example import example
+from hosier.config.load import load
+from hosier.config.sources import Sources
 from hosier.observe.access_log import json_line
 from hosier.observe.record import SessionRecord
 from hosier.server.settings import Limits
@@ -179,15 +183,31 @@ for line, words in json.load(sys.stdin):
 
 def test_commands_are_understood(tmp_path: Path) -> None:
     """By the program itself, values included."""
+    for file in ("hosier.toml", "FILE"):
+        (tmp_path / file).write_text(example(), encoding="utf-8")
     found = [(f"{name(page)}: {line}", arguments(line)) for page in PAGES for line in commands(page)]
     assert len(found) > 8
     run_python(PARSE, tmp_path, json.dumps(found))
 
 
+def test_configuration_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example file says what the page says that it does."""
+    (text_of_file,) = blocks("docs/configuration.md", "toml")
+    file = tmp_path / "hosier.toml"
+    file.write_text(text_of_file, encoding="utf-8")
+    (tmp_path / "ann.password").write_text("from a file\n", encoding="utf-8")
+    monkeypatch.setenv("BOBS_PASSWORD", "from outside")
+    settings = build_settings(Sources(file=load(file)))
+    assert settings.users == {"ann": "from a file", "bob": "from outside", "eve": "open sesame"}
+    assert settings.limits == Limits(idle=600)
+    assert settings.is_public
+
+
 def test_options_that_pages_mention_exist() -> None:
     known = set(options())
     foreign = {"--proxy", "--proxy-user", "--proxy-server", "--proxy-type", "--proxy-auth", "--ulimit", "--global"}
-    for page in (ROOT / "README.md", ROOT / "SECURITY.md", ROOT / "docs/start.md", ROOT / "docs/server.md"):
+    pages = ("README.md", "SECURITY.md", "docs/start.md", "docs/server.md", "docs/configuration.md")
+    for page in (ROOT / page for page in pages):
         mentioned = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text(page)))
         assert mentioned <= known | foreign, name(page)
 
@@ -297,3 +317,14 @@ def test_place_for_the_figures() -> None:
     readme = text("README.md")
     assert readme.count("<!-- figures -->") == readme.count("<!-- /figures -->") == 1
     assert readme.index("<!-- figures -->") < readme.index("<!-- /figures -->")
+
+
+def test_stale_keys_are_noticed(tmp_path: Path) -> None:
+    """The table of configuration.md is the settings'."""
+    for file in ("generate.py", "protocol.md", "configuration.md"):
+        (tmp_path / file).write_text(text(f"docs/{file}"), encoding="utf-8")
+    page, script = tmp_path / "configuration.md", [sys.executable, str(tmp_path / "generate.py")]
+    assert subprocess.run([*script, "--check"], capture_output=True, check=False).returncode == 0
+    page.write_text(text("docs/configuration.md").replace("| `open` |", "| `opn` |"), encoding="utf-8")
+    done = subprocess.run([*script, "--check"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, f"{page} is stale: run python docs/generate.py\n")

@@ -13,7 +13,7 @@
     │   └── TargetUnreachable               ... replies 3 and 4
     ├── ProxyConnectionError, OSError       the proxy itself cannot be reached
     ├── PolicyDenied                        a rule of our own server forbids the request
-    └── ConfigError                         a setting is wrong; the text is one line that says what to do
+    └── ConfigError                         settings are wrong; the text says what to do, a line for each
 
 Time limits raise the built-in TimeoutError. Texts are for people; programs use the attributes.
 """
@@ -166,7 +166,10 @@ class PolicyDenied(SocksError):
 
 
 class ConfigError(SocksError):
-    """A setting is wrong or contradicts another one; the text says what to do about it."""
+    """A setting is wrong or contradicts another one; the text says what to do about it.
+
+    One line, or where a whole file was checked a line for each mistake in it.
+    """
 
 
 # Conformance catalogue 3.5: what a failed attempt means to the client.

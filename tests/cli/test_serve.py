@@ -1,8 +1,7 @@
-"""``hosier serve``: options to settings, passwords, what it announces, and its life in short."""
+"""``hosier serve``: mistakes in its options, what it announces, and its life in short."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
 import json
@@ -12,8 +11,8 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import Callable
-from ipaddress import ip_network
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,89 +20,8 @@ import pytest
 import hosier
 from hosier.cli import serve
 from hosier.cli.main import main
-from hosier.errors import ConfigError
-from hosier.server.settings import DEFAULT_LISTEN, Limits, ListenAddress, ServerSettings
-
-
-@pytest.fixture
-def parse(monkeypatch: pytest.MonkeyPatch) -> Callable[..., argparse.Namespace]:
-    """What the options become."""
-    found: list[argparse.Namespace] = []
-
-    def run(arguments: argparse.Namespace) -> int:
-        found.append(arguments)
-        return 0
-
-    monkeypatch.setattr(serve, "run", run)
-    monkeypatch.delenv("HOSIER_PASSWORD", raising=False)
-
-    def of(*arguments: str) -> argparse.Namespace:
-        assert main(["serve", *arguments]) == 0
-        return found.pop()
-
-    return of
-
-
-@pytest.fixture
-def settings(parse: Callable[..., argparse.Namespace]) -> Callable[..., ServerSettings]:
-    return lambda *arguments: serve._settings(parse(*arguments))
-
-
-Settings = Callable[..., ServerSettings]
-
-
-# --- options ---
-
-
-def test_without_options(settings: Settings) -> None:
-    assert settings() == ServerSettings(listen=DEFAULT_LISTEN, methods=[], allow=[], deny=[])
-
-
-def test_listen(settings: Settings) -> None:
-    found = settings("--listen", "127.0.0.1:1", "--listen=[::1]:2", "--listen", "3")
-    assert found.listen == [
-        ListenAddress("127.0.0.1", 1),
-        ListenAddress("::1", 2),
-        ListenAddress("127.0.0.1", 3),
-        ListenAddress("::1", 3),
-    ]
-
-
-def test_open(settings: Settings) -> None:
-    assert settings("--listen", "*:1080", "--open").is_public
-
-
-def test_users(settings: Settings) -> None:
-    found = settings("--user", "ann:open sesame", "--user", "bob:a:b", "--user=eve:")
-    assert found.users == {"ann": "open sesame", "bob": "a:b", "eve": ""}
-
-
-def test_methods(settings: Settings) -> None:
-    assert settings("--method", "other", "--method", "none").methods == ["other", "none"]
-
-
-def test_networks(settings: Settings) -> None:
-    found = settings("--allow", "10.0.0.0/8", "--allow", "[fd00::]", "--deny", "192.0.2.1", "--deny", "2001:db8::/32")
-    assert found.allow == [ip_network("10.0.0.0/8"), ip_network("fd00::/128")]
-    assert found.deny == [ip_network("192.0.2.1/32"), ip_network("2001:db8::/32")]
-
-
-def test_limits(settings: Settings) -> None:
-    found = settings("--timeout", "idle=600", "--timeout", "connect=0.5", "--timeout=idle=601")
-    assert found.limits == Limits(idle=601, connect=0.5)
-
-
-def test_strict(settings: Settings) -> None:
-    assert settings("--strict").strict
-    assert not settings().strict
-
-
-def test_the_rest(parse: Callable[..., argparse.Namespace]) -> None:
-    plain = parse()
-    assert (plain.log, plain.uvloop, plain.verbose) == ("text", False, False)
-    found = parse("--log", "json", "--uvloop", "-v")
-    assert (found.log, found.uvloop, found.verbose) == ("json", True, True)
-    assert parse("--verbose", "--log=off").log == "off"
+from hosier.config.settings import ServeSettings
+from hosier.server.settings import Limits, ListenAddress
 
 
 @pytest.mark.parametrize(
@@ -112,7 +30,7 @@ def test_the_rest(parse: Callable[..., argparse.Namespace]) -> None:
         (["--listen", "nonsense"], "cannot listen on 'nonsense': write 127.0.0.1:1080"),
         (["--listen", ":99999"], "'99999' in ':99999' is not a port"),
         (["--listen", "*:1080"], "listening on 0.0.0.0:1080 without authentication would be an open proxy"),
-        (["--user", ":pw"], "--user ':pw' has no name: write NAME or NAME:PASSWORD"),
+        (["--user", ":pw"], "--user without a name: write NAME or NAME:PASSWORD"),
         (["--user", "ann:pw", "--method", "none"], "method 'none' contradicts configured users"),
         (["--method", "password"], "method 'password' needs users: add --user NAME:PASSWORD"),
         (["--method", "nonsense", "--listen", "127.0.0.1:0"], "there is no method 'nonsense'; known: none, password"),
@@ -143,35 +61,6 @@ def test_an_unknown_log(capsys: pytest.CaptureFixture[str]) -> None:
     messages = capsys.readouterr().err
     assert messages.startswith("hosier: argument --log: invalid choice: 'xml'")
     assert len(messages.splitlines()) == 1
-
-
-# --- passwords ---
-
-
-def test_password_from_the_environment(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("HOSIER_PASSWORD", "from outside")
-    assert settings("--user", "ann", "--user", "bob:own").users == {"ann": "from outside", "bob": "own"}
-    assert capsys.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize("variable", [None, ""])
-def test_password_that_is_made(
-    variable: str | None, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """It is shown once, and differs each time."""
-    made = set()
-    for _ in range(2):
-        if variable is not None:
-            monkeypatch.setenv("HOSIER_PASSWORD", variable)
-        password = settings("--user", "ann").users["ann"]
-        assert len(password) >= 16
-        output, messages = capsys.readouterr()
-        assert messages == f"hosier: the password of ann is {password} (shown only now)\n"
-        assert not output
-        made.add(password)
-    assert len(made) == 2
 
 
 # --- what it announces ---
@@ -248,16 +137,16 @@ def still(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("option", "level"), [((), logging.WARNING), (("-v",), logging.INFO)])
 def test_run(option: tuple[str, ...], level: int, still: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    served: list[tuple[ServerSettings, str]] = []
+    served: list[ServeSettings] = []
 
-    async def instead(settings: ServerSettings, log: str) -> None:
-        served.append((settings, log))
+    async def instead(settings: ServeSettings, _: list[str]) -> None:
+        served.append(settings)
 
     monkeypatch.setattr(serve, "_serve", instead)
     assert main(["serve", "--listen", "127.0.0.1:0", "--log", "json", *option]) == 0
-    ((settings, log),) = served
+    (settings,) = served
     assert settings.listen_addresses == (ListenAddress("127.0.0.1", 0),)
-    assert log == "json"
+    assert settings.log == "json"
     assert still["level"] == level
     assert still["stream"] is sys.stderr
     assert still["descriptors"]
@@ -288,7 +177,7 @@ def test_a_port_that_is_taken(still: dict[str, Any], capsys: pytest.CaptureFixtu
 
 
 def live(
-    monkeypatch: pytest.MonkeyPatch, then: Callable[[hosier.Server], Any], log: str = "off", **fields: Any
+    monkeypatch: pytest.MonkeyPatch, then: Callable[[hosier.Server], Any], warnings: Sequence[str] = (), **fields: Any
 ) -> None:
     """Serves in this process; ``then(server)`` runs as soon as it listens."""
     working: list[asyncio.Future[Any]] = []
@@ -302,7 +191,7 @@ def live(
 
     async def serving() -> None:
         async with asyncio.timeout(30):
-            await serve._serve(ServerSettings(listen=["127.0.0.1:0"], **fields), log)
+            await serve._serve(ServeSettings(listen=["127.0.0.1:0"], **fields), warnings)
             await working[0]
 
     asyncio.run(serving())
@@ -313,7 +202,7 @@ def test_stops_at_a_signal(number: int, monkeypatch: pytest.MonkeyPatch, capsys:
     async def then(_: hosier.Server) -> None:
         os.kill(os.getpid(), number)
 
-    live(monkeypatch, then)
+    live(monkeypatch, then, log="off")
     output, messages = capsys.readouterr()
     assert not output
     assert re.fullmatch(
@@ -364,6 +253,53 @@ def test_a_second_signal_ends_sessions(monkeypatch: pytest.MonkeyPatch, capfd: p
     assert len(output.splitlines()) == 1
 
 
+def test_warns_of_what_is_dangerous(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """As soon as it listens, and not where it cannot."""
+
+    async def then(_: hosier.Server) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    live(monkeypatch, then, log="off", warnings=["open: this is dangerous"])
+    assert capsys.readouterr().err.startswith("hosier: warning: open: this is dangerous\nhosier: listening on ")
+
+
+def test_run_finds_what_is_dangerous(still: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[str] = []
+
+    async def instead(_: ServeSettings, warnings: list[str]) -> None:
+        found.extend(warnings)
+
+    monkeypatch.setattr(serve, "_serve", instead)
+    assert main(["serve", "--listen", "*:0", "--open"]) == 0
+    assert [warning.partition(":")[0] for warning in found] == ["open"]
+
+
+def test_options_go_before_a_file(still: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    served: list[ServeSettings] = []
+
+    async def instead(settings: ServeSettings, _: list[str]) -> None:
+        served.append(settings)
+
+    monkeypatch.setattr(serve, "_serve", instead)
+    file = tmp_path / "h.toml"
+    file.write_text('log = "json"\nstrict = true\nlimits = { idle = 5, drain = 6 }', encoding="utf-8")
+    assert main(["serve", "--config", str(file), "--log", "off", "--timeout", "idle=7"]) == 0
+    assert served == [ServeSettings(log="off", strict=True, limits=Limits(idle=7, drain=6))]
+
+
+def test_a_file_with_mistakes_makes_no_password(
+    still: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody is shown a password that nothing will ever ask for."""
+    file = tmp_path / "h.toml"
+    file.write_text("opn = true\nidel = 5\n", encoding="utf-8")
+    assert main(["serve", "--config", str(file), "--user", "ann"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        f"hosier: {file}:1: opn: there is no such key; did you mean open?",
+        f"hosier: {file}:2: idel: there is no such key; did you mean limits.idle?",
+    ]
+
+
 def test_descriptor_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     import resource
 
@@ -386,8 +322,3 @@ def test_collector_is_calmed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gc, "set_threshold", lambda *numbers: told.append(numbers))
     serve._calm_collector()
     assert told == ["freeze", (50_000, 20, 20)]
-
-
-def test_user_without_a_name() -> None:
-    with pytest.raises(ConfigError, match="has no name"):
-        serve._user("")

@@ -7,11 +7,11 @@ from typing import NoReturn
 
 from .. import __version__
 from ..errors import ConfigError
-from . import serve
+from . import config, serve
 
 __all__ = ("main",)
 
-_VERBS = (serve,)
+_VERBS = (serve, config)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -22,7 +22,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit code: 0, or 2 for a mistake of the user's, which costs one line."""
+    """Runs the command; returns its exit code: 0, or 2 for mistakes of the user's, which cost a line each."""
     parser = _Parser(prog="hosier", description="Everything SOCKS.")
     parser.add_argument("--version", action="version", version=f"hosier {__version__}")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
@@ -32,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = chosen.run(chosen)
     except ConfigError as error:
-        print(f"hosier: {error}", file=sys.stderr)
+        for line in str(error).splitlines():
+            print(f"hosier: {line}", file=sys.stderr)
         return 2
     return code

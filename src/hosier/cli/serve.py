@@ -5,22 +5,27 @@ import asyncio
 import contextlib
 import gc
 import logging
-import os
-import secrets
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
+from ..config.build import build_server, build_settings
+from ..config.dangers import dangers
+from ..config.load import load
+from ..config.settings import ServeSettings
+from ..config.sources import Sources
 from ..errors import ConfigError
-from ..observe.access_log import FORMATS, AccessLog
+from ..observe.access_log import FORMATS
 from ..observe.writer import LineWriter
-from ..policy.networks import parse_network
 from ..protocol.auth.password import PasswordFraming
 from ..protocol.messages import NO_AUTHENTICATION
 from ..server.server import Server
-from ..server.settings import DEFAULT_LISTEN, Limits, ListenAddress, ServerSettings, parse_listen
+from ..server.settings import Limits, ListenAddress
+from .options import values_of
 
 __all__ = ("add_parser",)
 
@@ -44,24 +49,26 @@ def add_parser(verbs: Any) -> None:
         description="Runs a SOCKS4, SOCKS4a and SOCKS5 server in the foreground.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,  # an option that is not given leaves its key to the file
     )
     limits = ", ".join(f"{field.name} {field.default:g}" for field in fields(Limits))
-    add = parser.add_argument
+    add = parser.add_argument  # dest is the key that an option stands for
+    add("--config", type=Path, default=None, metavar="FILE", help="read settings from a file; options go before it")
     add("--listen", action="append", metavar="[HOST:]PORT", help="address; again for more (127.0.0.1:1080, [::1]:1080)")
-    add("--user", action="append", default=[], metavar="NAME[:PASSWORD]", help="who may use it; again for more")
+    add("--user", action="append", dest="users", metavar="NAME[:PASSWORD]", help="who may use it; again for more")
     add(
         "--method",
         action="append",
-        default=[],
+        dest="methods",
         metavar="NAME",
         help="method by preference: none, password, a plug-in's",
     )
     add("--open", action="store_true", help="listen beyond loopback without authentication")
-    add("--allow", action="append", default=[], metavar="NET", help="inner network that clients may reach")
-    add("--deny", action="append", default=[], metavar="NET", help="network that nobody may reach")
-    add("--timeout", action="append", default=[], metavar="NAME=SECONDS", help=f"limits: {limits}")
+    add("--allow", action="append", metavar="NET", help="inner network that clients may reach")
+    add("--deny", action="append", metavar="NET", help="network that nobody may reach")
+    add("--timeout", action="append", dest="limits", metavar="NAME=SECONDS", help=f"limits: {limits}")
     add("--strict", action="store_true", help="refuse what the RFCs forbid and the world sends all the same")
-    add("--log", choices=(*FORMATS, "off"), default="text", help="a line per session on standard output (text)")
+    add("--log", choices=(*FORMATS, "off"), help="a line per session on standard output (text)")
     add("--uvloop", action="store_true", help="run on uvloop (extra 'uvloop')")
     add("-v", "--verbose", action="store_true", help="explain each refusal on standard error")
     parser.set_defaults(run=run)
@@ -69,20 +76,22 @@ def add_parser(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serves until SIGTERM or SIGINT; 0 after a drain. Raises ConfigError."""
-    settings = _settings(arguments)
+    file = load(arguments.config) if arguments.config else None
+    sources = Sources(values_of(arguments), file)
+    settings = build_settings(sources)
     logging.basicConfig(
-        format="hosier: %(message)s", level=logging.INFO if arguments.verbose else logging.WARNING, stream=sys.stderr
+        format="hosier: %(message)s", level=logging.INFO if settings.verbose else logging.WARNING, stream=sys.stderr
     )
     _raise_descriptor_limit()
     _calm_collector()
-    run_loop = _uvloop_run() if arguments.uvloop else asyncio.run
-    run_loop(_serve(settings, arguments.log))
+    run_loop = _uvloop_run() if settings.uvloop else asyncio.run
+    run_loop(_serve(settings, sources.told(dangers(settings, sources))))
     return 0
 
 
-async def _serve(settings: ServerSettings, log: str) -> None:
-    writer = LineWriter(sys.stdout.fileno()) if log != "off" else None
-    server = Server(settings, on_session_end=AccessLog(log, writer.write) if writer is not None else None)
+async def _serve(settings: ServeSettings, warnings: Sequence[str] = ()) -> None:
+    writer = LineWriter(sys.stdout.fileno()) if settings.log != "off" else None
+    server = build_server(settings, writer.write if writer is not None else None)
     stop = asyncio.Event()
     impatient = asyncio.Event()
 
@@ -94,6 +103,8 @@ async def _serve(settings: ServerSettings, log: str) -> None:
         loop.add_signal_handler(number, on_signal)
     started = time.monotonic()
     await server.start()
+    for warning in warnings:
+        _say(f"warning: {warning}")
     _announce(server)
     try:
         await stop.wait()
@@ -129,46 +140,6 @@ def _announce(server: Server) -> None:
 def _reachable(address: ListenAddress) -> ListenAddress:
     everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
     return address._replace(host=everywhere.get(address.host, address.host))
-
-
-def _settings(arguments: argparse.Namespace) -> ServerSettings:
-    listen = [address for text in arguments.listen or () for address in parse_listen(text)]
-    return ServerSettings(
-        listen=listen or DEFAULT_LISTEN,
-        users=dict(_user(text) for text in arguments.user),
-        methods=arguments.method,
-        open=arguments.open,
-        allow=[parse_network(text) for text in arguments.allow],
-        deny=[parse_network(text) for text in arguments.deny],
-        limits=_limits(arguments.timeout),
-        strict=arguments.strict,
-    )
-
-
-def _user(text: str) -> tuple[str, str]:
-    name, colon, password = text.partition(":")
-    if not name:
-        raise ConfigError(f"--user {text!r} has no name: write NAME or NAME:PASSWORD")
-    if not colon:
-        password = os.environ.get("HOSIER_PASSWORD", "")
-        if not password:
-            password = secrets.token_urlsafe(12)
-            _say(f"the password of {name} is {password} (shown only now)")
-    return name, password
-
-
-def _limits(texts: list[str]) -> Limits:
-    known = [field.name for field in fields(Limits)]
-    values: dict[str, float] = {}
-    for text in texts:
-        name, _, seconds = text.partition("=")
-        if name not in known:
-            raise ConfigError(f"--timeout {text!r}: there is no limit {name!r}; known: {', '.join(known)}")
-        try:
-            values[name] = float(seconds)
-        except ValueError:
-            raise ConfigError(f"--timeout {text!r}: write {name}=SECONDS") from None
-    return Limits(**values)
 
 
 def _raise_descriptor_limit() -> None:

@@ -103,7 +103,7 @@ class ServerSettings:
     """Everything that :class:`hosier.Server` can be told."""
 
     listen: Sequence[ListenAddress | str] = DEFAULT_LISTEN
-    """Where to listen; texts are read as ``parse_listen`` does."""
+    """Where to listen: "192.0.2.1:1080", "[::1]:1080", ":1080" (loopback of both families), "*:1080" (everywhere)."""
 
     users: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Names and passwords; with any, everybody must authenticate and SOCKS4 is refused."""

@@ -1,0 +1,75 @@
+"""From the texts of options to settings by key, the form in which a configuration file gives them, too."""
+
+import argparse
+import os
+import secrets
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any, Final
+
+from ..config.keys import keys_of
+from ..config.settings import ServeSettings
+from ..errors import ConfigError
+from ..policy.networks import parse_network
+from ..server.settings import Limits, ListenAddress, parse_listen
+
+__all__ = ("values_of",)
+
+
+def values_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What options say, as settings by key: an option's ``dest`` is its key. What no option names is left out.
+
+    Raises ConfigError, in the words of the command line.
+    """
+    keys = {key.name for key in keys_of(ServeSettings)}
+    given = {name: value for name, value in vars(arguments).items() if name in keys}
+    return {name: _READ[name](value) if name in _READ else value for name, value in given.items()}
+
+
+def _listen(texts: list[str]) -> list[ListenAddress]:
+    return [address for text in texts for address in parse_listen(text)]
+
+
+def _networks(texts: list[str]) -> list[IPv4Network | IPv6Network]:
+    return [parse_network(text) for text in texts]
+
+
+def _users(texts: list[str]) -> dict[str, str]:
+    return dict(_user(text) for text in texts)
+
+
+def _user(text: str) -> tuple[str, str]:
+    name, colon, password = text.partition(":")
+    if not name:
+        raise ConfigError("--user without a name: write NAME or NAME:PASSWORD")
+    if not colon:
+        password = os.environ.get("HOSIER_PASSWORD", "")
+        if not password:
+            password = secrets.token_urlsafe(12)
+            print(f"hosier: the password of {name} is {password} (shown only now)", file=sys.stderr, flush=True)
+    return name, password
+
+
+def _limits(texts: list[str]) -> dict[str, float]:
+    known = [field.name for field in fields(Limits)]
+    values: dict[str, float] = {}
+    for text in texts:
+        name, _, seconds = text.partition("=")
+        if name not in known:
+            raise ConfigError(f"--timeout {text!r}: there is no limit {name!r}; known: {', '.join(known)}")
+        try:
+            values[name] = float(seconds)
+        except ValueError:
+            raise ConfigError(f"--timeout {text!r}: write {name}=SECONDS") from None
+    return values
+
+
+_READ: Final[Mapping[str, Callable[[list[str]], Any]]] = {
+    "listen": _listen,
+    "users": _users,
+    "allow": _networks,
+    "deny": _networks,
+    "limits": _limits,
+}

@@ -1,0 +1,70 @@
+"""From what options and a file say to settings and a server: the one place where these are put together."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, get_args
+
+from ..errors import ConfigError
+from ..observe.access_log import AccessLog
+from ..server.server import Server
+from .complaints import Complaint
+from .contradictions import Values, contradictions, reason_against, suspects
+from .forms import is_list, is_mapping, table_of
+from .keys import keys_of
+from .settings import ServeSettings
+from .sources import Sources
+
+__all__ = ("build_server", "build_settings")
+
+
+def build_settings(sources: Sources) -> ServeSettings:
+    """The settings that options and a file ask for; the rest is as by default.
+
+    Raises ConfigError, with a line for each contradiction, and file, line and key where the file is to blame.
+    """
+    if sources.file is None:
+        return _settings(sources.values)
+    if complaints := list(_contradictions(sources)):
+        raise ConfigError("\n".join(sources.told(complaints)))
+    return _settings(sources.values)
+
+
+def build_server(settings: ServeSettings, write: Callable[[str], None] | None = None) -> Server:
+    """A server that is yet to be started; ``write`` gets the lines of its access log.
+
+    Raises ConfigError, for example if there is no method of a name.
+    """
+    return Server(settings, on_session_end=None if write is None else AccessLog(settings.log, write))
+
+
+def _contradictions(sources: Sources) -> Iterator[Complaint]:
+    """Tables first, each on its own; then all that is left together."""
+    left = dict(sources.values)
+    for key in keys_of(ServeSettings):
+        if key.table and key.name in left:
+            for paths, reason in contradictions(partial(_made, key.hint), left[key.name]):
+                yield sources.complaint([(key.name, *path) for path in paths], reason)
+                left.pop(key.name, None)
+    if what := reason_against(_server, left):
+        yield sources.complaint(suspects(_server, left, what), what)
+
+
+def _server(values: Values) -> Server:
+    return build_server(_settings(values))
+
+
+def _settings(values: Values) -> ServeSettings:
+    settings: ServeSettings = _made(ServeSettings, values)
+    return settings
+
+
+def _made(hint: Any, value: Any) -> Any:
+    """A value of the type: tables become the dataclasses whose fields they name."""
+    if table := table_of(hint):
+        hints = {key.name: key.hint for key in keys_of(table)}
+        return table(**{name: _made(hints[name], inner) for name, inner in value.items()})
+    if is_list(hint) and table_of(get_args(hint)[0]):
+        return [_made(get_args(hint)[0], item) for item in value]
+    if is_mapping(hint) and table_of(get_args(hint)[1]):
+        return {name: _made(get_args(hint)[1], inner) for name, inner in value.items()}
+    return value

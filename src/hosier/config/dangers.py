@@ -1,0 +1,96 @@
+"""Choices that are allowed and dangerous, so that nobody makes them unawares."""
+
+import stat
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Final, get_args
+
+from .complaints import Complaint, dotted
+from .forms import is_list, is_mapping, table_of
+from .keys import keys_of
+from .lines import KeyPath
+from .load import ConfigFile
+from .secrets import Secret
+from .settings import ServeSettings
+from .sources import Sources
+
+__all__ = ("dangers",)
+
+# Where cloud providers hand keys and passwords to whoever asks from inside.
+_METADATA: Final = tuple(map(ip_address, ("169.254.169.254", "168.63.129.16", "192.0.0.192", "fd00:ec2::254")))
+_LOOPBACK: Final = tuple(map(ip_address, ("127.0.0.1", "::1")))
+
+_SHORT_PASSWORD: Final = 8
+_LONG_HANDSHAKE: Final = 120.0
+
+Found = Iterator[tuple[KeyPath, str]]
+
+
+def dangers(settings: ServeSettings, sources: Sources) -> list[Complaint]:
+    """A warning for each dangerous choice, by the key that makes it."""
+    warnings = []
+    for path, what in (*_towards_strangers(settings), *_patience(settings)):
+        warning = sources.complaint([path], what)
+        warnings.append(warning if warning.path else Complaint(None, f"{dotted(path)}: {what}"))
+    return warnings if sources.file is None else [*warnings, *_open_files(sources.file)]
+
+
+def _towards_strangers(settings: ServeSettings) -> Found:
+    if not settings.is_public:
+        return
+    if "none" in settings.effective_methods:
+        yield ("open",), "this is an open proxy: whoever reaches its port can use it, in your name"
+    for index, network in enumerate(settings.allow):
+        if any(address in network for address in _METADATA):
+            yield ("allow", index), f"{network} holds cloud metadata: clients can ask for this machine's keys"
+        if any(address in network for address in _LOOPBACK):
+            yield ("allow", index), f"{network} holds loopback: clients reach what this machine offers only to itself"
+    for name, password in settings.users.items():
+        if len(password) < _SHORT_PASSWORD:
+            yield ("users", name), f"a password of less than {_SHORT_PASSWORD} characters is soon guessed"
+
+
+def _patience(settings: ServeSettings) -> Found:
+    seconds = settings.limits.handshake
+    if seconds > _LONG_HANDSHAKE:
+        yield ("limits", "handshake"), f"whoever connects and says nothing holds a session for {seconds:g} seconds"
+
+
+# --- files that others can read or change ---
+
+
+def _open_files(file: ConfigFile) -> Iterator[Complaint]:
+    if _mode(file.path) & stat.S_IWOTH:
+        yield Complaint((), f"everybody on this machine can change it: chmod o-w {file.path}")
+    for path, given in _secrets(ServeSettings, file.written, ()):
+        place = file.path
+        if isinstance(given, Mapping):
+            if "file" not in given:
+                continue
+            place = file.path.parent / Path(given["file"]).expanduser()
+        if _mode(place) & stat.S_IROTH:
+            yield Complaint(path, f"everybody on this machine can read this secret: chmod o-r {place}")
+
+
+def _mode(path: Path) -> int:
+    try:
+        return path.stat().st_mode
+    except OSError:
+        return 0  # gone since it was read
+
+
+def _secrets(hint: Any, written: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
+    """Every secret that the file holds or points to, as TOML has it."""
+    if hint is Secret:
+        yield path, written
+    elif table := table_of(hint):
+        for key in keys_of(table):
+            if key.name in written:
+                yield from _secrets(key.hint, written[key.name], (*path, key.name))
+    elif is_mapping(hint):
+        for name, inner in written.items():
+            yield from _secrets(get_args(hint)[1], inner, (*path, name))
+    elif is_list(hint):
+        for index, item in enumerate(written):
+            yield from _secrets(get_args(hint)[0], item, (*path, index))

@@ -1,0 +1,1 @@
+"""Tests of the configuration file, one file per source file."""

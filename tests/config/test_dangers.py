@@ -1,0 +1,142 @@
+"""Each dangerous choice has its warning, and harmless ones have none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hosier.config.build import build_settings
+from hosier.config.dangers import _secrets, dangers
+from hosier.config.load import load
+from hosier.config.secrets import Secret
+from hosier.config.sources import Sources
+
+Warn = Callable[..., list[str]]
+
+
+@pytest.fixture
+def warn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warn:
+    """The warnings about a file with this text, of this mode, and options as keywords."""
+    monkeypatch.chdir(tmp_path)
+
+    def warned(text: str, mode: int = 0o600, **options: Any) -> list[str]:
+        file = Path("h.toml")
+        file.write_text(text, encoding="utf-8")
+        file.chmod(mode)
+        sources = Sources(options, load(file))
+        return sources.told(dangers(build_settings(sources), sources))
+
+    return warned
+
+
+ANN = '\nusers.ann = "open sesame"'
+OPEN = "this is an open proxy: whoever reaches its port can use it, in your name"
+METADATA = "holds cloud metadata: clients can ask for this machine's keys"
+LOOPBACK = "holds loopback: clients reach what this machine offers only to itself"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('open = true\nlisten = ["*:1"]', [f"h.toml:1: open: {OPEN}"]),
+        (
+            'listen = ["*:1"]\nallow = ["10.0.0.0/8",\n"169.254.0.0/16"]' + ANN,
+            [f"h.toml:3: allow, item 2: 169.254.0.0/16 {METADATA}"],
+        ),
+        ('listen = ["*:1"]\nallow = ["fd00::/8"]' + ANN, [f"h.toml:2: allow, item 1: fd00::/8 {METADATA}"]),
+        ('listen = ["*:1"]\nallow = ["127.0.0.1"]' + ANN, [f"h.toml:2: allow, item 1: 127.0.0.1/32 {LOOPBACK}"]),
+        (
+            'listen = ["*:1"]\nallow = ["0.0.0.0/0"]' + ANN,
+            [f"h.toml:2: allow, item 1: 0.0.0.0/0 {METADATA}", f"h.toml:2: allow, item 1: 0.0.0.0/0 {LOOPBACK}"],
+        ),
+        (
+            'listen = ["*:1"]\n[users]\nann = "sesame"\nbob = "long enough"',
+            ["h.toml:3: users.ann: a password of less than 8 characters is soon guessed"],
+        ),
+        (
+            "limits.handshake = 600",
+            ["h.toml:1: limits.handshake: whoever connects and says nothing holds a session for 600 seconds"],
+        ),
+    ],
+)
+def test_dangers(warn: Warn, text: str, expected: list[str]) -> None:
+    assert warn(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "open = true",
+        'allow = ["0.0.0.0/0", "::/0"]',
+        'users.ann = "x"',
+        'listen = ["*:1"]\nallow = ["10.0.0.0/8", "192.168.0.0/16"]' + ANN,
+        "limits.handshake = 60",
+    ],
+)
+def test_harmless(warn: Warn, text: str) -> None:
+    assert warn(text) == []
+
+
+READABLE = "everybody on this machine can read this secret: chmod o-r"
+
+
+def test_a_password_in_a_file_that_everybody_can_read(warn: Warn) -> None:
+    assert warn("[users]" + ANN.replace("users.", ""), 0o604) == [f"h.toml:2: users.ann: {READABLE} h.toml"]
+    assert warn("[users]" + ANN.replace("users.", ""), 0o640) == []
+    assert warn("open = true", 0o644) == []
+
+
+def test_a_password_file_that_everybody_can_read(warn: Warn) -> None:
+    password = Path("ann.password")
+    password.write_text("open sesame", encoding="utf-8")
+    password.chmod(0o644)
+    text = 'users.ann = { file = "ann.password" }'
+    assert warn(text, 0o644) == [f"h.toml:1: users.ann: {READABLE} ann.password"]
+    password.chmod(0o600)
+    assert warn(text, 0o644) == []
+
+
+def test_a_password_from_the_environment(warn: Warn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANN", "open sesame")
+    assert warn('users.ann = { env = "ANN" }', 0o644) == []
+
+
+def test_a_file_that_everybody_can_change(warn: Warn) -> None:
+    assert warn("open = true", 0o602) == ["h.toml: everybody on this machine can change it: chmod o-w h.toml"]
+
+
+def test_a_file_that_has_gone(tmp_path: Path) -> None:
+    path = tmp_path / "h.toml"
+    path.write_text("open = true", encoding="utf-8")
+    sources = Sources(file=load(path))
+    path.unlink()
+    assert dangers(build_settings(sources), sources) == []
+
+
+def test_options_are_warned_of_too(warn: Warn) -> None:
+    """Without a line of the file's, even if the file has the key."""
+    options = {"listen": ["*:1"], "open": True, "allow": [ip_network("169.254.169.254")]}
+    expected = [
+        f"open: {OPEN}",
+        f"allow, item 1: 169.254.169.254/32 {METADATA}",
+    ]
+    assert warn('allow = ["10.0.0.0/8"]\nopen = true', **options) == expected
+    sources = Sources(options)
+    assert sources.told(dangers(build_settings(sources), sources)) == expected
+
+
+def test_secrets_are_not_shown(warn: Warn) -> None:
+    assert "sesame" not in str(warn('listen = ["*:1"]\nusers.ann = "sesame"', 0o666))
+
+
+def test_secrets_are_found_in_lists_too() -> None:
+    assert list(_secrets(Sequence[Secret], ["a", {"file": "b"}], ("x",))) == [
+        (("x", 0), "a"),
+        (("x", 1), {"file": "b"}),
+    ]
+    assert list(_secrets(Sequence[str], ["a"], ("x",))) == []
