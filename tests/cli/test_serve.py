@@ -21,8 +21,10 @@ import pytest
 import hosier
 from hosier.cli import serve
 from hosier.cli.main import main
+from hosier.engine.ports import PortRange
 from hosier.errors import ConfigError
-from hosier.server.settings import DEFAULT_LISTEN, Limits, ListenAddress, ServerSettings
+from hosier.server.advertise import parse_advertise
+from hosier.server.settings import DEFAULT_LISTEN, BindSettings, Limits, ListenAddress, ServerSettings
 
 
 @pytest.fixture
@@ -56,7 +58,7 @@ Settings = Callable[..., ServerSettings]
 
 
 def test_without_options(settings: Settings) -> None:
-    assert settings() == ServerSettings(listen=DEFAULT_LISTEN, methods=[], allow=[], deny=[])
+    assert settings() == ServerSettings(listen=DEFAULT_LISTEN, methods=[], allow=[], deny=[], advertise=[])
 
 
 def test_listen(settings: Settings) -> None:
@@ -98,6 +100,25 @@ def test_strict(settings: Settings) -> None:
     assert not settings().strict
 
 
+def test_ways_in(settings: Settings) -> None:
+    found = settings("--advertise", "192.0.2.1", "--advertise=10.0.0.5=192.0.2.5", "--ports", "40000-40999")
+    assert found.advertised == (parse_advertise("192.0.2.1"), parse_advertise("10.0.0.5=192.0.2.5"))
+    assert found.port_range == PortRange(40_000, 40_999)
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ((), BindSettings()),
+        (("--bind", "on"), BindSettings()),
+        (("--bind", "anyone"), BindSettings(anyone=True)),
+        (("--bind", "off"), BindSettings(enabled=False)),
+    ],
+)
+def test_bind(option: tuple[str, ...], expected: BindSettings, settings: Settings) -> None:
+    assert settings(*option).bind == expected
+
+
 def test_the_rest(parse: Callable[..., argparse.Namespace]) -> None:
     plain = parse()
     assert (plain.log, plain.uvloop, plain.verbose) == ("text", False, False)
@@ -118,9 +139,12 @@ def test_the_rest(parse: Callable[..., argparse.Namespace]) -> None:
         (["--method", "nonsense", "--listen", "127.0.0.1:0"], "there is no method 'nonsense'; known: none, password"),
         (["--allow", "10.0.0.0/40"], "'10.0.0.0/40' is not a network"),
         (["--deny", "example.com"], "'example.com' is not a network"),
+        (["--advertise", "example.com"], "cannot advertise 'example.com': write an IP address that others reach"),
+        (["--advertise", "192.0.2.1", "--advertise", "192.0.2.2"], "two addresses are advertised for IPv4"),
+        (["--ports", "many"], "'many' is not a range of ports: write for example 40000-40999"),
         (["--timeout", "idle"], "--timeout 'idle': write idle=SECONDS"),
         (["--timeout", "idle=soon"], "--timeout 'idle=soon': write idle=SECONDS"),
-        (["--timeout", "tea=5"], "--timeout 'tea=5': there is no limit 'tea'; known: handshake, auth, connect, idle"),
+        (["--timeout", "tea=5"], "--timeout 'tea=5': there is no limit 'tea'; known: handshake, auth, connect, bind"),
         (["--timeout", "idle=0"], "the limit idle is 0.0: it must be more than 0 seconds"),
         (["--timeout", "idle=nan"], "the limit idle is nan: it must be"),
         (["--timeout", "linger=11"], "the limit linger is 11.0: RFC 1928 allows at most 10 seconds"),

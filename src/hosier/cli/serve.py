@@ -13,14 +13,16 @@ import time
 from dataclasses import fields
 from typing import Any
 
+from ..engine.ports import parse_ports
 from ..errors import ConfigError
 from ..observe.access_log import FORMATS, AccessLog
 from ..observe.writer import LineWriter
 from ..policy.networks import parse_network
 from ..protocol.auth.password import PasswordFraming
 from ..protocol.messages import NO_AUTHENTICATION
+from ..server.advertise import parse_advertise
 from ..server.server import Server
-from ..server.settings import DEFAULT_LISTEN, Limits, ListenAddress, ServerSettings, parse_listen
+from ..server.settings import DEFAULT_LISTEN, BindSettings, Limits, ListenAddress, ServerSettings, parse_listen
 
 __all__ = ("add_parser",)
 
@@ -59,6 +61,15 @@ def add_parser(verbs: Any) -> None:
     add("--open", action="store_true", help="listen beyond loopback without authentication")
     add("--allow", action="append", default=[], metavar="NET", help="inner network that clients may reach")
     add("--deny", action="append", default=[], metavar="NET", help="network that nobody may reach")
+    add(
+        "--advertise",
+        action="append",
+        default=[],
+        metavar="[LOCAL=]ADDR",
+        help="address to tell others in the place of our own, behind NAT or in a container; one for each family",
+    )
+    add("--ports", metavar="LOW-HIGH", help="where to listen for the peers of BIND (any free port)")
+    add("--bind", choices=("on", "anyone", "off"), default="on", help="serve BIND; 'anyone': also for unnamed peers")
     add("--timeout", action="append", default=[], metavar="NAME=SECONDS", help=f"limits: {limits}")
     add("--strict", action="store_true", help="refuse what the RFCs forbid and the world sends all the same")
     add("--log", choices=(*FORMATS, "off"), default="text", help="a line per session on standard output (text)")
@@ -140,6 +151,9 @@ def _settings(arguments: argparse.Namespace) -> ServerSettings:
         open=arguments.open,
         allow=[parse_network(text) for text in arguments.allow],
         deny=[parse_network(text) for text in arguments.deny],
+        advertise=[parse_advertise(text) for text in arguments.advertise],
+        ports=None if arguments.ports is None else parse_ports(arguments.ports),
+        bind=BindSettings(enabled=arguments.bind != "off", anyone=arguments.bind == "anyone"),
         limits=_limits(arguments.timeout),
         strict=arguments.strict,
     )
