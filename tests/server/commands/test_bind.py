@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import random
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -117,7 +118,7 @@ def is_listening(place: tuple[str, int]) -> bool:
 
 def free_port() -> int:
     """A port that nobody has, outside the range from which the kernel picks."""
-    for port in range(20_011, 30_000, 7):
+    for port in random.sample(range(20_000, 30_000), 100):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
@@ -474,6 +475,25 @@ def test_disguised_addresses_are_what_they_are(disguise: str) -> None:
             assert first.host == "127.0.0.1"
             far = arrive(scene, first.place)
             assert await reply(client, 5) == Reply(0, *far.place)
+
+    run(main)
+
+
+@VERSIONS
+@pytest.mark.parametrize("zeros", [(IPV4, bytes(4)), (IPV6, bytes(16)), (IPV6, bytes(10) + b"\xff\xff" + bytes(4))])
+def test_a_name_that_stands_for_zeros_lets_nobody_in(
+    version: int, zeros: tuple[int, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a request that says so itself means anyone; who owns a name must not decide it."""
+    answers(monkeypatch, zeros)
+
+    async def main() -> None:
+        async with stage(bind=ANYONE) as scene:
+            client = await ask(scene, version, "peer.example")
+            assert (await reply(client, version)).code == (0x5B if version == 4 else 2)
+            client.close()
+            record = await scene.record()
+        assert record.bound is None
 
     run(main)
 
