@@ -239,7 +239,7 @@ def test_every_limit_is_explained() -> None:
 
 
 def test_every_field_of_the_log_is_explained() -> None:
-    record = SessionRecord(("127.0.0.1", 1), None, 5, "", "", None, None, None, 0, 0, 0.0, "")
+    record = SessionRecord(("127.0.0.1", 1), None, 5, "", "", None, None, None, None, 0, 0, 0.0, "")
     section = table("docs/server.md", "The access log")
     rows = re.findall(r"^\| [^|]*\| `(\w+)` \|", section, re.MULTILINE)
     assert rows == list(json.loads(json_line(record, "now")))

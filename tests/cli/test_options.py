@@ -15,8 +15,10 @@ from hosier.config.build import build_settings
 from hosier.config.keys import keys_of
 from hosier.config.settings import ServeSettings
 from hosier.config.sources import Sources
+from hosier.engine.ports import PortRange
 from hosier.errors import ConfigError
-from hosier.server.settings import Limits, ListenAddress
+from hosier.server.advertise import parse_advertise
+from hosier.server.settings import BindSettings, Limits, ListenAddress
 
 
 @pytest.fixture
@@ -65,6 +67,25 @@ def test_listen(settings: Settings) -> None:
 
 def test_open(settings: Settings) -> None:
     assert settings("--listen", "*:1080", "--open").is_public
+
+
+def test_ways_in(settings: Settings) -> None:
+    found = settings("--advertise", "192.0.2.1", "--advertise=10.0.0.5=192.0.2.5", "--ports", "40000-40999")
+    assert found.advertised == (parse_advertise("192.0.2.1"), parse_advertise("10.0.0.5=192.0.2.5"))
+    assert found.port_range == PortRange(40_000, 40_999)
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ((), BindSettings()),
+        (("--bind", "on"), BindSettings()),
+        (("--bind", "anyone"), BindSettings(anyone=True)),
+        (("--bind", "off"), BindSettings(enabled=False)),
+    ],
+)
+def test_bind(option: tuple[str, ...], expected: BindSettings, settings: Settings) -> None:
+    assert settings(*option).bind == expected
 
 
 def test_users(settings: Settings) -> None:

@@ -125,7 +125,7 @@ def test_secrets_are_not_in_contradictions(build: Build) -> None:
     assert "sesame" not in str(caught.value)
 
 
-RECORD = SessionRecord(("127.0.0.1", 1), None, 5, "", "", None, None, None, 0, 0, 0.0, "over")
+RECORD = SessionRecord(("127.0.0.1", 1), None, 5, "", "", None, None, None, None, 0, 0, 0.0, "over")
 
 
 @pytest.mark.parametrize(("log", "beginning"), [("json", "{"), ("text", "20")])

@@ -21,13 +21,14 @@ FULL = SessionRecord(
     command="CONNECT",
     target=Address(NAME, b"example.com", 443),
     dialled=Address(IPV4, b"\x5d\xb8\xd8\x22", 443),
+    bound=None,
     reply=0,
     sent=517,
     received=4096,
     seconds=1.25049,
     end="client closed",
 )
-EMPTY = SessionRecord(("2001:db8::7", 1), None, 0, "", "", None, None, None, 0, 0, 0.0, "handshake limit")
+EMPTY = SessionRecord(("2001:db8::7", 1), None, 0, "", "", None, None, None, None, 0, 0, 0.0, "handshake limit")
 
 HOSTILE = (
     b"a b",
@@ -51,18 +52,24 @@ HOSTILE = (
 
 def test_text() -> None:
     assert text_line(FULL, WHEN) == (
-        "2026-01-31T12:00:00Z 192.0.2.7:48944 ann socks5 CONNECT example.com:443 93.184.216.34:443 0 517 4096 1.250 "
+        "2026-01-31T12:00:00Z 192.0.2.7:48944 ann socks5 CONNECT example.com:443 93.184.216.34:443 - 0 517 4096 1.250 "
         "client closed\n"
     )
 
 
 def test_text_has_a_dash_for_nothing() -> None:
-    assert text_line(EMPTY, WHEN) == f"{WHEN} [2001:db8::7]:1 - - - - - - 0 0 0.000 handshake limit\n"
+    assert text_line(EMPTY, WHEN) == f"{WHEN} [2001:db8::7]:1 - - - - - - - 0 0 0.000 handshake limit\n"
 
 
 def test_text_of_a_failure() -> None:
     record = FULL._replace(user=None, version=4, target=Address(IPV6, bytes(15) + b"\x01", 22), dialled=None, reply=5)
-    assert " - socks4 CONNECT [::1]:22 - 5 " in text_line(record, WHEN)
+    assert " - socks4 CONNECT [::1]:22 - - 5 " in text_line(record, WHEN)
+
+
+def test_where_a_bind_listened() -> None:
+    record = FULL._replace(command="BIND", bound=Address(IPV4, b"\xc0\x00\x02\x01", 40_000))
+    assert " BIND example.com:443 93.184.216.34:443 192.0.2.1:40000 0 517 " in text_line(record, WHEN)
+    assert json.loads(json_line(record, WHEN))["bound"] == "192.0.2.1:40000"
 
 
 def test_json() -> None:
@@ -75,6 +82,7 @@ def test_json() -> None:
         "command": "CONNECT",
         "target": "example.com:443",
         "dialled": "93.184.216.34:443",
+        "bound": None,
         "reply": 0,
         "sent": 517,
         "received": 4096,
@@ -86,7 +94,7 @@ def test_json() -> None:
 def test_json_of_nothing() -> None:
     found = json.loads(json_line(EMPTY, WHEN))
     assert found["client"] == "[2001:db8::7]:1"
-    assert [name for name, value in found.items() if value is None] == ["user", "target", "dialled", "reply"]
+    assert [name for name, value in found.items() if value is None] == ["user", "target", "dialled", "bound", "reply"]
     assert (found["version"], found["command"], found["method"]) == (0, "", "")
 
 

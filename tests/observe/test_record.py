@@ -21,6 +21,7 @@ def test_fields_in_their_order() -> None:
         "command",
         "target",
         "dialled",
+        "bound",
         "reply",
         "sent",
         "received",
@@ -32,7 +33,21 @@ def test_fields_in_their_order() -> None:
 def test_it_is_a_value() -> None:
     target = Address(3, b"example.com", 443)
     dialled = Address(1, b"\xc0\x00\x02\x01", 443)
-    fields = (("192.0.2.7", 1), "ann", 5, "02 (username/password)", "CONNECT", target, dialled, 0, 1, 2, 0.5, "x")
+    fields = (
+        ("192.0.2.7", 1),
+        "ann",
+        5,
+        "02 (username/password)",
+        "CONNECT",
+        target,
+        dialled,
+        dialled,
+        0,
+        1,
+        2,
+        0.5,
+        "x",
+    )
     record = SessionRecord(*fields)
     assert tuple(record) == fields
     assert record == SessionRecord(*fields)

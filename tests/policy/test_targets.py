@@ -306,6 +306,30 @@ def test_one_dull_address_is_returned_as_it_came() -> None:
     assert PUBLIC.vet(addresses) is addresses
 
 
+@pytest.mark.parametrize("port", [0, 21, 1080])
+def test_peers_are_judged_without_their_port(port: int) -> None:
+    """Who connects to us chooses its port itself (S4-REQ-34); port 0 and our own ports mean nothing there."""
+    own = at("127.0.0.1", 1080)
+    peer = at("127.0.0.1", port)
+    assert list(TargetPolicy(protect=False, listeners=[own]).vet_peers([peer])) == [peer]
+
+
+def test_peers_that_may_come() -> None:
+    """In every other respect a peer of BIND is judged as a target of CONNECT is (S5-REQ-58)."""
+    inner, outer = at("10.0.0.1", 0), at("93.184.216.34", 0)
+    assert list(PUBLIC.vet_peers([inner, outer])) == [outer]
+    assert list(PRIVATE.vet_peers([inner, outer])) == [inner, outer]
+    for host, reason in (
+        ("192.168.0.1", "192.168.0.1 is in 192.168.0.0/16 (private)"),
+        ("::ffff:192.168.0.1", "::ffff:192.168.0.1 is in 192.168.0.0/16 (private)"),
+        ("224.0.0.1", "224.0.0.1 is a multicast address"),
+        ("fe80::1", "fe80::1 is a link-local address, whose link a SOCKS request cannot name"),
+    ):
+        with pytest.raises(PolicyDenied) as caught:
+            PUBLIC.vet_peers([at(host, 0)])
+        assert caught.value.reason == reason
+
+
 some_networks = st.lists(
     st.sampled_from(nets("10.0.0.0/8", "10.1.0.0/16", "192.0.2.0/24", "0.0.0.0/0", "::/0", "fc00::/7", "2002::/16")),
     max_size=3,

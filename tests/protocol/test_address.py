@@ -11,6 +11,7 @@ from hosier.protocol.address import (
     UNSPECIFIED,
     Address,
     AddressType,
+    address_of_socket,
     decode_address,
     encode_address,
     parse_address,
@@ -111,6 +112,19 @@ def test_parse_refuses(host: str | bytes, port: int) -> None:
     """S4A-REQ-12, S5-REQ-30."""
     with pytest.raises(LocalProtocolError):
         parse_address(host, port)
+
+
+@pytest.mark.parametrize(
+    ("sockaddr", "expected"),
+    [
+        (("192.0.2.1", 80), Address(AddressType.IPV4, bytes((192, 0, 2, 1)), 80)),
+        (("2001:db8::1", 80, 0, 0), Address(AddressType.IPV6, V6, 80)),
+        (("fe80::1%eth0", 80, 0, 2), Address(AddressType.IPV6, inet_pton(AF_INET6, "fe80::1"), 80)),
+    ],
+)
+def test_of_a_socket(sockaddr: tuple[object, ...], expected: Address) -> None:
+    """What the kernel tells; the link of a scoped address has no field (A-20)."""
+    assert address_of_socket(sockaddr) == expected
 
 
 @pytest.mark.parametrize(

@@ -239,3 +239,18 @@ class Hosier:
             raise AssertionError(f"{expected()} sessions to {target}? {error}\n{log}\n{self.messages}") from None
         assert {str(session["version"])[-1] for session in found} == {str(version)}, found
         return found
+
+    def sessions_of(self, command: str, count: int) -> list[Session]:
+        """Wait until the access log has this many sessions with the command; there must not be more."""
+
+        def matching() -> list[Session]:
+            return [session for session in list(self._sessions) if session["command"] == command]
+
+        try:
+            wait_until(lambda: len(matching()) >= count, f"{count} sessions with {command} in the access log")
+        except AssertionError as error:
+            log = "\n".join(map(str, self._sessions))
+            raise AssertionError(f"{error}\n{log}\n{self.messages}") from None
+        found = matching()
+        assert len(found) == count, found
+        return found

@@ -16,7 +16,7 @@ from .harness import PATIENCE, Address, Hosier, command, free_port, run, wait_un
 from .wire import connect_request, echo_server, exactly, socks5
 
 KEYS = {
-    *("time", "client", "user", "version", "method", "command", "target", "dialled", "reply"),
+    *("time", "client", "user", "version", "method", "command", "target", "dialled", "bound", "reply"),
     *("sent", "received", "seconds", "end"),
 }
 

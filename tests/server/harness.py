@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import hosier
-from hosier.engine.egress import DirectEgress, Vetted
+from hosier.engine.egress import Binding, DirectEgress, Vetted
 from hosier.engine.endpoint import Endpoint
 from hosier.engine.task import Task
 from hosier.errors import LocalProtocolError
@@ -284,6 +284,11 @@ class FakeEgress:
         self.asked.append(target)
         await self._work(target)
         return await self._direct.connect(task, target, vet)
+
+    async def bind(self, task: Task, peer: Address, near: Address, vet: Vetted) -> Binding:
+        self.asked.append(peer)
+        await self._work(peer)
+        return await self._direct.bind(task, peer, near, vet)
 
 
 def failing(server: hosier.Server, error: BaseException) -> FakeEgress:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
 
+from hosier.engine.ports import PortRange
 from hosier.errors import ConfigError
-from hosier.server.settings import DEFAULT_LISTEN, Limits, ListenAddress, ServerSettings, parse_listen
+from hosier.server.advertise import Advertised
+from hosier.server.settings import DEFAULT_LISTEN, BindSettings, Limits, ListenAddress, ServerSettings, parse_listen
 
 BOTH = ("127.0.0.1", "::1")
 EVERYWHERE = ("0.0.0.0", "::")
@@ -120,6 +122,9 @@ def test_listen_takes_texts_and_addresses() -> None:
             "add --user NAME:PASSWORD, or --open if you mean it",
         ),
         ({"listen": ["127.0.0.1:1", "[2001:db8::1]:2"]}, "listening on [2001:db8::1]:2 without authentication"),
+        ({"advertise": ["example.com"]}, "cannot advertise 'example.com': write an IP address"),
+        ({"advertise": ["192.0.2.1", "192.0.2.2"]}, "two addresses are advertised for IPv4"),
+        ({"ports": "9-8"}, "9-8 is not a range of ports: write for example 40000-40999"),
         ({"listen": ["192.0.2.1:1"], "methods": ["other", "none"]}, "listening on 192.0.2.1:1 without authentication"),
     ],
 )
@@ -127,6 +132,18 @@ def test_mistakes_have_their_message(fields: dict[str, Any], message: str) -> No
     with pytest.raises(ConfigError, match=re.escape(message)) as caught:
         ServerSettings(**fields)
     assert "\n" not in str(caught.value)
+
+
+def test_ways_in() -> None:
+    settings = ServerSettings()
+    assert (settings.advertised, settings.port_range) == ((), None)
+    assert settings.bind == BindSettings(enabled=True, anyone=False)
+    assert settings.limits.bind == 120
+    entry = Advertised(ip_address("192.0.2.1"))
+    settings = ServerSettings(advertise=["192.0.2.1", Advertised(ip_address("2001:db8::1"))], ports="5-7")
+    assert settings.advertised == (entry, Advertised(ip_address("2001:db8::1")))
+    assert settings.port_range == PortRange(5, 7)
+    assert ServerSettings(ports=PortRange(5, 7)).port_range == PortRange(5, 7)
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,13 @@ from typing import Any, Final
 
 from ..config.keys import keys_of
 from ..config.settings import ServeSettings
+from ..engine.ports import parse_ports
 from ..errors import ConfigError
 from ..policy.networks import parse_network
+from ..server.advertise import Advertised, parse_advertise
 from ..server.settings import Limits, ListenAddress, parse_listen
 
-__all__ = ("values_of",)
+__all__ = ("BIND_CHOICES", "values_of")
 
 
 def values_of(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -52,6 +54,10 @@ def _user(text: str) -> tuple[str, str]:
     return name, password
 
 
+def _advertise(texts: list[str]) -> list[Advertised]:
+    return [parse_advertise(text) for text in texts]
+
+
 def _limits(texts: list[str]) -> dict[str, float]:
     known = [field.name for field in fields(Limits)]
     values: dict[str, float] = {}
@@ -66,10 +72,19 @@ def _limits(texts: list[str]) -> dict[str, float]:
     return values
 
 
-_READ: Final[Mapping[str, Callable[[list[str]], Any]]] = {
+BIND_CHOICES: Final[Mapping[str, dict[str, bool]]] = {
+    "on": {},
+    "anyone": {"anyone": True},
+    "off": {"enabled": False},
+}
+
+_READ: Final[Mapping[str, Callable[[Any], Any]]] = {
     "listen": _listen,
     "users": _users,
     "allow": _networks,
     "deny": _networks,
+    "advertise": _advertise,
+    "ports": parse_ports,
+    "bind": BIND_CHOICES.__getitem__,
     "limits": _limits,
 }

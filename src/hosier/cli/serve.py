@@ -25,7 +25,7 @@ from ..protocol.auth.password import PasswordFraming
 from ..protocol.messages import NO_AUTHENTICATION
 from ..server.server import Server
 from ..server.settings import Limits, ListenAddress
-from .options import values_of
+from .options import BIND_CHOICES, values_of
 
 __all__ = ("add_parser",)
 
@@ -66,6 +66,14 @@ def add_parser(verbs: Any) -> None:
     add("--open", action="store_true", help="listen beyond loopback without authentication")
     add("--allow", action="append", metavar="NET", help="inner network that clients may reach")
     add("--deny", action="append", metavar="NET", help="network that nobody may reach")
+    add(
+        "--advertise",
+        action="append",
+        metavar="[LOCAL=]ADDR",
+        help="address to tell others in the place of our own, behind NAT or in a container; one for each family",
+    )
+    add("--ports", metavar="LOW-HIGH", help="where to listen for the peers of BIND (any free port)")
+    add("--bind", choices=tuple(BIND_CHOICES), help="serve BIND (on); 'anyone': also for unnamed peers")
     add("--timeout", action="append", dest="limits", metavar="NAME=SECONDS", help=f"limits: {limits}")
     add("--strict", action="store_true", help="refuse what the RFCs forbid and the world sends all the same")
     add("--log", choices=(*FORMATS, "off"), help="a line per session on standard output (text)")

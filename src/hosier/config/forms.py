@@ -13,8 +13,10 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from pathlib import Path
 from typing import Any, Final, Literal, Union, get_args, get_origin
 
+from ..engine.ports import PortRange, parse_ports
 from ..errors import ConfigError
 from ..policy.networks import parse_network
+from ..server.advertise import Advertised, parse_advertise
 from ..server.settings import ListenAddress, parse_listen
 from .secrets import FromEnvironment, FromFile, Secret, read_secret
 
@@ -75,6 +77,10 @@ FORMS: Final[Mapping[Any, Form]] = {
     IPv4Network | IPv6Network: Form(
         'a network such as "10.0.0.0/8"', '"10.0.0.0/8"', (str,), lambda text, _: parse_network(text)
     ),
+    Advertised | str: Form(
+        'an address, or "LOCAL=ADDR" for one of several', '"192.0.2.1"', (str,), lambda text, _: parse_advertise(text)
+    ),
+    PortRange | str: Form('ports such as "40000-40999"', '"40000-40999"', (str,), lambda text, _: parse_ports(text)),
     IPv4Address | IPv6Address: Form('an IP address such as "192.0.2.1"', '"192.0.2.1"', (str,), _address),
 }
 

@@ -4,18 +4,38 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from ..protocol.address import NAME, Address
+from .bind import Advertise, listen_for_peer
 from .dial import dial
 from .endpoint import Endpoint
+from .ports import PortRange
 from .resolve import Resolver
 
 if TYPE_CHECKING:
     from .poller import Engine
     from .task import Task
 
-__all__ = ("DirectEgress", "Egress")
+__all__ = ("Binding", "DirectEgress", "Egress")
 
 Vetted = Callable[[Sequence[Address]], Sequence[Address]]
 """Given what a target stands for, the addresses that may be dialled; raises if there are none."""
+
+
+class Binding(Protocol):
+    """A place where one peer may connect, until it has or ``close()`` is called."""
+
+    @property
+    def bound(self) -> Address:
+        """Where the peer is to connect."""
+
+    def expects(self, peer: Address) -> bool:
+        """Whether this is who was waited for."""
+
+    def accept(self, control: Endpoint) -> Awaitable[tuple[Endpoint, Address] | None]:
+        """The first who connects, and where from; None if the peer of ``control`` ends its stream before. Raises
+        OSError when awaited."""
+
+    def close(self) -> None:
+        """Nobody can connect any more; a second time is harmless."""
 
 
 class Egress(Protocol):
@@ -28,13 +48,35 @@ class Egress(Protocol):
         differ (B-28). Raises OSError, or what ``vet`` raises, when called or when awaited.
         """
 
+    def bind(self, task: "Task", peer: Address, near: Address, vet: Vetted) -> Awaitable[Binding]:
+        """Listens for a peer: an address, any address of a name, or, for an unspecified address, anyone of its
+        family. The peer's port, if it is not 0, is the wished one to listen on.
+
+        ``near``: the address at which the client reached us, told where nothing better is known. ``vet`` sees every
+        address that is expected. Raises OSError, or what ``vet`` raises, when called or when awaited.
+        """
+
 
 class DirectEgress:
-    """Straight out of this machine."""
+    """Straight out of this machine.
 
-    def __init__(self, engine: "Engine", resolver: Resolver) -> None:
+    Args:
+        advertise: what the outside calls an address of this machine.
+        ports: where to listen for peers; None: any free port.
+    """
+
+    def __init__(
+        self,
+        engine: "Engine",
+        resolver: Resolver,
+        *,
+        advertise: Advertise = lambda local: local,
+        ports: PortRange | None = None,
+    ) -> None:
         self._engine = engine
         self._resolver = resolver
+        self._advertise = advertise
+        self._ports = ports
 
     def connect(self, task: "Task", target: Address, vet: Vetted) -> Awaitable[tuple[Endpoint, Address]]:
         if target.kind == NAME:
@@ -44,3 +86,12 @@ class DirectEgress:
     async def _connect_by_name(self, task: "Task", target: Address, vet: Vetted) -> tuple[Endpoint, Address]:
         found = await self._resolver.resolve(target.octets, target.port)
         return await dial(task, self._engine, vet([address.canonical() for address in found]))
+
+    async def bind(self, task: "Task", peer: Address, near: Address, vet: Vetted) -> Binding:
+        peers: Sequence[Address] = (peer,)
+        if peer.kind == NAME:
+            found = await self._resolver.resolve(peer.octets, peer.port)
+            peers = vet([address.canonical() for address in found])
+        elif any(peer.octets):
+            peers = vet(peers)
+        return listen_for_peer(task, self._engine, peers, near, advertise=self._advertise, ports=self._ports)

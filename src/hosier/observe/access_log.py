@@ -17,10 +17,10 @@ _ESCAPES: Final = str.maketrans({" ": "\\x20", "\\": "\\\\", '"': '\\"'})
 
 def text_line(record: SessionRecord, when: str) -> str:
     """The fields in a fixed order, a dash where there is nothing."""
-    client, user, version, _, command, target, dialled, reply, sent, received, seconds, end = record
+    client, user, version, _, command, target, dialled, bound, reply, sent, received, seconds, end = record
     return (
         f"{when} {_place(client)} {'-' if user is None else _word(user)} {f'socks{version}' if version else '-'} "
-        f"{command or '-'} {target or '-'} {dialled or '-'} {'-' if reply is None else reply} "
+        f"{command or '-'} {target or '-'} {dialled or '-'} {bound or '-'} {'-' if reply is None else reply} "
         f"{sent} {received} {seconds:.3f} {end}\n"
     )
 
@@ -36,6 +36,7 @@ def json_line(record: SessionRecord, when: str) -> str:
         "command": record.command,
         "target": None if record.target is None else str(record.target),
         "dialled": None if record.dialled is None else str(record.dialled),
+        "bound": None if record.bound is None else str(record.bound),
         "reply": record.reply,
         "sent": record.sent,
         "received": record.received,

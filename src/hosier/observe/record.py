@@ -29,7 +29,10 @@ class SessionRecord(NamedTuple):
     """What the client asked for, as it asked."""
 
     dialled: Address | None
-    """The address that was reached for it."""
+    """The address that was reached for it; with BIND, the peer that came."""
+
+    bound: Address | None
+    """Where it listened for a peer, as the client was told; None with CONNECT."""
 
     reply: int | None
     """The reply's code; None if none was sent."""

@@ -101,24 +101,27 @@ class TargetPolicy:
             if denied := self.judge(address):
                 raise denied
             return addresses
-        verdicts = [(address, self.judge(address)) for address in addresses]
-        allowed = [address for address, denied in verdicts if denied is None]
-        if not allowed:
-            raise next(denied for _, denied in verdicts if denied is not None)
-        return allowed
+        return _allowed([(address, self.judge(address)) for address in addresses])
+
+    def vet_peers(self, addresses: Sequence[Address]) -> Sequence[Address]:
+        """Those of the addresses that may connect to a client who waits for them (BIND), in their order. Judged as
+        targets are, but for the port, which is the peer's own choice (S4-REQ-34). Raises PolicyDenied if there are
+        none, with the reason for the first."""
+        return _allowed([(address, self._judge(address._replace(port=0))) for address in addresses])
 
     def judge(self, address: Address) -> PolicyDenied | None:
         """Why the address must not be dialled; None: it may."""
-        if not address.port:
-            return PolicyDenied("port 0 is no target")
+        return self._judge(address) if address.port else PolicyDenied("port 0 is no target")
+
+    # --- private ---
+
+    def _judge(self, address: Address) -> PolicyDenied | None:
         octets = address.octets
         if address.kind == IPV6 and (inner := embedded_ipv4(octets)) is not None:
             denied = self._judge_octets(inner, address)
             if denied is not None:
                 return denied
         return self._judge_octets(octets, address)
-
-    # --- private ---
 
     def _judge_octets(self, octets: bytes, address: Address) -> PolicyDenied | None:
         if self._never.find(octets):
@@ -138,3 +141,10 @@ class TargetPolicy:
     def _is_own(self, address: Address) -> bool:
         everywhere = (address.kind, address.port) in self._wildcards
         return address in self._listeners or (everywhere and self._is_local(address))
+
+
+def _allowed(verdicts: Sequence[tuple[Address, PolicyDenied | None]]) -> Sequence[Address]:
+    allowed = [address for address, denied in verdicts if denied is None]
+    if not allowed:
+        raise next(denied for _, denied in verdicts if denied is not None)
+    return allowed

@@ -6,11 +6,20 @@ This file owns the octets of an address and their text; it must not know what an
 from enum import IntEnum
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ..errors import LocalProtocolError, RemoteProtocolError, ReplyCode
 
-__all__ = ("Address", "AddressType", "Buffer", "UNSPECIFIED", "decode_address", "encode_address", "parse_address")
+__all__ = (
+    "Address",
+    "AddressType",
+    "Buffer",
+    "UNSPECIFIED",
+    "address_of_socket",
+    "decode_address",
+    "encode_address",
+    "parse_address",
+)
 
 Buffer = bytes | bytearray
 
@@ -129,6 +138,15 @@ def parse_address(host: str | bytes, port: int) -> Address:
         raise LocalProtocolError("a host name has 1 to 255 octets, none of them zero")
     literal = _literal(octets)
     return Address(*literal, port) if literal else Address(NAME, octets, port)
+
+
+def address_of_socket(sockaddr: tuple[Any, ...]) -> Address:
+    """The Address for what ``accept()``, ``getsockname()`` or ``getpeername()`` tells of an IPv4 or IPv6 socket. The
+    link of a scoped address is lost: SOCKS has no field for it (A-20)."""
+    host: str = sockaddr[0]
+    if ":" in host:
+        return Address(IPV6, inet_pton(AF_INET6, host.partition("%")[0]), sockaddr[1])
+    return Address(IPV4, inet_pton(AF_INET, host), sockaddr[1])
 
 
 def decode_address(data: Buffer | memoryview, offset: int) -> tuple[Address, int] | None:

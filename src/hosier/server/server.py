@@ -25,6 +25,7 @@ from ..protocol.address import IPV6, Address, parse_address
 from ..protocol.auth.base import AuthFraming
 from ..protocol.auth.password import PasswordFraming
 from ..protocol.messages import NO_AUTHENTICATION
+from .advertise import AdvertisedAddresses
 from .session import Session
 from .settings import ListenAddress, ServerSettings
 
@@ -60,6 +61,7 @@ class Server:
             code: method.framing for code, method in self.methods.items() if method is not None
         }
         self.quick_methods = frozenset((NO_AUTHENTICATION, PasswordFraming.code))
+        self.advertised = AdvertisedAddresses(self.settings.advertised)
         self.admits_socks4 = NO_AUTHENTICATION in self.methods
         self.engine: Engine
         self.egress: Egress
@@ -87,7 +89,9 @@ class Server:
         self.engine = Engine(asyncio.get_running_loop())
         self._resolver = Resolver(self.engine.loop)
         self._started = True
-        self.egress = DirectEgress(self.engine, self._resolver)
+        self.egress = DirectEgress(
+            self.engine, self._resolver, advertise=self.advertised.of, ports=self.settings.port_range
+        )
         self._listeners = [Listener(self.engine, sock, self._accepted, self._exhausted) for sock in sockets]
         self.policy = TargetPolicy(
             protect=self.settings.is_public,

@@ -29,6 +29,7 @@ from ..protocol.messages import (
     ConnectionClosed,
     MethodSelected,
     MethodsOffered,
+    Reply,
     Request,
 )
 from ..protocol.server_connection import ServerConnection
@@ -49,6 +50,7 @@ class Session(Task):
     """One client. ``run()`` is its story; the attributes are what is known of it so far."""
 
     __slots__ = (
+        "bound",
         "client",
         "connection",
         "dialled",
@@ -77,6 +79,7 @@ class Session(Task):
         self.request: Request | None = None
         self.reply: int | None = None
         self.dialled: Address | None = None
+        self.bound: Address | None = None
         self.relay: Relay | None = None
         self.end = ""
 
@@ -116,12 +119,13 @@ class Session(Task):
                 self.relay.dissolve()
             self.server.ended(self)
 
-    async def refuse(self, code: int) -> None:
-        """Tells the client no, in the words that fit where the handshake stands, and lets it read them."""
+    async def refuse(self, code: int, bound: Address | None = None) -> None:
+        """Tells the client no, in the words that fit where the handshake stands, and lets it read them. ``bound``
+        goes into the reply to a request, in the place of zeros."""
         connection = self.connection
         if connection is None:
             return
-        data = connection.refuse(code)
+        data = connection.refuse(code) if bound is None else connection.send(Reply(code, bound))
         if len(data) > 2 and connection.version:
             self.reply = code
         try:
@@ -143,6 +147,7 @@ class Session(Task):
             "" if request is None else Command(request.command).name,
             None if request is None else request.address,
             self.dialled,
+            self.bound,
             self.reply,
             0 if relay is None else relay.up.payload,
             0 if relay is None else relay.down.payload,

@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Final, NamedTuple
 
+from ..engine.ports import PortRange, parse_ports
 from ..errors import ConfigError
+from .advertise import Advertised, AdvertisedAddresses, parse_advertise
 
-__all__ = ("DEFAULT_LISTEN", "Limits", "ListenAddress", "ServerSettings", "parse_listen")
+__all__ = ("DEFAULT_LISTEN", "BindSettings", "Limits", "ListenAddress", "ServerSettings", "parse_listen")
 
 DEFAULT_PORT: Final = 1080  # S5-REQ-01
 
@@ -80,6 +82,9 @@ class Limits:
     connect: float = 30.0
     """For name look-up and connect together."""
 
+    bind: float = 120.0
+    """For the peer of a BIND to come (S4-REQ-37: two minutes)."""
+
     idle: float = 3600.0
     """Without an octet in either direction."""
 
@@ -96,6 +101,18 @@ class Limits:
                 raise ConfigError(f"the limit {name} is {value}: it must be more than 0 seconds and less than 1e9")
         if self.linger > 10:
             raise ConfigError(f"the limit linger is {self.linger}: RFC 1928 allows at most 10 seconds")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BindSettings:
+    """Who may wait for a peer with BIND, and for whom."""
+
+    enabled: bool = True
+    """Whether BIND is served at all; where not, clients get reply 2."""
+
+    anyone: bool = False
+    """Whether a request with zeros for the peer's address lets anyone in (S5-REQ-58, A-31), at the port that it
+    wishes for (S4-REQ-42); where not, such requests get reply 2."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,6 +137,14 @@ class ServerSettings:
     deny: Sequence[IPv4Network | IPv6Network] = ()
     """Networks that nobody may reach."""
 
+    advertise: Sequence[Advertised | str] = ()
+    """What others are told in the place of our own addresses (NAT, containers); texts are read as
+    ``parse_advertise`` does: "ADDR", one for each family, or "LOCAL=ADDR" for one address of several."""
+
+    ports: PortRange | str | None = None
+    """Where to listen for peers, "LOW-HIGH"; None: any free port."""
+
+    bind: BindSettings = field(default_factory=BindSettings)
     limits: Limits = field(default_factory=Limits)
     strict: bool = False
     """Refuse what the RFCs forbid but the world sends: nonzero RSV (A-04), empty credentials (A-32)."""
@@ -127,6 +152,8 @@ class ServerSettings:
     def __post_init__(self) -> None:
         if not self.listen_addresses:
             raise ConfigError("no address to listen on")
+        AdvertisedAddresses(self.advertised)  # it complains of what does not fit together
+        _ = self.port_range  # likewise
         for name, password in self.users.items():
             if any(0xD800 <= ord(letter) <= 0xDFFF for letter in name + password):
                 raise ConfigError("a user's name or password is not valid UTF-8")
@@ -155,6 +182,14 @@ class ServerSettings:
             for given in self.listen
             for address in (parse_listen(given) if isinstance(given, str) else (given,))
         )
+
+    @property
+    def advertised(self) -> tuple[Advertised, ...]:
+        return tuple(parse_advertise(given) if isinstance(given, str) else given for given in self.advertise)
+
+    @property
+    def port_range(self) -> PortRange | None:
+        return parse_ports(self.ports) if isinstance(self.ports, str) else self.ports
 
     @property
     def effective_methods(self) -> tuple[str, ...]:

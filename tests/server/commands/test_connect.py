@@ -471,7 +471,7 @@ def test_an_egress_that_refuses_at_once() -> None:
 
     async def main() -> None:
         async with stage() as scene:
-            scene.server.egress = Stubborn()
+            scene.server.egress = Stubborn()  # type: ignore[assignment]  # it has no other verb
             client = await scene.client()
             assert await client.connect("192.0.2.1", 80) == failure5(5)
 
