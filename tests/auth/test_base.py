@@ -6,7 +6,8 @@ The example package does the same in test_private_method.py.
 from inspect import isawaitable
 
 from hosier.auth.base import Method, ServerExchange
-from hosier.auth.passwords import FixedPasswords, PasswordMethod
+from hosier.auth.passwords import PasswordMethod
+from hosier.auth.users import FixedUsers
 from hosier.protocol.auth.password import Credentials
 from hosier.protocol.client_connection import ClientExchange
 
@@ -35,14 +36,14 @@ def identities(method: Method) -> tuple[str | None, str | None]:
 
 
 def test_password() -> None:
-    method: Method = PasswordMethod(FixedPasswords({b"ann": b"secret"}), Credentials(b"ann", b"secret"))
+    method: Method = PasswordMethod(FixedUsers({b"ann": b"secret"}), Credentials(b"ann", b"secret"))
     assert method.name == "password"
     assert identities(method) == ("ann", "ann")
-    refused: Method = PasswordMethod(FixedPasswords({b"ann": b"secret"}), Credentials(b"ann", b"guess"))
+    refused: Method = PasswordMethod(FixedUsers({b"ann": b"secret"}), Credentials(b"ann", b"guess"))
     assert identities(refused) == (None, None)
 
 
 def test_one_object_serves_many() -> None:
-    method: Method = PasswordMethod(FixedPasswords({b"ann": b"secret"}), Credentials(b"ann", b"secret"))
+    method: Method = PasswordMethod(FixedUsers({b"ann": b"secret"}), Credentials(b"ann", b"secret"))
     assert method.server_exchange() is not method.server_exchange()
     assert method.client_exchange() is not method.client_exchange()

@@ -1,0 +1,23 @@
+"""Users that are given at the start."""
+
+from __future__ import annotations
+
+import asyncio
+
+from hosier.auth.users import FixedUsers, Users
+from hosier.protocol.auth.password import Credentials
+
+
+def test_fixed_users() -> None:
+    users: Users = FixedUsers({b"ann": b"open sesame", b"": b""})
+    assert users.verify_at_once(Credentials(b"ann", b"open sesame")) is True
+    assert users.verify_at_once(Credentials(b"", b"")) is True  # UP-REQ-11: they said so
+    assert users.verify_at_once(Credentials(b"ann", b"close sesame")) is False
+    assert users.verify_at_once(Credentials(b"bob", b"open sesame")) is False
+    assert asyncio.run(users.verify(Credentials(b"ann", b"open sesame")))
+    assert not asyncio.run(users.verify(Credentials(b"ann", b"close sesame")))
+    assert asyncio.run(users.knows(b"ann"))
+    assert not asyncio.run(users.knows(b"bob"))
+    assert repr(users) == "<FixedUsers: 2>"
+    users.close()
+    users.close()
