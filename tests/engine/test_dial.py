@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hosier.engine import dial as module
-from hosier.engine.dial import dial, interleaved
+from hosier.engine.dial import dial, dial_from, interleaved
 from hosier.engine.endpoint import Endpoint
 from hosier.engine.task import Task
 from hosier.errors import ReplyCode, reply_code_for
@@ -388,5 +388,69 @@ def test_no_addresses_at_all(run: Run) -> None:
         with pytest.raises(OSError) as caught:
             await outcome(lab)
         assert reply_code_for(caught.value) == ReplyCode.HOST_UNREACHABLE
+
+    run(main)
+
+
+# --- from a given address ---
+
+
+def dialling_from(lab: Lab, local: tuple[Any, ...], remote: tuple[Any, ...]) -> Story:
+    """Its result: where the connection comes from, and where it leads."""
+
+    async def work(task: Task) -> tuple[Any, Any]:
+        endpoint = await dial_from(task, lab.engine, local, remote)
+        try:
+            await endpoint.send_all(b"it is connected indeed")
+            return endpoint.sock.getsockname(), endpoint.sock.getpeername()
+        finally:
+            endpoint.close()
+
+    return lab.story(work)
+
+
+@pytest.mark.parametrize(("local", "host"), [("127.0.0.5", "127.0.0.1"), ("::1", "::1")])
+def test_from_an_address(local: str, host: str, run: Run) -> None:
+    async def main(lab: Lab) -> None:
+        address = listening(lab, host)
+        remote = lab.own(socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET))
+        remote.bind((local, 0))
+        story = dialling_from(lab, remote.getsockname(), address.sockaddr)
+        await until(lambda: story.ended, "dialling ends")
+        assert story.error is None
+        assert story.result[0][0] == local
+        assert story.result[0][1] != remote.getsockname()[1], "the port is any free one"
+        assert story.result[1][:2] == (host, address.port)
+
+    run(main)
+
+
+@pytest.mark.parametrize("local", ["127.0.0.1", "192.0.2.1"])
+def test_from_an_address_in_vain(local: str, run: Run) -> None:
+    """Nobody listens, or the address is not one of this machine's; either way nothing stays open."""
+
+    async def main(lab: Lab) -> None:
+        with refusing() as address:
+            before = descriptors()
+            story = dialling_from(lab, (local, 0), address.sockaddr)
+            await until(lambda: story.ended, "dialling ends")
+            await lab.settle()
+            assert descriptors() == before
+            assert isinstance(story.error, OSError)
+            assert story.error.errno in (errno.ECONNREFUSED, errno.EADDRNOTAVAIL)
+
+    run(main)
+
+
+def test_from_an_address_interrupted(run: Run) -> None:
+    async def main(lab: Lab) -> None:
+        with silent(lab, "127.0.0.1") as address:
+            before = descriptors()
+            story = dialling_from(lab, ("127.0.0.1", 0), address.sockaddr)
+            await until(lambda: story.waiting is not None, "it waits")
+            story.interrupt(TimeoutError("enough"))
+            await lab.settle()
+            assert descriptors() == before
+            assert isinstance(story.error, TimeoutError)
 
     run(main)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .poller import Engine
     from .task import Task
 
-__all__ = ("dial", "interleaved")
+__all__ = ("dial", "dial_from", "interleaved")
 
 STAGGER: Final = 0.25
 """Seconds: the Connection Attempt Delay that RFC 8305 §5 recommends."""
@@ -35,6 +35,31 @@ def dial(task: "Task", engine: "Engine", addresses: Sequence[Address]) -> Awaita
     if len(addresses) == 1:
         return _dial_one(task, engine, addresses[0])
     return _Race(task, engine, interleaved(addresses)).run()
+
+
+@coroutine
+def dial_from(
+    task: "Task", engine: "Engine", local: tuple[Any, ...], remote: tuple[Any, ...]
+) -> Generator[None, None, Endpoint]:
+    """The endpoint connected to ``remote``, coming from the host of ``local``: addresses as the socket module has
+    them, of one family.
+
+    Raises OSError.
+    """
+    sock = SocketType(_INET6 if ":" in remote[0] else _INET, _STREAM)
+    endpoint = Endpoint(engine, sock, task)
+    try:
+        sock.bind((local[0], 0, *local[2:]))
+        code = sock.connect_ex(remote)
+        if code == EINPROGRESS:
+            yield from endpoint.wait(WRITABLE)
+            code = endpoint.connect_result()
+        if code:
+            raise OSError(code, os.strerror(code))
+    except BaseException:
+        endpoint.close()
+        raise
+    return endpoint
 
 
 @coroutine
