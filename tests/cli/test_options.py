@@ -93,6 +93,21 @@ def test_users(settings: Settings) -> None:
     assert found.users == {"ann": "open sesame", "bob": "a:b", "eve": ""}
 
 
+def test_users_file(settings: Settings) -> None:
+    assert settings("--users", "some/file").users_file == "some/file"
+    assert settings("--users=some/file", "--socks4-userid").socks4_userid
+
+
+def test_ident(settings: Settings) -> None:
+    assert settings("--ident").ident
+    assert not settings().ident
+
+
+def test_backoff(settings: Settings) -> None:
+    assert settings().backoff
+    assert not settings("--no-backoff").backoff
+
+
 def test_methods(parse: Callable[..., argparse.Namespace]) -> None:
     assert values_of(parse("--method", "other", "--method", "none")) == {"methods": ["other", "none"]}
 

@@ -32,6 +32,8 @@ from hosier.server.settings import Limits, ListenAddress
         (["--listen", "*:1080"], "listening on 0.0.0.0:1080 without authentication would be an open proxy"),
         (["--user", ":pw"], "--user without a name: write NAME or NAME:PASSWORD"),
         (["--user", "ann:pw", "--method", "none"], "method 'none' contradicts configured users"),
+        (["--users", "/nonexistent"], "cannot read the users file /nonexistent: No such file or directory"),
+        (["--socks4-userid"], "--socks4-userid needs users: add --users FILE"),
         (["--method", "password"], "method 'password' needs users: add --user NAME:PASSWORD"),
         (["--method", "nonsense", "--listen", "127.0.0.1:0"], "there is no method 'nonsense'; known: none, password"),
         (["--allow", "10.0.0.0/40"], "'10.0.0.0/40' is not a network"),

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import threading
 import traceback
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hosier.auth.scrypt import ScryptHash, hash_password
+from hosier.auth.users_file import change_user
 from hosier.observe.access_log import json_line, text_line
 from hosier.observe.record import SessionRecord
 from hosier.protocol.auth.base import AuthStep, Outcome
@@ -182,7 +186,7 @@ def test_wrong_password(name: bytes, password: bytes, caplog: pytest.LogCaptureF
         assert record.method == "02 (username/password)"
 
     run(main)
-    assert "authentication failed" in caplog.text
+    assert "authentication failure from=127.0.0.1 user=" in caplog.text
 
 
 def test_method_00_is_never_chosen_where_there_are_users() -> None:
@@ -223,6 +227,120 @@ def test_socks4_is_refused_where_there_are_users(user: bytes, caplog: pytest.Log
 
     run(main)
     assert "authentication is required; use SOCKS5" in caplog.text
+
+
+async def logged_in(scene: Stage, name: bytes, password: bytes) -> bytes:
+    """The answer to a login, and then the end."""
+    client = await scene.client()
+    await client.send(b"\x05\x01\x02" + login(name, password))
+    assert await client.exactly(2) == b"\x05\x02"
+    answer = await client.exactly(2)
+    client.end()
+    assert await client.rest() == b""
+    client.close()
+    return answer
+
+
+def test_users_of_a_file(tmp_path: Path) -> None:
+    """They log in like others, and those given at the start beside them."""
+    path = str(tmp_path / "users")
+    change_user(path, b"zo\xc3\xab", hash_password(b"\x00", log_n=1, r=1, p=1))
+
+    async def main() -> None:
+        async with stage(users=ANN, users_file=path) as scene:
+            for _ in range(2):
+                assert await logged_in(scene, b"zo\xc3\xab", b"\x00") == b"\x01\x00"
+                assert await logged_in(scene, b"zo\xc3\xab", b"") == b"\x01\x01"
+            assert await logged_in(scene, b"ann", b"open sesame") == b"\x01\x00"
+            assert {record.user for record in scene.records} == {"zo\xeb", "ann", None}
+
+    run(main)
+
+
+def test_who_fails_too_often_is_refused_unheard(caplog: pytest.LogCaptureFixture) -> None:
+    """UP-REQ-17: the same answer as for a wrong password, also to the right one; a line for each failure that was
+    checked, and none for those that were not."""
+
+    async def main() -> None:
+        async with stage(users=ANN) as scene:
+            for _ in range(20):
+                assert await logged_in(scene, b"bob", b"guess") == b"\x01\x01"
+            assert await logged_in(scene, b"ann", b"open sesame") == b"\x01\x01"
+            await until(lambda: len(scene.records) == 21, "all have ended")
+            heard = [record.end for record in scene.records].count("authentication failed")
+            assert heard == caplog.text.count("authentication failure from=127.0.0.1 user=bob method=password") == 9
+            assert scene.records[-1].end.startswith("refused: too many failures to authenticate: wait ")
+
+    run(main)
+
+
+def test_backoff_can_be_switched_off() -> None:
+    async def main() -> None:
+        async with stage(users=ANN, backoff=False) as scene:
+            for _ in range(20):
+                assert await logged_in(scene, b"ann", b"guess") == b"\x01\x01"
+            assert await logged_in(scene, b"ann", b"open sesame") == b"\x01\x00"
+
+    run(main)
+
+
+def test_a_flood_of_guesses_does_not_touch_who_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One hash is under way and will not end; hundreds of guesses wait behind it. Who has logged in before does so
+    again at once, and once the hash ends, few of the guesses are worth one."""
+    path = str(tmp_path / "users")
+    change_user(path, b"ann", hash_password(b"open sesame", log_n=1, r=1, p=1))
+    hashed: list[bytes] = []
+    go_on = threading.Event()
+    matches = ScryptHash.matches
+
+    def slow(stored: ScryptHash, password: bytes) -> bool:
+        hashed.append(password)
+        if password == b"guess":
+            assert go_on.wait(20)
+        return matches(stored, password)
+
+    monkeypatch.setattr(ScryptHash, "matches", slow)
+
+    async def main() -> None:
+        async with stage(users_file=path) as scene:
+            assert await logged_in(scene, b"ann", b"open sesame") == b"\x01\x00"
+            flood = [await scene.client() for _ in range(200)]
+            for number, client in enumerate(flood):
+                await client.send(b"\x05\x01\x02" + login(b"user%d" % number, b"guess"))
+                assert await client.exactly(2) == b"\x05\x02"
+            await until(lambda: len(hashed) == 2, "a guess is being checked")
+            assert await logged_in(scene, b"ann", b"open sesame") == b"\x01\x00"
+            assert len(hashed) == 2
+            go_on.set()
+            for client in flood:
+                assert await client.exactly(2) == b"\x01\x01"
+                client.close()
+            assert len(hashed) == 1 + 9
+
+    run(main)
+
+
+def test_a_client_that_waits_for_its_check_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit for handshakes ends it; the check is over for the next one all the same."""
+    path = str(tmp_path / "users")
+    change_user(path, b"ann", hash_password(b"open sesame", log_n=1, r=1, p=1))
+    go_on = threading.Event()
+    matches = ScryptHash.matches
+
+    def slow(stored: ScryptHash, password: bytes) -> bool:
+        assert go_on.wait(20)
+        return matches(stored, password)
+
+    monkeypatch.setattr(ScryptHash, "matches", slow)
+
+    async def main() -> None:
+        async with stage(users_file=path, limits=Limits(handshake=0.2)) as scene:
+            await refused(scene, b"\x05\x01\x02" + login(b"ann", b"open sesame"), b"\x05\x02")
+            assert scene.records[0].end == "handshake limit"
+            go_on.set()
+            assert await logged_in(scene, b"ann", b"open sesame") == b"\x01\x00"
+
+    run(main)
 
 
 def test_secrets_stay_secret(caplog: pytest.LogCaptureFixture) -> None:

@@ -114,12 +114,21 @@ def test_listen_takes_texts_and_addresses() -> None:
             {"users": {"ann": "pw"}, "methods": ["other"]},
             "users are configured, but no method asks for a password: add --method password",
         ),
-        ({"methods": ["password"]}, "method 'password' needs users: add --user NAME:PASSWORD"),
+        ({"methods": ["password"]}, "method 'password' needs users: add --user NAME:PASSWORD or --users FILE"),
+        ({"users_file": "f", "methods": ["none"]}, "method 'none' contradicts configured users"),
+        ({"users_file": "f", "methods": ["other"]}, "users are configured, but no method asks for a password"),
+        (
+            {"users_file": "f", "ident": True, "socks4_userid": True},
+            "--ident asks for proof of a SOCKS4 user and --socks4-userid for none: leave one out",
+        ),
+        ({"socks4_userid": True}, "--socks4-userid needs users: add --users FILE or --user NAME:PASSWORD"),
+        ({"ident_port": 0}, "the ident port is 0: 1 to 65535 are ports"),
+        ({"ident_port": 65536}, "the ident port is 65536: 1 to 65535 are ports"),
         ({"methods": ["none", "none"]}, "a method is named twice"),
         (
             {"listen": ["*:1080"]},
             "listening on 0.0.0.0:1080 without authentication would be an open proxy: "
-            "add --user NAME:PASSWORD, or --open if you mean it",
+            "add --user NAME:PASSWORD or --users FILE, or --open if you mean it",
         ),
         ({"listen": ["127.0.0.1:1", "[2001:db8::1]:2"]}, "listening on [2001:db8::1]:2 without authentication"),
         ({"advertise": ["example.com"]}, "cannot advertise 'example.com': write an IP address"),

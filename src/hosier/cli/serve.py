@@ -56,6 +56,7 @@ def add_parser(verbs: Any) -> None:
     add("--config", type=Path, default=None, metavar="FILE", help="read settings from a file; options go before it")
     add("--listen", action="append", metavar="[HOST:]PORT", help="address; again for more (127.0.0.1:1080, [::1]:1080)")
     add("--user", action="append", dest="users", metavar="NAME[:PASSWORD]", help="who may use it; again for more")
+    add("--users", dest="users_file", metavar="FILE", help="further users, hashed, as hosier passwd writes them")
     add(
         "--method",
         action="append",
@@ -64,6 +65,9 @@ def add_parser(verbs: Any) -> None:
         help="method by preference: none, password, a plug-in's",
     )
     add("--open", action="store_true", help="listen beyond loopback without authentication")
+    add("--ident", action="store_true", help="ask a SOCKS4 client's ident daemon who the client is")
+    add("--socks4-userid", action="store_true", help="believe the names of SOCKS4 clients, without proof")
+    add("--no-backoff", action="store_false", dest="backoff", help="let clients guess passwords as fast as they can")
     add("--allow", action="append", metavar="NET", help="inner network that clients may reach")
     add("--deny", action="append", metavar="NET", help="network that nobody may reach")
     add(
@@ -140,7 +144,7 @@ def _announce(server: Server) -> None:
     if server.methods.keys().isdisjoint((NO_AUTHENTICATION, PasswordFraming.code)):
         return  # no common client speaks a private method
     first = _reachable(server.addresses[0])
-    user = next(iter(server.settings.users), "")
+    user = next(iter(server.settings.users), "NAME" if server.users is not None else "")
     credentials = f"--proxy-user {user} " if user else ""
     _say(f"try it: curl --proxy socks5h://{first} {credentials}http://example.com/")
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from .record import SessionRecord
 
-__all__ = ("FORMATS", "AccessLog", "json_line", "text_line")
+__all__ = ("FORMATS", "AccessLog", "json_line", "text_line", "word")
 
 _ESCAPES: Final = str.maketrans({" ": "\\x20", "\\": "\\\\", '"': '\\"'})
 
@@ -19,7 +19,7 @@ def text_line(record: SessionRecord, when: str) -> str:
     """The fields in a fixed order, a dash where there is nothing."""
     client, user, version, _, command, target, dialled, bound, reply, sent, received, seconds, end = record
     return (
-        f"{when} {_place(client)} {'-' if user is None else _word(user)} {f'socks{version}' if version else '-'} "
+        f"{when} {_place(client)} {'-' if user is None else word(user)} {f'socks{version}' if version else '-'} "
         f"{command or '-'} {target or '-'} {dialled or '-'} {bound or '-'} {'-' if reply is None else reply} "
         f"{sent} {received} {seconds:.3f} {end}\n"
     )
@@ -71,5 +71,6 @@ def _place(address: tuple[str, int]) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _word(text: str) -> str:
+def word(text: str) -> str:
+    """A text from a stranger as one word of a line, which it cannot end: odd characters are escaped."""
     return text if text.isalnum() else ascii(text.translate(_ESCAPES))[1:-1]

@@ -12,20 +12,25 @@ from types import TracebackType
 from typing import Any, Self
 
 from ..auth.base import Method
-from ..auth.passwords import FixedPasswords, PasswordMethod
+from ..auth.digests import PasswordDigests
+from ..auth.passwords import PasswordMethod
 from ..auth.registry import load_method
+from ..auth.users import FixedUsers, Users
+from ..auth.watched_users import WatchedUsers
 from ..engine.egress import DirectEgress, Egress
 from ..engine.listener import Listener, listening_socket
 from ..engine.poller import Engine
 from ..engine.resolve import Resolver
 from ..errors import ConfigError
 from ..observe.record import SessionRecord
+from ..policy.backoff import Backoff
 from ..policy.targets import TargetPolicy
 from ..protocol.address import IPV6, Address, parse_address
 from ..protocol.auth.base import AuthFraming
 from ..protocol.auth.password import PasswordFraming
 from ..protocol.messages import NO_AUTHENTICATION
 from .advertise import AdvertisedAddresses
+from .doorkeeper import Doorkeeper
 from .session import Session
 from .settings import ListenAddress, ServerSettings
 
@@ -55,14 +60,19 @@ class Server:
         self.settings = replace(settings or ServerSettings(), **fields)
         self.sessions_served = 0
         self.octets_relayed = 0
-        self.methods: Mapping[int, Method | None] = _methods(self.settings)
+        self.users: Users | None = _users(self.settings)
+        self.methods: Mapping[int, Method | None] = _methods(self.settings, self.users)
         """By number, in the order of preference; None for method 00."""
         self.framings: Mapping[int, AuthFraming] = {
             code: method.framing for code, method in self.methods.items() if method is not None
         }
         self.quick_methods = frozenset((NO_AUTHENTICATION, PasswordFraming.code))
         self.advertised = AdvertisedAddresses(self.settings.advertised)
-        self.admits_socks4 = NO_AUTHENTICATION in self.methods
+        self.doorkeeper = Doorkeeper(Backoff() if self.settings.backoff else None, _warn)
+        proven = self.users is not None and (self.settings.ident or self.settings.socks4_userid)
+        self.admits_socks4 = NO_AUTHENTICATION in self.methods or proven
+        self.questions_socks4 = self.settings.ident or NO_AUTHENTICATION not in self.methods
+        """Whether a SOCKS4 client must say more than its request does."""
         self.engine: Engine
         self.egress: Egress
         self.policy: TargetPolicy
@@ -116,6 +126,8 @@ class Server:
         if self._started:
             self.engine.close()
             self._resolver.close()
+        if self.users is not None:
+            self.users.close()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -160,13 +172,22 @@ class Server:
             self._listeners.pop().close()
 
 
-def _methods(settings: ServerSettings) -> dict[int, Method | None]:
+def _users(settings: ServerSettings) -> Users | None:
+    fixed = {user.encode(): password.encode() for user, password in settings.users.items()}
+    if settings.users_file:
+        return WatchedUsers(str(settings.users_file), PasswordDigests(fixed), _warn)
+    return FixedUsers(fixed) if fixed else None
+
+
+def _methods(settings: ServerSettings, users: Users | None) -> dict[int, Method | None]:
     methods: dict[int, Method | None] = {}
     for name in settings.effective_methods:
         if name == "none":
             methods[NO_AUTHENTICATION] = None
             continue
-        method = _password(settings) if name == PasswordMethod.name else load_method(name)
+        method: Method = (
+            PasswordMethod(users, strict=settings.strict) if name == PasswordMethod.name else load_method(name)
+        )
         taken = methods.get(method.framing.code)
         if taken is not None:
             raise ConfigError(f"the methods {taken.name!r} and {name!r} take the same number")
@@ -174,9 +195,8 @@ def _methods(settings: ServerSettings) -> dict[int, Method | None]:
     return methods
 
 
-def _password(settings: ServerSettings) -> Method:
-    users = {user.encode(): password.encode() for user, password in settings.users.items()}
-    return PasswordMethod(FixedPasswords(users), strict=settings.strict)
+def _warn(line: str) -> None:
+    _log.warning("%s", line)
 
 
 def _listening_sockets(settings: ServerSettings) -> list[socket.socket]:

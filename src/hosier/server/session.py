@@ -4,7 +4,6 @@ Only what a step needs from outside is asked of the server; what a command does 
 """
 
 import asyncio
-from inspect import isawaitable
 from select import EPOLLIN
 from socket import SocketType
 from time import monotonic
@@ -19,12 +18,14 @@ from ..engine.task import Task, foreign
 from ..errors import PolicyDenied, RemoteProtocolError, ReplyCode
 from ..observe.record import SessionRecord
 from ..protocol.address import Address
+from ..protocol.auth.password import Credentials
 from ..protocol.messages import (
     NEED_DATA,
     NO_ACCEPTABLE_METHODS,
     NO_AUTHENTICATION,
     PAUSED,
     AuthMessage,
+    AuthStep,
     Command,
     ConnectionClosed,
     MethodSelected,
@@ -34,6 +35,8 @@ from ..protocol.messages import (
 )
 from ..protocol.server_connection import ServerConnection
 from .commands import COMMANDS
+from .doorkeeper import Claim
+from .ident import identify
 
 if TYPE_CHECKING:
     from .server import Server
@@ -180,6 +183,9 @@ class Session(Task):
                 if method != NO_AUTHENTICATION:
                     exchange = self._begin_auth(method)
             elif isinstance(event, Request):
+                self.request = event
+                if event.version == 4 and self.server.questions_socks4:
+                    await identify(self, event)
                 return self._admit(event)
             elif isinstance(event, AuthMessage) or event is PAUSED:
                 assert exchange is not None  # the tables lead here through a selected method only
@@ -213,9 +219,13 @@ class Session(Task):
 
     async def _authenticate(self, connection: ServerConnection, exchange: ServerExchange, message: Any) -> bool:
         """One round; False if the client is refused."""
+        doorkeeper, claim = self.server.doorkeeper, self._claim(message)
+        doorkeeper.admit(claim)
         step = exchange.step(message)
-        if isawaitable(step):
-            step = await foreign(self.engine.loop, _awaited(step))
+        if isinstance(step, AuthStep):
+            doorkeeper.heed(claim, step)
+        else:
+            step = await foreign(self.engine.loop, doorkeeper.in_turn(claim, step))
         data = connection.send(step)
         if data:
             await self.client.send_all(data)
@@ -223,20 +233,20 @@ class Session(Task):
             return True
         if step.outcome.identity is None:
             self.end = "authentication failed"
-            self.server.explain(self, self.end)
             await linger(self, self.client, self.server.settings.limits.linger)
             return False
         self.user = step.outcome.identity
         self.set_limit("handshake", self.server.settings.limits.handshake)
         return True
 
+    def _claim(self, message: Any) -> Claim:
+        assert self.method is not None  # there is none without authentication
+        method = self.server.methods[self.method]
+        assert method is not None  # likewise
+        user = message.username if isinstance(message, Credentials) else None
+        return Claim(self.peer[0], user, method.name, 5)
+
     def _admit(self, request: Request) -> Request:
-        self.request = request
-        if request.version == 4 and not self.server.admits_socks4:
-            raise PolicyDenied(
-                "SOCKS4 cannot authenticate, and authentication is required",
-                advice="use SOCKS5",
-            )
         if request.command not in COMMANDS:
             raise RemoteProtocolError(
                 f"{Command(request.command).name} is not supported", reply_hint=ReplyCode.COMMAND_NOT_SUPPORTED
@@ -252,7 +262,3 @@ class Session(Task):
         if first is None:
             return "connections lost"
         return f"{'client' if first is self.client else 'target'} {'reset' if first.was_reset else 'closed'}"
-
-
-async def _awaited(step: Any) -> Any:
-    return await step

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from ..engine.ports import PortRange, parse_ports
@@ -94,6 +95,9 @@ class Limits:
     drain: float = 10.0
     """For running sessions to end after the server was told to stop."""
 
+    ident: float = 30.0
+    """For the client's ident daemon to answer (RFC 1413 §2, ID-REQ-15)."""
+
     def __post_init__(self) -> None:
         for name in self.__slots__:
             value = getattr(self, name)
@@ -124,6 +128,21 @@ class ServerSettings:
 
     users: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Names and passwords; with any, everybody must authenticate and SOCKS4 is refused."""
+
+    users_file: Path | str | None = None
+    """Further users, hashed, in a file that ``hosier passwd`` writes; read again when it changes."""
+
+    ident: bool = False
+    """Ask the ident daemon on a SOCKS4 client's machine who the client is (RFC 1413); no answer, no service."""
+
+    ident_port: int = 113
+    """Where ident daemons listen (ID-REQ-01)."""
+
+    socks4_userid: bool = False
+    """With users: believe the name that a SOCKS4 client gives, though nothing proves it."""
+
+    backoff: bool = True
+    """Make sources that fail to authenticate again and again wait (UP-REQ-17)."""
 
     methods: Sequence[str] = ()
     """Methods by preference: "none", "password", or what a package brings. Empty: what fits the users."""
@@ -159,20 +178,26 @@ class ServerSettings:
                 raise ConfigError("a user's name or password is not valid UTF-8")
             if len(name.encode()) > 255 or len(password.encode()) > 255:
                 raise ConfigError(f"user {name[:32]!r}: name and password have at most 255 octets each (RFC 1929)")
+        if self.ident and self.socks4_userid:
+            raise ConfigError("--ident asks for proof of a SOCKS4 user and --socks4-userid for none: leave one out")
+        if self.socks4_userid and not self.has_users:
+            raise ConfigError("--socks4-userid needs users: add --users FILE or --user NAME:PASSWORD")
+        if not 1 <= self.ident_port <= 0xFFFF:
+            raise ConfigError(f"the ident port is {self.ident_port}: 1 to 65535 are ports")
         methods = self.effective_methods
-        if self.users and "none" in methods:
+        if self.has_users and "none" in methods:
             raise ConfigError("method 'none' contradicts configured users: leave one of them out")
-        if self.users and "password" not in methods:
+        if self.has_users and "password" not in methods:
             raise ConfigError("users are configured, but no method asks for a password: add --method password")
-        if "password" in methods and not self.users:
-            raise ConfigError("method 'password' needs users: add --user NAME:PASSWORD")
+        if "password" in methods and not self.has_users:
+            raise ConfigError("method 'password' needs users: add --user NAME:PASSWORD or --users FILE")
         if len(set(methods)) < len(methods):
             raise ConfigError("a method is named twice")
         beyond = [address for address in self.listen_addresses if not address.is_loopback]
         if beyond and "none" in methods and not self.open:
             raise ConfigError(
                 f"listening on {beyond[0]} without authentication would be an open proxy: "
-                "add --user NAME:PASSWORD, or --open if you mean it"
+                "add --user NAME:PASSWORD or --users FILE, or --open if you mean it"
             )
 
     @property
@@ -192,8 +217,12 @@ class ServerSettings:
         return parse_ports(self.ports) if isinstance(self.ports, str) else self.ports
 
     @property
+    def has_users(self) -> bool:
+        return bool(self.users or self.users_file)
+
+    @property
     def effective_methods(self) -> tuple[str, ...]:
-        return tuple(self.methods) or (("password",) if self.users else ("none",))
+        return tuple(self.methods) or (("password",) if self.has_users else ("none",))
 
     @property
     def is_public(self) -> bool:
