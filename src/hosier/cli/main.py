@@ -7,11 +7,11 @@ from typing import NoReturn
 
 from .. import __version__
 from ..errors import ConfigError
-from . import config, serve
+from . import config, passwd, serve
 
 __all__ = ("main",)
 
-_VERBS = (serve, config)
+_VERBS = (serve, passwd, config)
 
 
 class _Parser(argparse.ArgumentParser):
