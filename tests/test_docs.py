@@ -208,7 +208,7 @@ def test_options_that_pages_mention_exist() -> None:
     foreign = {"--proxy", "--proxy-user", "--proxy-server", "--proxy-type", "--proxy-auth", "--ulimit", "--global"}
     pages = ("README.md", "SECURITY.md", "docs/start.md", "docs/server.md", "docs/configuration.md")
     for page in (ROOT / page for page in pages):
-        mentioned = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text(page)))
+        mentioned = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", text(page)))
         assert mentioned <= known | foreign, name(page)
 
 
@@ -216,7 +216,7 @@ def options() -> list[str]:
     done = subprocess.run(
         [sys.executable, "-m", "hosier", "serve", "--help"], capture_output=True, text=True, check=True, timeout=30
     )
-    return re.findall(r"^  (?:-\w, )?(--[a-z-]+)", done.stdout, re.MULTILINE)
+    return re.findall(r"^  (?:-\w, )?(--[a-z][a-z0-9-]*)", done.stdout, re.MULTILINE)
 
 
 def table(page: str, heading: str) -> str:

@@ -226,9 +226,8 @@ class Session(Task):
             doorkeeper.heed(claim, step)
         else:
             step = await foreign(self.engine.loop, doorkeeper.in_turn(claim, step))
-        data = connection.send(step)
-        if data:
-            await self.client.send_all(data)
+        if (data := connection.send(step)) and (rest := self.client.send_some(data)):
+            await self.client.send_all(rest)
         if step.outcome is None:
             return True
         if step.outcome.identity is None:
@@ -236,7 +235,8 @@ class Session(Task):
             await linger(self, self.client, self.server.settings.limits.linger)
             return False
         self.user = step.outcome.identity
-        self.set_limit("handshake", self.server.settings.limits.handshake)
+        if self.limit != "handshake":
+            self.set_limit("handshake", self.server.settings.limits.handshake)
         return True
 
     def _claim(self, message: Any) -> Claim:

@@ -1,0 +1,76 @@
+"""Two machines that a test makes: network namespaces with a cable between them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from .harness import run, stop, wait_until
+
+CLIENT = "10.99.0.1"
+SERVER = "10.99.0.2"
+OTHER = "10.99.0.3"
+"""Another address of the server's."""
+
+
+class Machine:
+    """A namespace; what runs in it."""
+
+    def __init__(self, name: str, addresses: Sequence[str]) -> None:
+        self.name = name
+        self.addresses = addresses
+
+    def command(self, *arguments: str | Path) -> list[str]:
+        """The program in this machine; its process has the id of the one that is started."""
+        return ["ip", "netns", "exec", self.name, *map(str, arguments)]
+
+    @contextmanager
+    def daemon(self, *arguments: str, port: int) -> Iterator[subprocess.Popen[str]]:
+        """A program that listens on the port."""
+        with subprocess.Popen(self.command(*arguments), stdout=subprocess.PIPE, text=True) as process:
+            try:
+                wait_until(lambda: process.poll() is not None or _listens(process.pid, port), f"{arguments[0]} listens")
+                assert process.poll() is None, f"{arguments} ended with {process.returncode}"
+                yield process
+            finally:
+                stop(process)
+
+
+def _listens(pid: int, port: int) -> bool:
+    """Whether anybody in the process's namespace listens on the port (proc(5): state 0A)."""
+    lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]
+    return any(line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "0A" for line in lines)
+
+
+@contextmanager
+def machines() -> Iterator[tuple[Machine, Machine]]:
+    """The client and the server."""
+    if sys.platform != "linux" or os.geteuid():
+        message = "network namespaces need Linux and root"
+        if os.environ.get("HOSIER_REQUIRE_PEERS") == "1":
+            pytest.fail(message, pytrace=False)
+        pytest.skip(message)
+    client = Machine(f"hosier-client-{os.getpid()}", [CLIENT])
+    server = Machine(f"hosier-server-{os.getpid()}", [SERVER, OTHER])
+    made: list[str] = []
+    try:
+        for machine in (client, server):
+            run(["ip", "netns", "add", machine.name])
+            made.append(machine.name)
+        cable = f"link add cable netns {client.name} type veth peer name cable netns {server.name}"
+        run(["ip", *cable.split()])
+        for machine in (client, server):
+            for address in machine.addresses:
+                run(machine.command("ip", "address", "add", f"{address}/24", "dev", "cable"))
+            for link in ("lo", "cable"):
+                run(machine.command("ip", "link", "set", link, "up"))
+        yield client, server
+    finally:
+        for name in made:
+            run(["ip", "netns", "delete", name])
