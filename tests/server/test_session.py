@@ -334,7 +334,7 @@ def test_a_client_that_waits_for_its_check_too_long(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(ScryptHash, "matches", slow)
 
     async def main() -> None:
-        async with stage(users_file=path, limits=Limits(handshake=0.2)) as scene:
+        async with stage(users_file=path, limits=Limits(handshake=1)) as scene:
             await refused(scene, b"\x05\x01\x02" + login(b"ann", b"open sesame"), b"\x05\x02")
             assert scene.records[0].end == "handshake limit"
             go_on.set()
