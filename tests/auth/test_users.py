@@ -19,5 +19,6 @@ def test_fixed_users() -> None:
     assert asyncio.run(users.knows(b"ann"))
     assert not asyncio.run(users.knows(b"bob"))
     assert repr(users) == "<FixedUsers: 2>"
+    users.open()
     users.close()
     users.close()

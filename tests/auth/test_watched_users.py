@@ -181,6 +181,7 @@ def test_a_file_without_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     async def main() -> None:
         users = lab.users()
+        users.open()
         assert lab.told == [f"the users file {lab.path} has no users: add one with hosier passwd {lab.path} NAME"]
         assert not await verify(users, ANN)
         assert lab.hashed == [(15, ANN.password)]
@@ -429,7 +430,10 @@ def test_a_user_in_both_places(lab: Lab) -> None:
 
 def test_a_file_that_everybody_can_read(lab: Lab) -> None:
     lab.path.chmod(0o644)
-    lab.users().close()
+    users = lab.users()
+    assert not lab.told, "a server that is only tried out says nothing"
+    users.open()
+    users.close()
     assert lab.told == [f"everybody on this machine can read the users file {lab.path}: chmod o-r {lab.path}"]
 
 

@@ -37,11 +37,10 @@ def test_every_key_is_in_it(path: tuple[str, ...]) -> None:
     """With what it is for; below its table's head."""
     *above, name = path
     whole = f"\n{example()}"
-    heads = [*re.findall(r"^\[(.+)\]$", whole.partition(f"\n#{name} = ")[0], re.MULTILINE)]
     if f"\n[{'.'.join(path)}]\n" in whole:
         return
-    assert f"\n#{name} = " in whole
-    assert ".".join(above) in ("", *heads[-1:])
+    below = whole.partition(f"\n[{'.'.join(above)}]\n")[2] if above else whole
+    assert f"\n#{name} = " in f"\n{below}".partition("\n[")[0]
 
 
 def test_all_of_it_can_be_used(tmp_path: Path) -> None:

@@ -21,6 +21,9 @@ class Users(Protocol):
     async def knows(self, name: bytes) -> bool:
         """Whether there is such a user; for SOCKS4, which has no passwords."""
 
+    def open(self) -> None:
+        """Tells the operator what is odd about them; for a server that starts."""
+
     def close(self) -> None:
         """Lets threads end; harmless a second time."""
 
@@ -42,6 +45,9 @@ class FixedUsers:
 
     async def knows(self, name: bytes) -> bool:
         return name in self._passwords
+
+    def open(self) -> None:
+        pass
 
     def close(self) -> None:
         pass

@@ -81,6 +81,12 @@ class WatchedUsers:
             await self._read_again()
         return name in self._hashes or name in self._fixed
 
+    def open(self) -> None:
+        if not self._hashes:
+            self._tell(f"the users file {self._path} has no users: add one with hosier passwd {self._path} NAME")
+        if is_exposed(self._path):
+            self._tell(f"everybody on this machine can read the users file {self._path}: chmod o-r {self._path}")
+
     def close(self) -> None:
         self._pool.close()
 
@@ -109,6 +115,7 @@ class WatchedUsers:
             try:
                 self._take(await asyncio.to_thread(read_users, self._path))
                 self._tell(f"the users file {self._path} has changed: {len(self._hashes)} users now")
+                self.open()
             except ConfigError as error:
                 self._tell(f"{error}; the users stay as they were")
             self._stamp = stamp
@@ -124,7 +131,3 @@ class WatchedUsers:
         # Whoever has the same line as before has the same password.
         self._proven.keep(lambda name: before.get(name) == hashes.get(name))
         self._costs = tuple(hashes.values()) or (ORDINARY,)
-        if not hashes:
-            self._tell(f"the users file {self._path} has no users: add one with hosier passwd {self._path} NAME")
-        if is_exposed(self._path):
-            self._tell(f"everybody on this machine can read the users file {self._path}: chmod o-r {self._path}")

@@ -50,13 +50,13 @@ def dotted(path: KeyPath) -> str:
 
 
 def did_you_mean(settings: type, table: type, name: str) -> str:
-    """The nearest right name for a key that a table has not: one of the same table, or else of any other."""
+    """The nearest right name for a key that a table has not, in this table or in any other."""
     wanted = name.replace("-", "_").lower()
     beside = {key.name: key.name for key in keys_of(table)}
     anywhere = {path[-1]: dotted(path) for path, _ in leaves(settings)}
-    for names in (beside, anywhere):
-        if found := get_close_matches(wanted, names, n=1):
-            return f"; did you mean {names[found[0]]}?"
+    names = {**anywhere, **beside}
+    if found := get_close_matches(wanted, names, n=1):
+        return f"; did you mean {names[found[0]]}?"
     return f"; known here: {', '.join(beside)}"
 
 

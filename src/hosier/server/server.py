@@ -96,6 +96,8 @@ class Server:
         """Listens. Raises ConfigError if an address cannot be had; one of a family that the machine lacks is left
         out with a line in the log, unless it is the only one."""
         sockets = _listening_sockets(self.settings)
+        if self.users is not None:
+            self.users.open()
         self.engine = Engine(asyncio.get_running_loop())
         self._resolver = Resolver(self.engine.loop)
         self._started = True
@@ -174,7 +176,7 @@ class Server:
 
 def _users(settings: ServerSettings) -> Users | None:
     fixed = {user.encode(): password.encode() for user, password in settings.users.items()}
-    if settings.users_file:
+    if settings.users_file is not None:
         return WatchedUsers(str(settings.users_file), PasswordDigests(fixed), _warn)
     return FixedUsers(fixed) if fixed else None
 

@@ -218,7 +218,7 @@ class ServerSettings:
 
     @property
     def has_users(self) -> bool:
-        return bool(self.users or self.users_file)
+        return bool(self.users) or self.users_file is not None
 
     @property
     def effective_methods(self) -> tuple[str, ...]:
