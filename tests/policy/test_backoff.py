@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hosier.policy.backoff import ENTRIES, PER_SOURCE, PER_USER, Allowance, Backoff, Failures, Tallies, source_of
+from hosier.policy.backoff import ENTRIES, PER_SOURCE, PER_USER, Allowance, Backoff, Failures, Tallies
 
 HOME, AWAY, EVIL = "192.0.2.1", "192.0.2.2", "203.0.113.66"
 MINUTE, DAY = 60.0, 86400.0
@@ -171,21 +171,3 @@ def test_who_failed_last_is_remembered() -> None:
 def test_the_ordinary_bound_is_far_from_a_user_s_allowance() -> None:
     """To have its failures against a user forgotten, a crowd must fail this often under other names."""
     assert 100 * PER_USER.free < ENTRIES
-
-
-# --- what is one source ---
-
-
-@pytest.mark.parametrize(
-    ("host", "source"),
-    [
-        ("192.0.2.1", "192.0.2.1"),
-        ("::ffff:192.0.2.1", "192.0.2.1"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
-        ("fe80::1%eth0", "fe80::/64"),
-        ("::1", "::/64"),
-    ],
-)
-def test_sources(host: str, source: str) -> None:
-    assert source_of(host) == source

@@ -13,16 +13,14 @@ a source gets one guess a minute. Three rules keep that from becoming a weapon:
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from socket import AF_INET6, inet_ntop, inet_pton
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
-__all__ = ("Allowance", "Backoff", "Failures", "Tallies", "source_of")
+__all__ = ("Allowance", "Backoff", "Failures", "Tallies")
 
 ENTRIES: Final = 8192
 """Of each table."""
 
 _DOUBLINGS: Final = 11  # so the longest wait is 2**10 seconds, about a quarter of an hour
-_MAPPED: Final = bytes(10) + b"\xff\xff"
 
 _Key = TypeVar("_Key", bound=Hashable)
 
@@ -36,17 +34,6 @@ class Allowance(NamedTuple):
 
 PER_SOURCE: Final = Allowance(free=8, forget=60.0)
 PER_USER: Final = Allowance(free=40, forget=15.0)
-
-
-def source_of(host: str) -> str:
-    """What stands for a client's address: an IPv4 one itself, mapped into IPv6 too; of IPv6 the first 64 bits, as one
-    machine usually has them all to itself."""
-    if ":" not in host:
-        return host
-    octets = inet_pton(AF_INET6, host.partition("%")[0])
-    if octets.startswith(_MAPPED):
-        return ".".join(map(str, octets[12:]))
-    return inet_ntop(AF_INET6, octets[:8] + bytes(8)) + "/64"
 
 
 class Failures(Protocol):

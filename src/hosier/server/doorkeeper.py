@@ -12,7 +12,8 @@ from weakref import WeakValueDictionary
 
 from ..errors import PolicyDenied
 from ..observe.access_log import word
-from ..policy.backoff import Failures, source_of
+from ..policy.backoff import Failures
+from ..policy.sources import source_of
 from ..protocol.auth.base import AuthStep
 
 __all__ = ("Claim", "Doorkeeper", "failure_line")
