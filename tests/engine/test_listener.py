@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import resource
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from hosier.engine import listener as module
-from hosier.engine.listener import MOST_AT_ONCE, Listener, listening_socket
+from hosier.engine.listener import MOST_AT_ONCE, Listener, Sharing, listening_socket
 
 from .harness import Lab, Run, descriptors, exactly, lowest_free_descriptor, receive, send, until
 
@@ -380,3 +381,35 @@ def test_really_out_of_descriptors(run: Run, monkeypatch: pytest.MonkeyPatch) ->
         hall.close()
 
     run(main)
+
+
+# --- several sockets on one address ---
+
+
+def test_the_first_takes_the_address_as_if_alone() -> None:
+    """Also who would share it is noticed."""
+    for mine in (Sharing.ALONE, Sharing.FIRST):
+        with listening_socket(("127.0.0.1", 0), socket.AF_INET, client_speaks_first=True, sharing=mine) as taken:
+            for theirs in (Sharing.ALONE, Sharing.FIRST):
+                with pytest.raises(OSError) as caught:
+                    listening_socket(taken.getsockname(), socket.AF_INET, client_speaks_first=True, sharing=theirs)
+                assert caught.value.errno == errno.EADDRINUSE
+
+
+def test_those_who_share_have_a_queue_each() -> None:
+    with listening_socket(("127.0.0.1", 0), socket.AF_INET, client_speaks_first=False, sharing=Sharing.FIRST) as first:
+        place = first.getsockname()
+        with listening_socket(place, socket.AF_INET, client_speaks_first=False, sharing=Sharing.NEXT) as second:
+            clients = [socket.create_connection(place) for _ in range(64)]
+            came = []
+            for sock in (first, second):
+                count = 0
+                with contextlib.suppress(BlockingIOError):
+                    while True:
+                        sock.accept()[0].close()
+                        count += 1
+                came.append(count)
+            for client in clients:
+                client.close()
+    assert sum(came) == 64
+    assert all(came)

@@ -6,27 +6,31 @@ import asyncio
 import errno
 import os
 import re
+import select
 import socket
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 import hosier
-from hosier.engine.listener import listening_socket
 from hosier.errors import ConfigError
 from hosier.observe.record import SessionRecord
-from hosier.server import server as module
-from hosier.server.settings import Limits, ListenAddress, ServerSettings
+from hosier.policy.limits import Caps, Refusal
+from hosier.server.listening import listening_sockets
+from hosier.server.settings import Limits, ServerSettings
 
 from .harness import (
     SUCCESS5,
+    Peer,
     WordMethod,
     accept,
     failure5,
     has_ipv6,
     install,
+    login,
     needs_ipv6,
+    request5,
     run,
     stage,
     until,
@@ -56,91 +60,6 @@ def test_both_families() -> None:
                 client = await scene.client(address)
                 assert (await client.connect(target.host, target.port)).startswith(SUCCESS5)
             assert [address.host for address in scene.server.addresses] == ["127.0.0.1", "::1"]
-
-    run(main)
-
-
-def without_ipv6(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    def listen(address: ListenAddress, family: int, *, client_speaks_first: bool) -> socket.socket:
-        if family == socket.AF_INET6:
-            raise OSError(number, os.strerror(number))
-        return listening_socket(address, family, client_speaks_first=client_speaks_first)
-
-    monkeypatch.setattr(module, "listening_socket", listen)
-
-
-@pytest.mark.parametrize("number", [errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT])
-def test_a_family_that_the_machine_lacks_is_left_out(
-    number: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    without_ipv6(monkeypatch, number)
-
-    async def main() -> None:
-        async with stage(listen=["127.0.0.1:0", "[::1]:0"]) as scene:
-            (address,) = scene.server.addresses
-            assert address.host == "127.0.0.1"
-            await (await scene.client()).greet()
-
-    run(main)
-    assert caplog.record_tuples == [("hosier", 30, f"not listening on [::1]:0: {os.strerror(number)}")]
-
-
-def test_the_only_family_cannot_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    without_ipv6(monkeypatch, errno.EAFNOSUPPORT)
-
-    async def main() -> None:
-        with pytest.raises(ConfigError, match=r"^cannot listen on \[::1\]:0: Address family not supported"):
-            await hosier.Server(listen=["[::1]:0"]).start()
-
-    run(main)
-
-
-def test_an_address_of_another_machine() -> None:
-    async def main() -> None:
-        with pytest.raises(ConfigError, match=r"^cannot listen on 192\.0\.2\.1:0: Cannot assign requested address$"):
-            await hosier.Server(listen=["192.0.2.1:0"], users={"ann": "pw"}).start()
-
-    run(main)
-
-
-def test_a_port_that_is_taken() -> None:
-    """Nothing stays open of what was had already."""
-
-    async def main() -> None:
-        with socket.create_server(("127.0.0.1", 0)) as taken, socket.create_server(("127.0.0.1", 0)) as probe:
-            free = probe.getsockname()[1]
-            probe.close()
-            port = taken.getsockname()[1]
-            before = sorted(os.listdir("/proc/self/fd"))
-            message = (
-                f"cannot listen on 127.0.0.1:{port}: the port is taken; "
-                "stop the other program or choose --listen HOST:PORT"
-            )
-            with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
-                await hosier.Server(listen=[f"127.0.0.1:{free}", f"127.0.0.1:{port}"]).start()
-            assert sorted(os.listdir("/proc/self/fd")) == before
-
-    run(main)
-
-
-@pytest.mark.parametrize(
-    ("number", "message"),
-    [
-        (errno.EACCES, "cannot listen on 127.0.0.1:80: ports below 1024 need privileges; choose a higher one"),
-        (errno.EPERM, "cannot listen on 127.0.0.1:80: ports below 1024 need privileges; choose a higher one"),
-        (errno.EMFILE, "cannot listen on 127.0.0.1:80: Too many open files"),
-    ],
-)
-def test_why_it_cannot_listen(number: int, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def listen(*_: Any, **__: Any) -> socket.socket:
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(module, "listening_socket", listen)
-
-    async def main() -> None:
-        with pytest.raises(ConfigError) as caught:
-            await hosier.Server(listen=["127.0.0.1:80"]).start()
-        assert str(caught.value) == message
 
     run(main)
 
@@ -468,5 +387,221 @@ def test_an_error_in_the_program_closes_it() -> None:
             await program()
         with pytest.raises(ConnectionRefusedError), socket.create_connection(place[0]):
             pass
+
+    run(main)
+
+
+# --- caps ---
+
+
+def test_caps_are_complete_after_the_start() -> None:
+    async def main() -> None:
+        async with stage(caps=Caps(handshakes=7)) as scene:
+            caps = scene.server.caps
+            assert caps.handshakes == 7
+            assert caps.sessions
+            assert caps.sessions_per_source == 0  # on loopback all clients come from one place
+
+    run(main)
+
+
+async def is_refused(peer: Peer) -> bool:
+    """Whether the server closed the connection without a word."""
+    try:
+        return await peer.receive() == b""
+    except ConnectionResetError:
+        return True
+
+
+@pytest.mark.parametrize("caps", [Caps(sessions=2), Caps(sessions_per_source=2)])
+def test_one_session_too_many(caps: Caps, caplog: pytest.LogCaptureFixture) -> None:
+    """Closed at once; those inside do not notice, and one who leaves makes room."""
+
+    async def main() -> None:
+        async with stage(caps=caps) as scene:
+            first, far = await scene.joined()
+            second, its_far = await scene.joined()
+            for _ in range(3):
+                late = await scene.client()
+                await late.send(b"\x05")
+                assert await is_refused(late)
+            await first.send(b"here")
+            assert await far.exactly(4) == b"here"
+            second.close()
+            its_far.close()
+            await until(lambda: scene.server.sessions == 1, "the second ends")
+            await scene.joined()
+            assert scene.server.sessions_served == 1
+
+    run(main)
+    name = "sessions" if caps.sessions else "sessions-per-source"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"127.0.0.1: closed; the cap {name}=2 is reached; --cap {name}=N changes it"
+    ]
+
+
+def test_the_oldest_handshake_makes_room(caplog: pytest.LogCaptureFixture) -> None:
+    """Half-open connections that hold all places keep nobody out."""
+
+    async def main() -> None:
+        async with stage(caps=Caps(handshakes=2)) as scene:
+            old = []
+            for _ in range(2):
+                old.append(await scene.client())
+                await old[-1].send(b"\x05")
+                await until(lambda: scene.server.sessions == len(old), "it waits for more")
+            client, far = await scene.joined()
+            assert await is_refused(old[0])
+            await until(lambda: scene.records, "the oldest has ended")
+            assert [record.end for record in scene.records] == ["handshakes limit"]
+            await old[1].send(b"\x01\x00")  # the next one is still here, and may go on
+            assert await old[1].exactly(2) == b"\x05\x00"
+            await client.send(b"x")
+            assert await far.exactly(1) == b"x"
+
+    run(main)
+    assert [record.getMessage() for record in caplog.records] == [
+        "127.0.0.1: the oldest handshake was ended; the cap handshakes=2 is reached; --cap handshakes=N changes it"
+    ]
+
+
+def test_half_open_connections_hold_no_session_s_place() -> None:
+    """Also where sessions are full: who has begun to work stays, who only began to ask makes room."""
+
+    async def main() -> None:
+        async with stage(caps=Caps(sessions=2)) as scene:
+            first, far = await scene.joined()
+            old = await scene.client()
+            await old.send(b"\x05")
+            await until(lambda: scene.server.sessions == 2, "it waits for more")
+            await scene.joined()
+            assert await is_refused(old)
+            late = await scene.client()
+            await late.send(b"\x05")
+            assert await is_refused(late)
+            await first.send(b"x")
+            assert await far.exactly(1) == b"x"
+
+    run(main)
+
+
+def test_handshakes_of_others_cannot_be_pushed_out() -> None:
+    """Where other processes hold all places, nobody here can make room."""
+
+    async def main() -> None:
+        async with stage(caps=Caps(handshakes=1)) as scene:
+            scene.server.admission.enter("192.0.2.1")
+            client = await scene.client()
+            await client.send(b"\x05")
+            assert await is_refused(client)
+
+    run(main)
+
+
+def test_too_many_handshakes_of_one_source() -> None:
+    """They cost its own clients their places, and nobody else's."""
+
+    async def main() -> None:
+        async with stage(caps=Caps(handshakes_per_source=1)) as scene:
+            first = await scene.client()
+            await first.send(b"\x05")
+            await until(lambda: scene.server.sessions, "it waits for more")
+            second = await scene.client()
+            await second.send(b"\x05")
+            assert await is_refused(second)
+            await first.send(b"\x01\x00" + request5("127.0.0.1", scene.target().port))
+            assert (await first.exactly(12))[3] == 0
+            third, _ = await scene.joined()
+            assert third.has_nothing()
+
+    run(main)
+
+
+def test_too_many_sessions_of_one_user(caplog: pytest.LogCaptureFixture) -> None:
+    """After the login the refusal is a reply: the user is one of ours, and should know."""
+
+    async def main() -> None:
+        users = {"ann": "pw", "bob": "pw"}
+        async with stage(users=users, caps=Caps(sessions_per_user=1)) as scene:
+            target = scene.target()
+
+            async def enter(user: bytes) -> tuple[Peer, int]:
+                client = await scene.client()
+                await client.send(b"\x05\x01\x02" + login(user, b"pw") + request5("127.0.0.1", target.port))
+                return client, (await client.exactly(14))[5]
+
+            first, code = await enter(b"ann")
+            assert code == 0
+            far = await target.accept()
+            assert (await enter(b"bob"))[1] == 0
+            for _ in range(2):
+                late, code = await enter(b"ann")
+                assert code == 2
+                late.close()
+            first.close()
+            far.close()
+            await until(lambda: [record for record in scene.records if record.reply == 0], "the first ends")
+            assert (await enter(b"ann"))[1] == 0
+            await until(lambda: len(scene.records) == 3, "those who were refused are gone")
+            ends = [record.end for record in scene.records if record.reply == 2]
+            assert ends == ["refused: this user has 1 sessions already"] * 2
+
+    run(main)
+    assert [record.getMessage() for record in caplog.records] == [
+        "user 'ann': refused; the cap sessions-per-user=1 is reached; --cap sessions-per-user=N changes it"
+    ]
+
+
+def test_every_end_gives_its_place_back() -> None:
+    """Whatever happens to a session, it is counted out as often as in."""
+
+    async def main() -> None:
+        async with stage(caps=Caps(sessions_per_source=10), limits=Limits(handshake=0.05)) as scene:
+            target = scene.target()
+            garbage = await scene.client()
+            await garbage.send(b"GET / HTTP/1.1\r\n\r\n")
+            await garbage.rest()
+            silent = await scene.client()
+            await silent.send(b"\x05")
+            await silent.rest()
+            left = await scene.client()
+            await left.send(b"\x05\x01")
+            left.reset()
+            asked = await scene.client()
+            await asked.connect(target.host, 0)
+            bind = await scene.client()
+            await bind.greet()
+            await bind.send(request5("127.0.0.1", 1, 2))
+            done, far = await scene.joined()
+            for peer in (garbage, silent, asked, bind, done, far):
+                peer.close()
+            await until(lambda: len(scene.records) == 6 and not scene.server.sessions, "all have ended")
+            places = [scene.server.admission.enter("127.0.0.1") for _ in range(11)]
+            assert [isinstance(place, Refusal) for place in places] == [False] * 10 + [True]
+            everybody = cast(Any, scene.server)._tallies.all
+            assert (everybody.sessions, everybody.handshakes) == (10, 10)
+
+    run(main)
+
+
+def test_sockets_that_are_ready() -> None:
+    """Given sockets are served, and others who hold one too can go on with it."""
+
+    async def main() -> None:
+        ((sock, *_),) = [listening_sockets(ServerSettings(listen=["127.0.0.1:0"]))]
+        with sock, socket.create_connection(sock.getsockname()) as waiting:
+            waiting.sendall(b"\x05\x01\x00")
+            server = hosier.Server()
+            await server.start([sock.dup()])
+            assert server.addresses == [sock.getsockname()]
+            assert await asyncio.to_thread(waiting.recv, 2) == b"\x05\x00"
+            edges = server.engine._epoll
+            waiting.close()
+            assert await server.drain()
+            with socket.create_connection(sock.getsockname()) as late:
+                late.sendall(b"\x05\x01\x00")
+                await asyncio.to_thread(select.select, [sock], [], [])
+                assert edges.poll(0) == []  # its own engine hears of it no more
+            await server.close()
 
     run(main)

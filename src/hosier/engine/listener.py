@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable
+from enum import Enum
 from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
 from select import EPOLLIN
 from socket import SocketType
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from .poller import Engine
 
-__all__ = ("Listener", "listening_socket")
+__all__ = ("Listener", "Sharing", "listening_socket")
 
 BACKLOG: Final = 4096
 MOST_AT_ONCE: Final = 64
@@ -18,7 +19,21 @@ PAUSE: Final = 0.5  # seconds without accepting when the process has no descript
 _EXHAUSTED: Final = frozenset((EMFILE, ENFILE, ENOBUFS, ENOMEM))
 
 
-def listening_socket(sockaddr: tuple[Any, ...], family: int, *, client_speaks_first: bool) -> socket.socket:
+class Sharing(Enum):
+    """Whether several sockets listen on one address, each with a queue of its own (SO_REUSEPORT)."""
+
+    ALONE = "alone"
+
+    FIRST = "first"
+    """Takes the address as if alone, so that one in use is noticed, then lets others of the same user in."""
+
+    NEXT = "next"
+    """Joins a first one."""
+
+
+def listening_socket(
+    sockaddr: tuple[Any, ...], family: int, *, client_speaks_first: bool, sharing: Sharing = Sharing.ALONE
+) -> socket.socket:
     """A bound, listening, non-blocking TCP socket. What it sets, the accepted sockets inherit.
 
     ``client_speaks_first`` lets the kernel hold connections back until data is there (TCP_DEFER_ACCEPT): one
@@ -27,12 +42,16 @@ def listening_socket(sockaddr: tuple[Any, ...], family: int, *, client_speaks_fi
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sharing is Sharing.NEXT:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if client_speaks_first and hasattr(socket, "TCP_DEFER_ACCEPT"):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 1)
         sock.bind(sockaddr)
+        if sharing is Sharing.FIRST:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.listen(BACKLOG)
         sock.setblocking(False)
     except OSError:

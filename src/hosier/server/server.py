@@ -2,10 +2,9 @@
 
 import asyncio
 import contextlib
-import errno
 import logging
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from socket import SocketType
 from types import TracebackType
@@ -18,19 +17,23 @@ from ..auth.registry import load_method
 from ..auth.users import FixedUsers, Users
 from ..auth.watched_users import WatchedUsers
 from ..engine.egress import DirectEgress, Egress
-from ..engine.listener import Listener, listening_socket
+from ..engine.listener import Listener
 from ..engine.poller import Engine
 from ..engine.resolve import Resolver
-from ..errors import ConfigError
+from ..errors import ConfigError, PolicyDenied
+from ..observe.crowding import CrowdingLog
 from ..observe.record import SessionRecord
 from ..policy.backoff import Backoff
+from ..policy.limits import Admission, Caps, LocalTallyBook, Refusal, Tally, TallyBook
 from ..policy.targets import TargetPolicy
 from ..protocol.address import IPV6, Address, parse_address
 from ..protocol.auth.base import AuthFraming
 from ..protocol.auth.password import PasswordFraming
 from ..protocol.messages import NO_AUTHENTICATION
 from .advertise import AdvertisedAddresses
+from .capacity import room
 from .doorkeeper import Doorkeeper
+from .listening import listening_sockets
 from .session import Session
 from .settings import ListenAddress, ServerSettings
 
@@ -48,6 +51,7 @@ class Server:
     Args:
         settings: everything it is told; keyword arguments replace single fields.
         on_session_end: called with a SessionRecord for each session that has ended.
+        tallies: where sessions are counted for their caps, if that is shared with other processes.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class Server:
         settings: ServerSettings | None = None,
         *,
         on_session_end: Callable[[SessionRecord], None] | None = None,
+        tallies: TallyBook | None = None,
         **fields: Any,
     ) -> None:
         self.settings = replace(settings or ServerSettings(), **fields)
@@ -76,6 +81,12 @@ class Server:
         self.engine: Engine
         self.egress: Egress
         self.policy: TargetPolicy
+        self.admission: Admission
+        self.caps: Caps
+        """Complete after the start: what was set, and what the machine carries."""
+        self._tallies = tallies if tallies is not None else LocalTallyBook()
+        self._handshaking: dict[Session, None] = {}  # in the order of their accept
+        self._crowding = CrowdingLog(_warn)
         self._on_session_end = on_session_end
         self._started = False
         self._listeners: list[Listener] = []
@@ -92,15 +103,21 @@ class Server:
         """Sessions under way."""
         return len(self.engine.tasks) if self._started else 0
 
-    async def start(self) -> None:
-        """Listens. Raises ConfigError if an address cannot be had; one of a family that the machine lacks is left
-        out with a line in the log, unless it is the only one."""
-        sockets = _listening_sockets(self.settings)
+    async def start(self, sockets: Sequence[socket.socket] | None = None) -> None:
+        """Listens: on its addresses, or on sockets that are bound to them and listen already.
+
+        Raises ConfigError if an address cannot be had; one of a family that the machine lacks is left out with a line
+        in the log, unless it is the only one.
+        """
+        if sockets is None:
+            sockets = listening_sockets(self.settings)
         if self.users is not None:
             self.users.open()
         self.engine = Engine(asyncio.get_running_loop())
         self._resolver = Resolver(self.engine.loop)
         self._started = True
+        self.caps = self.settings.caps.complete(room(), is_public=self.settings.is_public)
+        self.admission = Admission(self.caps, self._tallies)
         self.egress = DirectEgress(
             self.engine, self._resolver, advertise=self.advertised.of, ports=self.settings.port_range
         )
@@ -150,8 +167,26 @@ class Server:
             client = ListenAddress(*session.peer[:2])
             _log.info("%s%s: %s%s", client, wanted, reason, f"; {advice}" if advice else "")
 
+    def greeted(self, session: Session) -> None:
+        """Its handshake is over."""
+        del self._handshaking[session]
+        for tally in session.tallies:
+            tally.greeted()
+
+    def admit_user(self, session: Session, user: str) -> None:
+        """Counts a session, past its handshake, among its user's. Raises PolicyDenied."""
+        admitted = self.admission.enter_as(user)
+        if isinstance(admitted, Refusal):
+            self._crowding.refused(*admitted, f"user {user!r}"[:80], "refused")
+            raise PolicyDenied(f"this user has {admitted.cap} sessions already")
+        session.tallies += admitted
+
     def ended(self, session: Session) -> None:
         """The last thing that a session does."""
+        if session in self._handshaking:
+            self.greeted(session)
+        for tally in session.tallies:
+            tally.leave()
         self.sessions_served += 1
         relay = session.relay
         if relay is not None:
@@ -164,14 +199,37 @@ class Server:
     # --- private ---
 
     def _accepted(self, sock: SocketType, peer: Any) -> None:
-        Session(self, sock, peer).start()
+        admitted = self.admission.enter(peer[0])
+        if isinstance(admitted, Refusal):
+            if admitted.name in ("sessions", "handshakes") and self._handshaking:
+                admitted = self._push_in(peer[0], admitted)
+            if isinstance(admitted, Refusal):
+                self._crowding.refused(*admitted, peer[0], "closed")
+                sock.close()
+                return
+        session = Session(self, sock, peer, admitted)
+        self._handshaking[session] = None
+        session.start()
+
+    def _push_in(self, host: str, refusal: Refusal) -> tuple[Tally, ...] | Refusal:
+        """Where all places are taken, the oldest handshake makes room. Honest clients need few round trips for theirs:
+        the oldest is hardly one of them, even when strangers hold most places."""
+        self._crowding.refused(*refusal, host, "the oldest handshake was ended")
+        oldest = next(iter(self._handshaking))
+        place, oldest.tallies = oldest.tallies, ()
+        oldest.limit = "handshakes"
+        oldest.interrupt(TimeoutError("pushed out by newer handshakes"))
+        return self.admission.take_over(host, place)
 
     def _exhausted(self, error: OSError) -> None:
         _log.warning("cannot accept: %s; raise the limit of open files (ulimit -n)", error.strerror)
 
     def _stop_listening(self) -> None:
         while self._listeners:
-            self._listeners.pop().close()
+            listener = self._listeners.pop()
+            # Where another process holds the socket, too, closing alone would leave it in the epoll.
+            self.engine.unwatch(listener.sock.fileno())
+            listener.close()
 
 
 def _users(settings: ServerSettings) -> Users | None:
@@ -199,37 +257,6 @@ def _methods(settings: ServerSettings, users: Users | None) -> dict[int, Method 
 
 def _warn(line: str) -> None:
     _log.warning("%s", line)
-
-
-def _listening_sockets(settings: ServerSettings) -> list[socket.socket]:
-    sockets: list[socket.socket] = []
-    lacking: list[str] = []
-    try:
-        for address in settings.listen_addresses:
-            family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-            try:
-                sockets.append(listening_socket(address, family, client_speaks_first=True))
-            except OSError as error:
-                if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
-                    raise ConfigError(_why_not(address, error)) from error
-                lacking.append(f"{address}: {error.strerror}")
-        if not sockets:
-            raise ConfigError(f"cannot listen on {'; '.join(lacking)}")
-    except ConfigError:
-        for sock in sockets:
-            sock.close()
-        raise
-    for reason in lacking:
-        _log.warning("not listening on %s", reason)
-    return sockets
-
-
-def _why_not(address: ListenAddress, error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"cannot listen on {address}: the port is taken; stop the other program or choose --listen HOST:PORT"
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return f"cannot listen on {address}: ports below 1024 need privileges; choose a higher one"
-    return f"cannot listen on {address}: {error.strerror}"
 
 
 def _is_local(address: Address) -> bool:

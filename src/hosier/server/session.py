@@ -17,6 +17,7 @@ from ..engine.relay import Relay
 from ..engine.task import Task, foreign
 from ..errors import PolicyDenied, RemoteProtocolError, ReplyCode
 from ..observe.record import SessionRecord
+from ..policy.limits import Tally
 from ..protocol.address import Address
 from ..protocol.auth.password import Credentials
 from ..protocol.messages import (
@@ -65,14 +66,18 @@ class Session(Task):
         "request",
         "server",
         "started",
+        "tallies",
         "user",
     )
 
-    def __init__(self, server: "Server", sock: SocketType, peer: tuple[Any, ...]) -> None:
+    def __init__(
+        self, server: "Server", sock: SocketType, peer: tuple[Any, ...], tallies: tuple[Tally, ...] = ()
+    ) -> None:
         engine = server.engine
         Task.__init__(self, engine)  # super() costs more than the call, and every session makes it
         self.server = server
         self.peer = peer
+        self.tallies = tallies  # where it counts
         # The kernel holds a connection back until the greeting is there, so a first look is never in vain.
         self.client = Endpoint(engine, sock, self, EPOLLIN)
         self.connection: ServerConnection | None = ServerConnection(server.framings, strict=server.settings.strict)
@@ -247,10 +252,13 @@ class Session(Task):
         return Claim(self.peer[0], user, method.name, 5)
 
     def _admit(self, request: Request) -> Request:
+        self.server.greeted(self)
         if request.command not in COMMANDS:
             raise RemoteProtocolError(
                 f"{Command(request.command).name} is not supported", reply_hint=ReplyCode.COMMAND_NOT_SUPPORTED
             )
+        if self.user is not None:
+            self.server.admit_user(self, self.user)
         return request
 
     def _relay_end(self) -> str:

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from ..engine.ports import PortRange, parse_ports
 from ..errors import ConfigError
+from ..policy.limits import Caps
 from .advertise import Advertised, AdvertisedAddresses, parse_advertise
 
 __all__ = ("DEFAULT_LISTEN", "BindSettings", "Limits", "ListenAddress", "ServerSettings", "parse_listen")
@@ -165,6 +166,7 @@ class ServerSettings:
 
     bind: BindSettings = field(default_factory=BindSettings)
     limits: Limits = field(default_factory=Limits)
+    caps: Caps = field(default_factory=Caps)
     strict: bool = False
     """Refuse what the RFCs forbid but the world sends: nonzero RSV (A-04), empty credentials (A-32)."""
 

@@ -1,0 +1,79 @@
+"""The sockets on which a server listens, made with errors that say what to do."""
+
+import errno
+import logging
+import socket
+from collections.abc import Iterable
+from typing import Final
+
+from ..engine.listener import Sharing, listening_socket
+from ..errors import ConfigError
+from .settings import ListenAddress, ServerSettings
+
+__all__ = ("listening_sockets", "shared_listening_sockets")
+
+_LACKING: Final = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+_log = logging.getLogger("hosier")
+
+
+def listening_sockets(settings: ServerSettings) -> list[socket.socket]:
+    """One per address. Raises ConfigError if one cannot be had; an address of a family that the machine lacks is left
+    out with a line in the log, unless it is the only one."""
+    return [sock for (sock,) in _sockets(settings, [Sharing.ALONE])]
+
+
+def shared_listening_sockets(settings: ServerSettings, count: int) -> list[list[socket.socket]]:
+    """``count`` per address, which share its connections (SO_REUSEPORT); a list for each of those who share.
+
+    Raises ConfigError as above. An address that anybody else listens on is an error.
+    """
+    sharing = [Sharing.FIRST] + [Sharing.NEXT] * (count - 1)
+    return [list(sockets) for sockets in zip(*_sockets(settings, sharing), strict=True)]
+
+
+def _sockets(settings: ServerSettings, sharing: list[Sharing]) -> list[list[socket.socket]]:
+    found: list[list[socket.socket]] = []
+    lacking: list[str] = []
+    try:
+        for address in settings.listen_addresses:
+            try:
+                found.append(_group(address, sharing))
+            except OSError as error:
+                if error.errno not in _LACKING:
+                    raise ConfigError(_why_not(address, error)) from error
+                lacking.append(f"{address}: {error.strerror}")
+        if not found:
+            raise ConfigError(f"cannot listen on {'; '.join(lacking)}")
+    except ConfigError:
+        _close(sock for group in found for sock in group)
+        raise
+    for reason in lacking:
+        _log.warning("not listening on %s", reason)
+    return found
+
+
+def _group(address: ListenAddress, sharing: list[Sharing]) -> list[socket.socket]:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    group: list[socket.socket] = []
+    place: tuple[str, int] = address
+    try:
+        for each in sharing:
+            group.append(listening_socket(place, family, client_speaks_first=True, sharing=each))
+            place = group[0].getsockname()[:2]  # the others follow the first to the port that it was given
+    except OSError:
+        _close(group)
+        raise
+    return group
+
+
+def _close(sockets: Iterable[socket.socket]) -> None:
+    for sock in sockets:
+        sock.close()
+
+
+def _why_not(address: ListenAddress, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"cannot listen on {address}: the port is taken; stop the other program or choose --listen HOST:PORT"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"cannot listen on {address}: ports below 1024 need privileges; choose a higher one"
+    return f"cannot listen on {address}: {error.strerror}"
