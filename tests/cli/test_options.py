@@ -17,6 +17,7 @@ from hosier.config.settings import ServeSettings
 from hosier.config.sources import Sources
 from hosier.engine.ports import PortRange
 from hosier.errors import ConfigError
+from hosier.policy.limits import Caps
 from hosier.server.advertise import parse_advertise
 from hosier.server.settings import BindSettings, Limits, ListenAddress
 
@@ -121,6 +122,18 @@ def test_networks(settings: Settings) -> None:
 def test_limits(settings: Settings) -> None:
     found = settings("--timeout", "idle=600", "--timeout", "connect=0.5", "--timeout=idle=601")
     assert found.limits == Limits(idle=601, connect=0.5)
+
+
+def test_caps(settings: Settings) -> None:
+    assert settings().caps == Caps()
+    found = settings("--cap", "sessions=100", "--cap", "sessions-per-source=0", "--cap=handshakes_per_source=3")
+    assert found.caps == Caps(sessions=100, sessions_per_source=0, handshakes_per_source=3)
+
+
+def test_workers(settings: Settings) -> None:
+    assert settings().workers == 1
+    assert settings("--workers", "3").workers == 3
+    assert settings("--workers", "auto").workers == "auto"
 
 
 def test_strict(settings: Settings) -> None:

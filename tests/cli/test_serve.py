@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import logging
 import os
@@ -21,6 +20,7 @@ import hosier
 from hosier.cli import serve
 from hosier.cli.main import main
 from hosier.config.settings import ServeSettings
+from hosier.policy.limits import Caps
 from hosier.server.settings import Limits, ListenAddress
 
 
@@ -46,6 +46,16 @@ from hosier.server.settings import Limits, ListenAddress
         (["--timeout", "tea=5"], "--timeout 'tea=5': there is no limit 'tea'; known: handshake, auth, connect, bind"),
         (["--timeout", "idle=0"], "the limit idle is 0.0: it must be more than 0 seconds"),
         (["--timeout", "idle=nan"], "the limit idle is nan: it must be"),
+        (["--cap", "tea=5"], "--cap 'tea=5': there is no cap 'tea'; known: sessions, sessions-per-source"),
+        (["--cap", "sessions"], "--cap 'sessions': write sessions=N"),
+        (["--cap", "sessions=-1"], "--cap 'sessions=-1': write sessions=N"),
+        (["--cap", "sessions=0"], "the cap sessions is 0: it must be from 1 to 10000000"),
+        (["--cap", "handshakes-per-source=10000001"], "the cap handshakes-per-source is 10000001: it must be from 0"),
+        (["--workers", "two"], "--workers 'two': write a number, or auto"),
+        (["--workers", "\u0663"], "--workers '\u0663': write a number, or auto"),
+        (["--workers", "1" * 400], f"--workers '{'1' * 400}': write a number, or auto"),
+        (["--workers", "0"], "there cannot be 0 workers: 1 to 256 can, or auto"),
+        (["--workers", "257"], "there cannot be 257 workers: 1 to 256 can, or auto"),
         (["--timeout", "linger=11"], "the limit linger is 11.0: RFC 1928 allows at most 10 seconds"),
     ],
 )
@@ -78,7 +88,7 @@ def announced(capsys: pytest.CaptureFixture[str], **fields: Any) -> list[str]:
     async def main() -> None:
         async with hosier.Server(**fields) as server:
             ports.extend(address.port for address in server.addresses)
-            serve._announce(server)
+            serve._announce(server, server.addresses)
 
     asyncio.run(main())
     output, messages = capsys.readouterr()
@@ -94,6 +104,12 @@ def test_announcement(capsys: pytest.CaptureFixture[str]) -> None:
         "hosier: listening on 127.0.0.2:P (SOCKS4, SOCKS4a, SOCKS5; no authentication)",
         "hosier: try it: curl --proxy socks5h://127.0.0.1:P http://example.com/",
     ]
+
+
+def test_room(capsys: pytest.CaptureFixture[str]) -> None:
+    """Caps that are not there are not told."""
+    serve._tell_caps(Caps(sessions=100, handshakes=25, sessions_per_source=0), "2 workers, ")
+    assert capsys.readouterr().err == "hosier: 2 workers, room for 100 sessions, 25 handshakes\n"
 
 
 def test_announcement_with_users(capsys: pytest.CaptureFixture[str]) -> None:
@@ -133,8 +149,8 @@ def test_reachable_address() -> None:
 def still(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the command would change in this process, and what it would have changed."""
     changed: dict[str, Any] = {}
-    monkeypatch.setattr(serve, "_raise_descriptor_limit", lambda: changed.update(descriptors=True))
-    monkeypatch.setattr(serve, "_calm_collector", lambda: changed.update(collector=True))
+    monkeypatch.setattr(serve, "raise_descriptor_limit", lambda: changed.update(descriptors=True))
+    monkeypatch.setattr(serve, "calm_collector", lambda: changed.update(collector=True))
     monkeypatch.setattr(logging, "basicConfig", lambda **options: changed.update(options))
     monkeypatch.delenv("HOSIER_PASSWORD", raising=False)
     return changed
@@ -166,9 +182,28 @@ def test_without_uvloop(
     assert capsys.readouterr().err == "hosier: --uvloop needs uvloop: pip install 'hosier[uvloop]'\n"
 
 
-def test_with_uvloop(still: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    uvloop = pytest.importorskip("uvloop")
-    assert serve._uvloop_run() is uvloop.run
+@pytest.mark.parametrize(("option", "count"), [("2", 2), ("auto", 3)])
+def test_run_with_workers(option: str, count: int, still: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are left to the supervisor, with its exit code; this process is none that serves."""
+    found: list[int] = []
+
+    async def instead(_: ServeSettings, count: int, __: list[str]) -> int:
+        found.append(count)
+        return 7
+
+    monkeypatch.setattr(serve, "_supervise", instead)
+    monkeypatch.setattr(serve, "processors", lambda: 3)
+    assert main(["serve", "--workers", option]) == 7
+    assert found == [count]
+    assert "collector" not in still
+
+
+def test_workers_elsewhere(
+    still: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert main(["serve", "--workers=2"]) == 2
+    assert capsys.readouterr().err == "hosier: more than one worker needs Linux: leave --workers out\n"
 
 
 def test_a_port_that_is_taken(still: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
@@ -188,8 +223,8 @@ def live(
     working: list[asyncio.Future[Any]] = []
     announce = serve._announce
 
-    def announced(server: hosier.Server) -> None:
-        announce(server)
+    def announced(server: hosier.Server, addresses: Sequence[ListenAddress]) -> None:
+        announce(server, addresses)
         working.append(asyncio.ensure_future(then(server)))
 
     monkeypatch.setattr(serve, "_announce", announced)
@@ -211,7 +246,8 @@ def test_stops_at_a_signal(number: int, monkeypatch: pytest.MonkeyPatch, capsys:
     output, messages = capsys.readouterr()
     assert not output
     assert re.fullmatch(
-        r"hosier: listening on .*\nhosier: try it: .*\nhosier: served 0 sessions, 0 octets, in 0\.\d minutes\n",
+        r"hosier: listening on .*\nhosier: try it: .*\nhosier: room for .*\n"
+        r"hosier: served 0 sessions, 0 octets, in 0\.\d minutes\n",
         messages,
     )
 
@@ -303,27 +339,3 @@ def test_a_file_with_mistakes_makes_no_password(
         f"hosier: {file}:1: opn: there is no such key; did you mean open?",
         f"hosier: {file}:2: idel: there is no such key; did you mean limits.idle?",
     ]
-
-
-def test_descriptor_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    import resource
-
-    told: list[tuple[int, tuple[int, int]]] = []
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
-    monkeypatch.setattr(resource, "setrlimit", lambda *arguments: told.append(arguments))
-    serve._raise_descriptor_limit()
-    assert told == [(resource.RLIMIT_NOFILE, (4096, 4096))]
-
-    def refuse(*_: object) -> None:
-        raise ValueError("not allowed")
-
-    monkeypatch.setattr(resource, "setrlimit", refuse)
-    serve._raise_descriptor_limit()
-
-
-def test_collector_is_calmed(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[Any] = []
-    monkeypatch.setattr(gc, "freeze", lambda: told.append("freeze"))
-    monkeypatch.setattr(gc, "set_threshold", lambda *numbers: told.append(numbers))
-    serve._calm_collector()
-    assert told == ["freeze", (50_000, 20, 20)]

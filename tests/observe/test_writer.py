@@ -139,3 +139,48 @@ def test_what_cannot_be_encoded_is_escaped(pipe: tuple[int, int]) -> None:
     writer.close()
     os.close(into)
     assert drained(out) == "ü \\udcff\n".encode()
+
+
+def test_lines_of_several_processes_do_not_mix(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written to a pipe at once, and is no longer than PIPE_BUF, stays together."""
+    monkeypatch.setattr(module, "GATHER", 3600.0)
+    out, into = pipe
+    sizes: list[int] = []
+    write = os.write
+
+    def watched(fd: int, data: bytes) -> int:
+        piece = bytes(data)
+        assert piece.endswith(b"\n") or len(piece) == module.PIPE_PIECE
+        sizes.append(len(piece))
+        return write(fd, data)
+
+    writer = LineWriter(into, shared=True)
+    lines = [f"{number} {'x' * (number % 700)}\n" for number in range(40)] + ["y" * 5000 + "\n", "end\n"]
+    monkeypatch.setattr(os, "write", watched)
+    for line in lines:
+        writer.write(line)
+    writer.close()
+    os.close(into)
+    assert drained(out) == "".join(lines).encode()
+    assert max(sizes) <= module.PIPE_PIECE
+    assert len(sizes) < 12
+
+
+def test_lines_for_one_process_go_at_once(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GATHER", 3600.0)
+    out, into = pipe
+    calls: list[int] = []
+    write = os.write
+    writer = LineWriter(into)
+
+    def watched(fd: int, data: bytes) -> int:
+        calls.append(len(data))
+        return write(fd, data)
+
+    monkeypatch.setattr(os, "write", watched)
+    for _ in range(100):
+        writer.write("x" * 100 + "\n")
+    writer.close()
+    os.close(into)
+    assert len(drained(out)) == sum(calls) == 10_100
+    assert len(calls) == 1

@@ -104,6 +104,6 @@ def test_ten_thousand_sessions_at_once() -> None:
     with descriptors(2 * SESSIONS + SPARE) as limit:
         talking = min(SESSIONS, (limit - SPARE) // 2)
         assert SESSIONS - talking <= SPARE // 2, f"{limit} open files are too few: raise the hard limit (ulimit -Hn)"
-        with Hosier("--timeout", "handshake=120") as hosier:
+        with Hosier("--timeout=handshake=120", f"--cap=sessions={SESSIONS}") as hosier:
             asyncio.run(Crowd(hosier.address, talking).meet(hosier.pid))
             wait_until(lambda: hosier.logged == SESSIONS, "one line for each session in the access log")

@@ -13,11 +13,12 @@ from ..config.keys import keys_of
 from ..config.settings import ServeSettings
 from ..engine.ports import parse_ports
 from ..errors import ConfigError
+from ..policy.limits import Caps
 from ..policy.networks import parse_network
 from ..server.advertise import Advertised, parse_advertise
 from ..server.settings import Limits, ListenAddress, parse_listen
 
-__all__ = ("BIND_CHOICES", "values_of")
+__all__ = ("BIND_CHOICES", "cap_names", "values_of")
 
 
 def values_of(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -72,6 +73,31 @@ def _limits(texts: list[str]) -> dict[str, float]:
     return values
 
 
+def cap_names() -> str:
+    return ", ".join(field.name.replace("_", "-") for field in fields(Caps))
+
+
+def _caps(texts: list[str]) -> dict[str, int]:
+    values: dict[str, int] = {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        key = name.replace("-", "_")
+        if key not in Caps.__slots__:
+            raise ConfigError(f"--cap {text!r}: there is no cap {name!r}; known: {cap_names()}")
+        values[key] = _number(number, f"--cap {text!r}: write {name}=N")
+    return values
+
+
+def _workers(text: str) -> int | str:
+    return text if text == "auto" else _number(text, f"--workers {text!r}: write a number, or auto")
+
+
+def _number(text: str, otherwise: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise ConfigError(otherwise)
+    return int(text)
+
+
 BIND_CHOICES: Final[Mapping[str, dict[str, bool]]] = {
     "on": {},
     "anyone": {"anyone": True},
@@ -87,4 +113,6 @@ _READ: Final[Mapping[str, Callable[[Any], Any]]] = {
     "ports": parse_ports,
     "bind": BIND_CHOICES.__getitem__,
     "limits": _limits,
+    "caps": _caps,
+    "workers": _workers,
 }

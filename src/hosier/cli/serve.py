@@ -2,9 +2,6 @@
 
 import argparse
 import asyncio
-import contextlib
-import gc
-import logging
 import signal
 import sys
 import time
@@ -21,11 +18,14 @@ from ..config.sources import Sources
 from ..errors import ConfigError
 from ..observe.access_log import FORMATS
 from ..observe.writer import LineWriter
+from ..policy.limits import Caps
 from ..protocol.auth.password import PasswordFraming
 from ..protocol.messages import NO_AUTHENTICATION
+from ..server.capacity import processors, raise_descriptor_limit
+from ..server.process import calm_collector, drain_unless, explain_on_stderr, loop_runner
 from ..server.server import Server
 from ..server.settings import Limits, ListenAddress
-from .options import BIND_CHOICES, values_of
+from .options import BIND_CHOICES, cap_names, values_of
 
 __all__ = ("add_parser",)
 
@@ -79,6 +79,8 @@ def add_parser(verbs: Any) -> None:
     add("--ports", metavar="LOW-HIGH", help="where to listen for the peers of BIND (any free port)")
     add("--bind", choices=tuple(BIND_CHOICES), help="serve BIND (on); 'anyone': also for unnamed peers")
     add("--timeout", action="append", dest="limits", metavar="NAME=SECONDS", help=f"limits: {limits}")
+    add("--cap", action="append", dest="caps", metavar="NAME=N", help=f"how many at once: {cap_names()}")
+    add("--workers", metavar="N", help="processes that serve together; auto: one for each processor (1)")
     add("--strict", action="store_true", help="refuse what the RFCs forbid and the world sends all the same")
     add("--log", choices=(*FORMATS, "off"), help="a line per session on standard output (text)")
     add("--uvloop", action="store_true", help="run on uvloop (extra 'uvloop')")
@@ -91,13 +93,18 @@ def run(arguments: argparse.Namespace) -> int:
     file = load(arguments.config) if arguments.config else None
     sources = Sources(values_of(arguments), file)
     settings = build_settings(sources)
-    logging.basicConfig(
-        format="hosier: %(message)s", level=logging.INFO if settings.verbose else logging.WARNING, stream=sys.stderr
-    )
-    _raise_descriptor_limit()
-    _calm_collector()
-    run_loop = _uvloop_run() if settings.uvloop else asyncio.run
-    run_loop(_serve(settings, sources.told(dangers(settings, sources))))
+    warnings = sources.told(dangers(settings, sources))
+    raise_descriptor_limit()
+    explain_on_stderr(verbose=settings.verbose)
+    run_loop = loop_runner(uvloop=settings.uvloop)
+    count = processors() if settings.workers == "auto" else settings.workers
+    if count > 1:
+        if sys.platform != "linux":
+            raise ConfigError("more than one worker needs Linux: leave --workers out")
+        code: int = asyncio.run(_supervise(settings, count, warnings))
+        return code
+    calm_collector()
+    run_loop(_serve(settings, warnings))
     return 0
 
 
@@ -115,35 +122,68 @@ async def _serve(settings: ServeSettings, warnings: Sequence[str] = ()) -> None:
         loop.add_signal_handler(number, on_signal)
     started = time.monotonic()
     await server.start()
-    for warning in warnings:
-        _say(f"warning: {warning}")
-    _announce(server)
+    _warn(warnings)
+    _announce(server, server.addresses)
+    _tell_caps(server.caps)
     try:
         await stop.wait()
         if server.sessions:
             _say(
                 f"stopping: waiting up to {settings.limits.drain:g} s for {server.sessions} sessions; again to end them"
             )
-        draining = [asyncio.ensure_future(server.drain()), asyncio.ensure_future(impatient.wait())]
-        await asyncio.wait(draining, return_when=asyncio.FIRST_COMPLETED)
-        for waiting in draining:
-            waiting.cancel()
+        await drain_unless(server, impatient)
     finally:
         await server.close()
         if writer is not None:
             writer.close()
+    _tell_totals(server.sessions_served, server.octets_relayed, started)
+
+
+async def _supervise(settings: ServeSettings, count: int, warnings: Sequence[str]) -> int:
+    """The same life, as several processes; the exit code."""
+    from ..workers.supervisor import Supervisor  # who has one process needs none of it
+
+    server = build_server(settings)  # it never starts: it finds what is wrong, and knows what to announce
+    supervisor = Supervisor(
+        settings, count, say=_say, log=settings.log, uvloop=settings.uvloop, verbose=settings.verbose
+    )
+
+    def announce(addresses: Sequence[ListenAddress]) -> None:
+        _warn(warnings)
+        _announce(server, addresses)
+        _tell_caps(supervisor.settings.caps, f"{count} workers, ")
+
+    started = time.monotonic()
+    code = await supervisor.run(announce)
+    _tell_totals(*supervisor.totals, started)
+    return code
+
+
+def _tell_totals(sessions: int, octets: int, started: float) -> None:
     minutes = (time.monotonic() - started) / 60
-    _say(f"served {server.sessions_served} sessions, {server.octets_relayed} octets, in {minutes:.1f} minutes")
+    _say(f"served {sessions} sessions, {octets} octets, in {minutes:.1f} minutes")
 
 
-def _announce(server: Server) -> None:
+def _tell_caps(caps: Caps, who: str = "") -> None:
+    """How many fit in at once, by what was set and by what the machine carries."""
+    values = {field.name: getattr(caps, field.name) for field in fields(caps)}
+    told = [f"{value} {name.replace('_', '-')}" for name, value in values.items() if value]
+    _say(f"{who}room for {', '.join(told)}")
+
+
+def _warn(warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        _say(f"warning: {warning}")
+
+
+def _announce(server: Server, addresses: Sequence[ListenAddress]) -> None:
     versions = "SOCKS4, SOCKS4a, SOCKS5" if server.admits_socks4 else "SOCKS5"
     names = ["no authentication" if method is None else method.name for method in server.methods.values()]
-    for address in server.addresses:
+    for address in addresses:
         _say(f"listening on {address} ({versions}; {', '.join(names)})")
     if server.methods.keys().isdisjoint((NO_AUTHENTICATION, PasswordFraming.code)):
         return  # no common client speaks a private method
-    first = _reachable(server.addresses[0])
+    first = _reachable(addresses[0])
     user = next(iter(server.settings.users), "NAME" if server.users is not None else "")
     credentials = f"--proxy-user {user} " if user else ""
     _say(f"try it: curl --proxy socks5h://{first} {credentials}http://example.com/")
@@ -152,31 +192,6 @@ def _announce(server: Server) -> None:
 def _reachable(address: ListenAddress) -> ListenAddress:
     everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
     return address._replace(host=everywhere.get(address.host, address.host))
-
-
-def _raise_descriptor_limit() -> None:
-    """Each session takes two descriptors; the soft limit is often 1024."""
-    try:
-        import resource
-    except ImportError:
-        return
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _calm_collector() -> None:
-    """Sessions leave no cycles behind: looking for some every few sessions would only cost."""
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
-
-
-def _uvloop_run() -> Any:
-    try:
-        import uvloop
-    except ImportError:
-        raise ConfigError("--uvloop needs uvloop: pip install 'hosier[uvloop]'") from None
-    return uvloop.run
 
 
 def _say(text: str) -> None:

@@ -1,11 +1,14 @@
 """What ``hosier serve`` can be told: the server's settings, and those of the command around it."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
+from ..errors import ConfigError
 from ..server.settings import ServerSettings
 
 __all__ = ("ServeSettings",)
+
+MOST_WORKERS: Final = 256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,3 +23,11 @@ class ServeSettings(ServerSettings):
 
     verbose: bool = False
     """Explain each refusal on standard error."""
+
+    workers: int | Literal["auto"] = 1
+    """Processes that serve together, "auto": one for each processor."""
+
+    def __post_init__(self) -> None:
+        ServerSettings.__post_init__(self)  # super() does not know the class that slots make
+        if self.workers != "auto" and not 1 <= self.workers <= MOST_WORKERS:
+            raise ConfigError(f"there cannot be {self.workers} workers: 1 to {MOST_WORKERS} can, or auto")

@@ -5,6 +5,8 @@ Bounded: when too much waits to be written, lines are dropped, and how many is w
 
 import contextlib
 import os
+import select
+import sys
 import threading
 from collections import deque
 from typing import Final
@@ -13,13 +15,16 @@ __all__ = ("LineWriter",)
 
 GATHER: Final = 0.1  # seconds between two writes
 MOST: Final = 200_000  # lines that may wait
+PIPE_PIECE: Final = getattr(select, "PIPE_BUF", 512)  # octets that a pipe takes from one writer without others between
 
 
 class LineWriter:
-    """``write(line)`` from one thread; ``close()`` writes the rest."""
+    """``write(line)`` from one thread; ``close()`` writes the rest. ``shared``: other processes write to the same
+    descriptor, and lines must not mix even if it is a pipe."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, *, shared: bool = False) -> None:
         self._fd = fd
+        self._piece = PIPE_PIECE if shared else sys.maxsize
         self._lines: deque[str] = deque()  # one side appends, the other takes: no line is lost between them
         self._dropped = 0
         self._ended = threading.Event()
@@ -50,7 +55,14 @@ class LineWriter:
         dropped, self._dropped = self._dropped, 0
         if dropped:
             lines.append(f"# {dropped} lines dropped: the log is read too slowly\n")
-        data = memoryview("".join(lines).encode("utf-8", "backslashreplace"))
+        data = "".join(lines).encode("utf-8", "backslashreplace")
         with contextlib.suppress(OSError):  # nobody reads the log any more; the server goes on
-            while data:
-                data = data[os.write(self._fd, data) :]
+            start = 0
+            while start < len(data):
+                start += os.write(self._fd, memoryview(data)[start : self._end(data, start)])
+
+    def _end(self, data: bytes, start: int) -> int:
+        """Where what is written at once ends: behind the last line that goes into a piece."""
+        if len(data) - start <= self._piece:
+            return len(data)
+        return data.rfind(b"\n", start, start + self._piece) + 1 or start + self._piece

@@ -1,0 +1,1 @@
+"""Several processes that serve as one: who starts them, what they share."""

@@ -1,0 +1,237 @@
+"""Starts the workers, keeps their sockets, and replaces those that die.
+
+All listening sockets are the supervisor's: each worker serves one per address, and a worker that follows a dead one
+gets the same, with the connections that wait in it. So a worker's death costs its own sessions and nothing else.
+"""
+
+import asyncio
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from time import monotonic
+from typing import Final, Self
+
+from ..server.capacity import room
+from ..server.listening import shared_listening_sockets
+from ..server.settings import ListenAddress, ServerSettings
+from .channel import DRAIN, END, READY, Assignment, packed
+from .shared import SharedTable
+from .tallies import Totals, create_table, read_totals, sessions_under_way
+
+__all__ = ("Supervisor",)
+
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+SHORT_LIFE: Final = 10.0
+"""Seconds. A worker that dies sooner counts for the back-off."""
+
+FIRST_PAUSE: Final = 0.1
+LONGEST_PAUSE: Final = 5.0
+"""Seconds before the next attempt; connections wait in the queue of the dead one meanwhile."""
+
+
+class Supervisor:
+    """``count`` workers that serve as one server; ``await run()`` is its life.
+
+    Args:
+        settings: what the server is told; its caps hold for all workers together.
+        count: how many workers.
+        say: told of everything that the operator should know, line by line.
+        log: the form of the access log, as ``AccessLog`` knows it, or "off".
+        uvloop: whether the workers run on uvloop.
+        verbose: whether they explain each refusal.
+    """
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        count: int,
+        *,
+        say: Callable[[str], object],
+        log: str = "text",
+        uvloop: bool = False,
+        verbose: bool = False,
+    ) -> None:
+        caps = settings.caps.complete(room(count), is_public=settings.is_public)
+        self.settings = replace(settings, caps=caps)
+        self.count = count
+        self.totals = Totals()
+        """What dead workers have done: once it has run, all."""
+        self._say = say
+        self._log, self._uvloop, self._verbose = log, uvloop, verbose
+        self._sockets: list[list[socket.socket]] = []
+        self._table: SharedTable
+        self._workers: dict[int, _Worker] = {}
+        self._ready: set[int] = set()
+        self._settled = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._status = 0
+
+    async def run(self, announce: Callable[[Sequence[ListenAddress]], object]) -> int:
+        """Serves until SIGTERM or SIGINT, and returns the exit code: 0, or 1 if the workers could not start.
+
+        ``announce(addresses)`` is called when all are ready. Raises ConfigError if an address cannot be had.
+        """
+        loop = asyncio.get_running_loop()
+        self._sockets = shared_listening_sockets(self.settings, self.count)
+        addresses = [ListenAddress(*sock.getsockname()[:2]) for sock in self._sockets[0]]
+        self._table = create_table(self.settings.caps, self.count)
+        for number in STOP_SIGNALS:
+            loop.add_signal_handler(number, self.stop)
+        try:
+            keepers = [asyncio.ensure_future(self._keep(number)) for number in range(self.count)]
+            await self._settled.wait()
+            if len(self._ready) == self.count:
+                announce(addresses)
+            await asyncio.gather(*keepers)
+        finally:
+            for number in STOP_SIGNALS:
+                loop.remove_signal_handler(number)
+            self._stop_listening()
+            self._table.close()
+        return self._status
+
+    def stop(self) -> None:
+        """Drains all workers; a second time ends them at once."""
+        order = END if self._stopping.is_set() else DRAIN
+        self._stopping.set()
+        self._settled.set()
+        # Ours go first: a worker that closed its copy alone would leave the port open, with nobody to accept.
+        self._stop_listening()
+        if order is DRAIN and (sessions := sessions_under_way(self._table)):
+            patience = self.settings.limits.drain
+            self._say(f"stopping: waiting up to {patience:g} s for {sessions} sessions; again to end them")
+        for worker in self._workers.values():
+            worker.tell(order)
+
+    # --- private ---
+
+    async def _keep(self, number: int) -> None:
+        """Sees to it that there is a worker of this number."""
+        short_lives = 0
+        while not self._stopping.is_set():
+            born = monotonic()
+            death = await self._live(number)
+            if self._stopping.is_set():
+                return
+            if number not in self._ready:
+                self._give_up(f"{death} before it was ready")
+                return
+            short_lives = short_lives + 1 if monotonic() - born < SHORT_LIFE else 0
+            await self._pause(death, short_lives)
+
+    async def _live(self, number: int) -> str:
+        """One worker, from its start to its end, and what is to be said about that."""
+        name = f"worker {number + 1}"
+        try:
+            worker = _Worker.start(self._assignment(number))
+        except OSError as error:
+            return f"{name} could not be started ({error.strerror})"
+        self._workers[number] = worker
+        if await worker.is_ready():
+            self._ready.add(number)
+            if len(self._ready) == self.count:
+                self._settled.set()
+        status = await worker.end()
+        del self._workers[number]
+        self.totals = self.totals.plus(read_totals(self._table, number))
+        self._table.forget(number)
+        return f"{name} (process {worker.pid}) {_obituary(status)}"
+
+    async def _pause(self, death: str, short_lives: int) -> None:
+        """Tells of a death, and waits if there were some in a row; one alone is replaced at once."""
+        seconds = min(FIRST_PAUSE * 2 ** (short_lives - 2), LONGEST_PAUSE) if short_lives > 1 else 0
+        when = f"in {seconds:g} s, the death number {short_lives} in a row" if seconds else "at once"
+        self._say(f"{death}; its sessions are lost; another follows {when}")
+        try:
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        except TimeoutError:
+            return
+
+    def _give_up(self, why: str) -> None:
+        self._say(f"{why}; giving up")
+        self._status = 1
+        self.stop()
+
+    def _assignment(self, number: int) -> Assignment:
+        sockets = tuple(sock.fileno() for sock in self._sockets[number])
+        return Assignment(
+            self.settings, sockets, self._table.plan, number, self._log, self._uvloop, verbose=self._verbose
+        )
+
+    def _stop_listening(self) -> None:
+        while self._sockets:
+            for sock in self._sockets.pop():
+                sock.close()
+
+
+class _Worker:
+    """A worker's process, and our end of the channel to it."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", channel: socket.socket, assignment: Assignment) -> None:
+        self.pid = process.pid
+        self._process = process
+        self._channel = channel
+        self._outbox = packed(assignment)
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    @classmethod
+    def start(cls, assignment: Assignment) -> Self:
+        """A fresh interpreter: what is forked from a running program inherits its locks, threads and secrets."""
+        ours, theirs = socket.socketpair()
+        # It must never take a stop signal for itself, not even before its first line has run.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        try:
+            process = subprocess.Popen(  # noqa: S603  # ourselves
+                [sys.executable, "-P", "-m", "hosier.workers.worker", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(), assignment.table.fd, *assignment.sockets),
+            )
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            theirs.close()
+        return cls(process, ours, assignment)
+
+    async def is_ready(self) -> bool:
+        """Waits until it accepts; False: it died before."""
+        reader, writer = self._streams = await asyncio.open_unix_connection(sock=self._channel)
+        writer.write(self._outbox)
+        self._outbox = b""
+        return await _read(reader) == READY
+
+    def tell(self, order: bytes) -> None:
+        if self._streams is None:
+            self._outbox += order
+        else:
+            self._streams[1].write(order)
+
+    async def end(self) -> int:
+        """Waits for its end; the exit status, negative for a signal's number."""
+        assert self._streams is not None
+        reader, writer = self._streams
+        while await _read(reader):
+            pass
+        writer.close()
+        return await asyncio.to_thread(self._process.wait)
+
+
+async def _read(reader: asyncio.StreamReader) -> bytes:
+    """A word of a worker's; empty when it is gone, however it went."""
+    try:
+        return await reader.read(1)
+    except ConnectionError:
+        return b""
+
+
+def _obituary(status: int) -> str:
+    if status >= 0:
+        return f"ended with status {status}"
+    try:
+        return f"was ended by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was ended by signal {-status}"

@@ -1,0 +1,77 @@
+"""One of several processes that serve: ``python -m hosier.workers.worker DESCRIPTOR``, started by the supervisor.
+
+It takes orders over its channel only. The stop signals go to the supervisor, who started it with them blocked: a
+terminal's Ctrl-C reaches every process of the group, and one press must not count twice.
+"""
+
+import asyncio
+import socket
+import sys
+
+from ..errors import ConfigError
+from ..observe.access_log import AccessLog
+from ..observe.record import SessionRecord
+from ..observe.writer import LineWriter
+from ..server.process import calm_collector, drain_unless, explain_on_stderr, loop_runner
+from ..server.server import Server
+from .channel import DRAIN, READY, Assignment, receive_assignment
+from .shared import SharedTable
+from .tallies import SharedTallyBook, Totals
+
+__all__ = ("work",)
+
+
+def work() -> None:
+    """Serves until it is told to stop, or its supervisor is gone."""
+    channel = socket.socket(fileno=int(sys.argv[1]))
+    assignment = receive_assignment(channel)
+    if assignment is None:
+        return
+    explain_on_stderr(verbose=assignment.verbose)
+    calm_collector()
+    try:
+        loop_runner(uvloop=assignment.uvloop)(_serve(channel, assignment))
+    except ConfigError as error:  # the supervisor found nothing wrong, but a file may have changed since
+        sys.exit(f"hosier: {error}")
+
+
+async def _serve(channel: socket.socket, assignment: Assignment) -> None:
+    """The worker's life."""
+    reader, writer = await asyncio.open_unix_connection(sock=channel)
+    tallies = SharedTallyBook(SharedTable(assignment.table), assignment.number)
+    log = LineWriter(sys.stdout.fileno(), shared=True) if assignment.log != "off" else None
+    write = AccessLog(assignment.log, log.write) if log is not None else None
+
+    def on_session_end(record: SessionRecord) -> None:
+        tallies.tell(Totals(server.sessions_served, server.octets_relayed))
+        if write is not None:
+            write(record)
+
+    server = Server(assignment.settings, on_session_end=on_session_end, tallies=tallies)
+    drain, end = asyncio.Event(), asyncio.Event()
+    listening = asyncio.ensure_future(_obey(reader, drain, end))
+    try:
+        await server.start([socket.socket(fileno=fd) for fd in assignment.sockets])
+        writer.write(READY)
+        await drain.wait()
+        await drain_unless(server, end)
+    finally:
+        listening.cancel()
+        await server.close()
+        if log is not None:
+            log.close()
+        writer.close()
+
+
+async def _obey(orders: asyncio.StreamReader, drain: asyncio.Event, end: asyncio.Event) -> None:
+    """A supervisor that died wanted what one that stops wants: nobody new, and time for those who are here."""
+    if await orders.read(1) != DRAIN:
+        drain.set()
+        return
+    drain.set()
+    if await orders.read(1):
+        end.set()
+
+
+if __name__ == "__main__":
+    work()

@@ -1,0 +1,61 @@
+"""The assignment on its way to a worker."""
+
+from __future__ import annotations
+
+import socket
+import threading
+
+from hosier.policy.limits import Caps
+from hosier.policy.networks import parse_network
+from hosier.server.settings import Limits, ServerSettings
+from hosier.workers.channel import Assignment, packed, receive_assignment
+from hosier.workers.shared import TablePlan
+
+SETTINGS = ServerSettings(
+    listen=["127.0.0.1:0"],
+    users={"ann": "open sesame"} | {f"user {number}": "x" * 200 for number in range(5000)},
+    allow=[parse_network("10.0.0.0/8")],
+    limits=Limits(idle=7),
+    caps=Caps(sessions=3),
+)
+ASSIGNMENT = Assignment(SETTINGS, (7, 8), TablePlan(9, 1, 2, 3, b"secret"), 1, "json", uvloop=False, verbose=True)
+
+
+def send(channel: socket.socket, data: bytes) -> None:
+    with channel:
+        channel.sendall(data)
+
+
+def received(data: bytes) -> Assignment | None:
+    """What arrives of it, followed by the end."""
+    ours, theirs = socket.socketpair()
+    sender = threading.Thread(target=send, args=(ours, data))
+    sender.start()
+    with theirs:
+        found = receive_assignment(theirs)
+        sender.join()
+    return found
+
+
+def test_it_arrives_whole() -> None:
+    assert received(packed(ASSIGNMENT)) == ASSIGNMENT
+
+
+def test_what_follows_stays_for_who_reads_next() -> None:
+    ours, theirs = socket.socketpair()
+    sender = threading.Thread(target=send, args=(ours, packed(ASSIGNMENT) + b"d"))
+    sender.start()
+    with theirs:
+        assert receive_assignment(theirs) == ASSIGNMENT
+        assert theirs.recv(10) == b"d"
+    sender.join()
+
+
+def test_a_supervisor_that_died_meanwhile() -> None:
+    data = packed(ASSIGNMENT)
+    for size in (0, 3, 4, 100, len(data) - 1):
+        assert received(data[:size]) is None
+
+
+def test_nothing_of_it_shows() -> None:
+    assert "open sesame" not in repr(ASSIGNMENT)

@@ -1,0 +1,318 @@
+"""The supervisor with real workers: who dies is replaced, and nobody else notices."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import sys
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hosier.errors import ConfigError
+from hosier.policy.limits import Caps
+from hosier.server.settings import Limits, ListenAddress, ServerSettings
+from hosier.workers import supervisor as module
+from hosier.workers.supervisor import Supervisor
+from hosier.workers.tallies import Totals, read_totals, sessions_under_way
+
+PATIENCE = 20.0
+NO_AUTH = b"\x05\x01\x00"
+
+
+def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Runs the test's coroutine, bounded."""
+
+    async def bounded() -> None:
+        async with asyncio.timeout(50):
+            await main()
+
+    asyncio.run(bounded())
+
+
+async def until(condition: Callable[[], object], what: str) -> None:
+    """Looks again and again until the condition holds; fails, saying what was awaited, if it never does."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while not condition():
+                await asyncio.sleep(0.001)
+    except TimeoutError:
+        raise AssertionError(f"waited in vain: {what}") from None
+
+
+class Crew:
+    """A supervisor under test, what it said, and clients."""
+
+    def __init__(self, count: int, **fields: Any) -> None:
+        self.said: list[str] = []
+        self.addresses: list[ListenAddress] = []
+        settings = ServerSettings(**{"listen": ["127.0.0.1:0"], **fields})
+        self.supervisor = Supervisor(settings, count, say=self.said.append, log="off")
+        self.target = socket.create_server(("127.0.0.1", 0), backlog=500)  # nobody need accept
+        self.target.setblocking(False)
+        self.clients: list[socket.socket] = [self.target]
+
+    async def run(self) -> int:
+        return await self.supervisor.run(self.addresses.extend)
+
+    def pids(self) -> dict[int, int]:
+        """By worker, those that accept."""
+        return {number: worker.pid for number, worker in self.supervisor._workers.items() if worker._streams}
+
+    def sessions(self) -> int:
+        return sessions_under_way(self.supervisor._table)
+
+    async def connect(self) -> socket.socket:
+        """A client that has sent its greeting."""
+        client = socket.socket()
+        self.clients.append(client)
+        client.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(client, self.addresses[0])
+        client.send(NO_AUTH)
+        return client
+
+    async def enter(self) -> bool:
+        """A whole session; whether it got in."""
+        request = b"\x05\x01\x00\x01\x7f\x00\x00\x01" + self.target.getsockname()[1].to_bytes(2, "big")
+        data = b""
+        with suppress(ConnectionError):
+            client = await self.connect()
+            client.send(request)
+            while len(data) < 12 and (piece := await self.answer(client)):
+                data += piece
+        return data[2:4] == b"\x05\x00"
+
+    def everybody_has_left(self) -> bool:
+        """Whether no session is left, the targets' ends closed."""
+        with suppress(BlockingIOError):
+            while True:
+                self.target.accept()[0].close()
+        return not self.sessions()
+
+    async def answer(self, client: socket.socket) -> bytes:
+        async with asyncio.timeout(PATIENCE):
+            return await asyncio.get_running_loop().sock_recv(client, 100)
+
+    async def replaced(self, number: int, before: int) -> int:
+        """Waits for another process in a worker's place."""
+        await until(lambda: self.pids().get(number, before) != before, f"worker {number} is replaced")
+        return self.pids()[number]
+
+
+def with_crew(
+    count: int, story: Callable[[Crew], Coroutine[Any, Any, None]], *, status: int = 0, **fields: Any
+) -> list[str]:
+    """Tells the story while the workers run, then stops them; returns what the supervisor said."""
+    crew = Crew(count, **fields)
+
+    async def main() -> None:
+        running = asyncio.ensure_future(crew.run())
+        try:
+            await until(lambda: crew.addresses or running.done(), "all are ready")
+            await story(crew)
+        finally:
+            for client in crew.clients:
+                client.close()
+            if not running.done():
+                crew.supervisor.stop()
+            assert await running == status
+
+    run(main)
+    return crew.said
+
+
+def stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+def test_they_serve_and_the_totals_are_the_sum() -> None:
+    crews: list[Crew] = []
+
+    async def story(crew: Crew) -> None:
+        crews.append(crew)
+        assert len(set(crew.pids().values())) == 2
+        for _ in range(40):
+            with await crew.connect() as client:
+                assert await crew.answer(client) == b"\x05\x00"
+        await until(lambda: not crew.sessions(), "all have ended")
+        shares = [read_totals(crew.supervisor._table, number).served for number in range(2)]
+        assert sum(shares) == 40
+        assert all(shares)
+
+    said = with_crew(2, story)
+    assert said == []
+    assert crews[0].supervisor.totals == Totals(40, 0)
+
+
+def test_several_addresses() -> None:
+    async def story(crew: Crew) -> None:
+        assert [address.host for address in crew.addresses] == ["127.0.0.1", "127.0.0.2"]
+        for address in list(crew.addresses):
+            crew.addresses[0] = address
+            assert await crew.answer(await crew.connect()) == b"\x05\x00"
+
+    with_crew(2, story, listen=["127.0.0.1:0", "127.0.0.2:0"], limits=Limits(drain=0.1))
+
+
+def test_connections_that_wait_survive_their_worker() -> None:
+    """Stopped, it accepts nobody; killed, it takes nobody along: who waits in its queue is served by the next one."""
+
+    async def story(crew: Crew) -> None:
+        victim = crew.pids()[0]
+        os.kill(victim, signal.SIGSTOP)
+        await until(lambda: stopped(victim), "it stands still")
+        clients = [await crew.connect() for _ in range(60)]
+        await until(lambda: crew.sessions() > 0, "the other one serves its share")
+        os.kill(victim, signal.SIGKILL)
+        for client in clients:
+            assert await crew.answer(client) == b"\x05\x00"
+        assert crew.pids()[0] != victim
+        # Both had a share: those of the other were served before, those of the victim after it.
+        sums = crew.supervisor._table
+        shares = [sums.cells[sums.cell(0, 0, number)] for number in range(2)]
+        assert sum(shares) == 60
+        assert all(shares)
+
+    (line,) = with_crew(2, story, limits=Limits(drain=0.1))[:1]
+    assert re.fullmatch(
+        r"worker 1 \(process \d+\) was ended by SIGKILL; its sessions are lost; another follows at once", line
+    )
+
+
+def test_the_dead_give_their_places_back() -> None:
+    async def story(crew: Crew) -> None:
+        assert [await crew.enter() for _ in range(11)] == [True] * 10 + [False]
+        victims = crew.pids()
+        assert crew.sessions() == 10
+        for number, pid in victims.items():
+            os.kill(pid, signal.SIGKILL)
+            await crew.replaced(number, pid)
+        assert crew.sessions() == 0
+        assert [await crew.enter() for _ in range(11)] == [True] * 10 + [False]
+
+    with_crew(2, story, caps=Caps(sessions=10), limits=Limits(drain=0.1))
+
+
+def test_who_dies_again_and_again_waits_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(module, "LONGEST_PAUSE", 0.003)
+
+    async def story(crew: Crew) -> None:
+        pid = crew.pids()[1]
+        for _ in range(4):
+            os.kill(pid, signal.SIGKILL)
+            pid = await crew.replaced(1, pid)
+        monkeypatch.setattr(module, "SHORT_LIFE", 0.0)
+        os.kill(pid, signal.SIGKILL)
+        await crew.replaced(1, pid)
+
+    said = with_crew(2, story)
+    assert [line.rpartition("another follows ")[2] for line in said] == [
+        "at once",
+        "in 0.001 s, the death number 2 in a row",
+        "in 0.002 s, the death number 3 in a row",
+        "in 0.003 s, the death number 4 in a row",
+        "at once",
+    ]
+
+
+def test_stopped_while_it_waits_to_try_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIRST_PAUSE", 1000.0)
+    monkeypatch.setattr(module, "LONGEST_PAUSE", 1000.0)
+
+    async def story(crew: Crew) -> None:
+        first = crew.pids()[0]
+        os.kill(first, signal.SIGKILL)
+        os.kill(await crew.replaced(0, first), signal.SIGKILL)
+        await until(lambda: len(crew.said) == 2, "it waits")
+
+    assert "in 1000 s" in with_crew(2, story)[1]
+
+
+def test_it_stops_in_two_steps() -> None:
+    async def story(crew: Crew) -> None:
+        client = await crew.connect()
+        assert await crew.answer(client) == b"\x05\x00"
+        os.kill(os.getpid(), signal.SIGTERM)
+        await until(lambda: crew.said, "it drains")
+        with suppress(ConnectionRefusedError):
+            while await crew.connect():
+                pass
+        assert crew.pids()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert await crew.answer(client) == b""
+
+    said = with_crew(2, story, limits=Limits(drain=1000))
+    assert said[0] == "stopping: waiting up to 1000 s for 1 sessions; again to end them"
+
+
+def test_a_worker_that_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+
+    async def story(crew: Crew) -> None:
+        await until(lambda: crew.said, "it gives up")
+
+    said = with_crew(2, story, status=1)
+    assert re.fullmatch(r"worker [12] \(process \d+\) ended with status 1 before it was ready; giving up", said[0])
+
+
+def test_no_process_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/no/such/program")
+
+    async def story(crew: Crew) -> None:
+        assert not crew.addresses
+
+    said = with_crew(2, story, status=1)
+    assert said == ["worker 1 could not be started (No such file or directory) before it was ready; giving up"]
+
+
+def test_stopped_before_all_are_ready() -> None:
+    crew = Crew(2)
+    crew.target.close()
+
+    async def main() -> None:
+        running = asyncio.ensure_future(crew.run())
+        await until(lambda: crew.supervisor._workers, "the first has been started")
+        crew.supervisor.stop()
+        assert await running == 0
+
+    run(main)
+    assert crew.addresses == []
+
+
+def test_a_taken_port_is_noticed() -> None:
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0), reuse_port=True) as taken:
+            place = "{}:{}".format(*taken.getsockname())
+            with pytest.raises(ConfigError, match="the port is taken"):
+                await Supervisor(ServerSettings(listen=[place]), 2, say=print).run(print)
+
+    run(main)
+
+
+def test_caps_hold_for_all_together() -> None:
+    """Ten places, and a hundred who want in at the same moment, over two workers: ten get in."""
+
+    async def story(crew: Crew) -> None:
+        for _ in range(5):
+            admitted = await asyncio.gather(*(crew.enter() for _ in range(100)))
+            assert sum(admitted) == 10 == crew.sessions()
+            for client in crew.clients[1:]:
+                client.close()
+            await until(crew.everybody_has_left, "all sessions end")
+
+    with_crew(2, story, caps=Caps(sessions=10))
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [(0, "ended with status 0"), (-9, "was ended by SIGKILL"), (-63, "was ended by signal 63")],
+)
+def test_obituaries(status: int, text: str) -> None:
+    assert module._obituary(status) == text
