@@ -47,6 +47,14 @@ from hosier.server.settings import Limits, ListenAddress
         (["--timeout", "idle=0"], "the limit idle is 0.0: it must be more than 0 seconds"),
         (["--timeout", "idle=nan"], "the limit idle is nan: it must be"),
         (["--timeout", "linger=11"], "the limit linger is 11.0: RFC 1928 allows at most 10 seconds"),
+        (["--udp", "tea=5"], "--udp 'tea=5': there is no setting 'tea'; known: enabled, follow, filtering"),
+        (["--udp", "idle=soon"], "--udp 'idle=soon': write a value like that in idle=300"),
+        (["--udp", "follow=yes"], "--udp 'follow=yes': write a value like that in follow=off"),
+        (["--udp", "targets"], "--udp 'targets': write a value like that in targets=1024"),
+        (
+            ["--udp", "filtering=cone"],
+            "there is no filtering 'cone' of datagrams; known: endpoint-independent, address",
+        ),
     ],
 )
 def test_a_mistake_costs_one_line(
