@@ -99,6 +99,7 @@ class Target:
         ports = self._job.line()
         self.echo = ",".join(map(str, ports["echo"]))
         self.source, self.sink = int(ports["source"]), int(ports["sink"])
+        self.datagrams, self.joined_datagrams = int(ports["datagrams"]), int(ports["joined_datagrams"])
 
     def close(self) -> None:
         self._job.close()

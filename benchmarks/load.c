@@ -1,4 +1,4 @@
-/* load.c: the load generator and the target of the TCP CONNECT benchmarks, in one program.
+/* load.c: the load generator and the target of the benchmarks of CONNECT and UDP ASSOCIATE, in one program.
  *
  *   load target [--ports 16] [--realtime] [--copy] [--verify]         echo, source and sink servers; prints their ports
  *   load short  --proxy A:P --targets P,P,… --sessions N              whole sessions: open, 100 octets there and back, close
@@ -7,8 +7,11 @@
  *   load rr     --proxy A:P --targets P,P,… --trips R                 small round trips over open sessions
  *   load mixed  --proxy A:P --targets P,P,… --source P --seconds T    the same beside many downloads
  *   load idle   --proxy A:P --targets P,P,… --sessions N              opens sessions and holds them until stdin says so
+ *   load udp    --proxy A:P --targets P --sessions N --window W       datagrams there and back, W of each association at a time
+ *               --trips R --payload B [--offload]                     (sent by UDP_SEGMENT and received by UDP_GRO)
+ *   load udp-idle --proxy A:P --targets P --sessions N                opens associations that have relayed one datagram each
  *
- * --awake (target, short, rr): yield instead of sleeping, so that no proxy pays for waking the load.
+ * --awake (target, short, rr, udp): yield instead of sleeping, so that no proxy pays for waking the load.
  *
  * Every mode prints one JSON object per line and is bounded by --timeout. With --hold, bulk, rr and mixed print
  * {"ready": true} when their sessions are open, wait for a line on stdin, print the result, and wait for a second line
@@ -41,17 +44,25 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PATTERN = 1 << 20, PIECE = 256 << 10, COPY = 64 << 10, MAX_PORTS = 64, BATCH = 256, SESSION_LIMIT_S = 15 };
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
+#ifndef UDP_GRO
+#define UDP_GRO 104
+#endif
+
+enum { PATTERN = 1 << 20, PIECE = 256 << 10, COPY = 64 << 10, MAX_PORTS = 64, BATCH = 256, SESSION_LIMIT_S = 15,
+       DATAGRAMS = 64, HEADER = 10, LOST_AFTER_NS = 200000000 };
 
 static struct {
     struct sockaddr_in proxy;
     uint16_t targets[MAX_PORTS];
-    int target_count, ports, concurrency, payload, streams, bulk, source;
+    int target_count, ports, concurrency, payload, streams, bulk, source, window;
     long sessions, trips, seconds, timeout;
     uint64_t bytes;
-    bool awake, up, hold, copy, verify, realtime, direct;
+    bool awake, up, hold, copy, verify, realtime, direct, offload;
     const char *user;
-} opt = {.ports = 16, .concurrency = 64, .payload = 0, .streams = 4, .bulk = 200, .sessions = 0, .timeout = 120};
+} opt = {.ports = 16, .concurrency = 64, .payload = 0, .streams = 4, .bulk = 200, .window = 32, .sessions = 0, .timeout = 120};
 
 static uint8_t pattern[2 * PATTERN]; /* twice, so that any window of PATTERN octets is contiguous */
 static uint8_t scratch[PATTERN];
@@ -207,8 +218,9 @@ static void blocking_write(int fd, const uint8_t *out, size_t size, const char *
     if (send(fd, out, size, MSG_NOSIGNAL) != (ssize_t)size) die("%s: %m", what);
 }
 
-/* Opens a session to a target, one step after the other, and makes the socket non-blocking. */
-static int open_session(uint16_t port) {
+/* Opens a session to a target, one step after the other, and makes the socket non-blocking. With `relay` it is a UDP
+ * association, and that is where its datagrams are to go. */
+static int open_session_for(uint16_t port, struct sockaddr_in *relay) {
     uint8_t buffer[600];
     struct timeval limit = {SESSION_LIMIT_S, 0};
     int fd = client_socket(0);
@@ -226,15 +238,24 @@ static int open_session(uint16_t port) {
             blocking_read(fd, buffer, 2, "authentication");
             if (buffer[1] != 0) die("credentials refused");
         }
-        blocking_write(fd, buffer, request(buffer, port), "request");
+        size_t size = request(buffer, port);
+        if (relay) buffer[1] = 3, memset(buffer + 4, 0, 6);
+        blocking_write(fd, buffer, size, "request");
         blocking_read(fd, buffer, 5, "reply");
         int length = reply_length(buffer, 5);
         if (length < 0) die("reply %d", buffer[1]);
         blocking_read(fd, buffer + 5, (size_t)length - 5, "reply");
+        if (relay) {
+            relay->sin_family = AF_INET;
+            memcpy(&relay->sin_addr, buffer + 4, 4), memcpy(&relay->sin_port, buffer + 8, 2);
+            if (!relay->sin_addr.s_addr) relay->sin_addr = opt.proxy.sin_addr; /* some servers tell zeros */
+        }
     }
     fcntl(fd, F_SETFL, O_NONBLOCK);
     return fd;
 }
+
+static int open_session(uint16_t port) { return open_session_for(port, NULL); }
 
 static uint16_t next_target(void) {
     static int turn;
@@ -591,6 +612,183 @@ static void mode_idle(void) {
     wait_for_line();
 }
 
+/* ---- udp ---- */
+
+/* Many datagrams in one call. With offload each message may be a run of them; `segment` then tells their size. */
+static struct {
+    struct mmsghdr messages[DATAGRAMS];
+    struct iovec pieces[DATAGRAMS];
+    struct sockaddr_in names[DATAGRAMS];
+    char control[DATAGRAMS][CMSG_SPACE(sizeof(int))];
+    uint8_t octets[DATAGRAMS][65536];
+} udp;
+
+static int receive_datagrams(int fd) {
+    for (int i = 0; i < DATAGRAMS; i++) {
+        udp.pieces[i] = (struct iovec){udp.octets[i], sizeof udp.octets[i]};
+        udp.messages[i].msg_hdr = (struct msghdr){&udp.names[i], sizeof udp.names[i], &udp.pieces[i], 1,
+                                                  udp.control[i], sizeof udp.control[i], 0};
+    }
+    return recvmmsg(fd, udp.messages, DATAGRAMS, MSG_DONTWAIT, NULL);
+}
+
+/* The size of the datagrams in a message; that of the message if it is one. */
+static size_t segment(int i) {
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&udp.messages[i].msg_hdr); c; c = CMSG_NXTHDR(&udp.messages[i].msg_hdr, c))
+        if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO) return (size_t)*(int *)CMSG_DATA(c);
+    return udp.messages[i].msg_len;
+}
+
+static void cut(struct msghdr *message, char *control, uint16_t size) {
+    message->msg_control = control, message->msg_controllen = CMSG_SPACE(sizeof size);
+    struct cmsghdr *c = CMSG_FIRSTHDR(message);
+    c->cmsg_level = IPPROTO_UDP, c->cmsg_type = UDP_SEGMENT, c->cmsg_len = CMSG_LEN(sizeof size);
+    memcpy(CMSG_DATA(c), &size, sizeof size);
+}
+
+/* Sends what was received back to where it came from. */
+static void echo_datagrams(int fd) {
+    int count = receive_datagrams(fd);
+    for (int i = 0; i < count; i++) {
+        size_t size = segment(i);
+        udp.pieces[i].iov_len = udp.messages[i].msg_len;
+        udp.messages[i].msg_hdr.msg_control = NULL, udp.messages[i].msg_hdr.msg_controllen = 0;
+        if (size && size < udp.messages[i].msg_len) cut(&udp.messages[i].msg_hdr, udp.control[i], (uint16_t)size);
+    }
+    for (int sent = 0, n; sent < count; sent += n)
+        if ((n = sendmmsg(fd, udp.messages + sent, (unsigned)(count - sent), 0)) <= 0) n = 1;
+}
+
+static int datagram_socket(uint32_t address, bool offload) {
+    struct sockaddr_in own = {.sin_family = AF_INET, .sin_addr = {htonl(address)}};
+    int one = 1, room = 4 << 20, fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&own, sizeof own) < 0) die("udp socket: %m");
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
+    if (offload && setsockopt(fd, IPPROTO_UDP, UDP_GRO, &one, sizeof one) < 0) die("UDP_GRO: %m");
+    return fd;
+}
+
+struct association {
+    int control, fd;
+    int in_flight;
+    uint64_t heard;
+};
+
+static struct {
+    uint8_t packet[HEADER + 65536];
+    size_t size;
+    long started, done, lost;
+} trips;
+
+/* As many datagrams as fit the window; with offload in as few calls as can be. */
+static void fill_window(struct association *a) {
+    struct iovec pieces[DATAGRAMS];
+    struct mmsghdr messages[DATAGRAMS];
+    char control[CMSG_SPACE(sizeof(uint16_t))];
+    int most = opt.offload ? (int)(65000 / trips.size) : DATAGRAMS;
+    if (most > DATAGRAMS) most = DATAGRAMS;
+    while (a->in_flight < opt.window && trips.started < opt.trips) {
+        int count = opt.window - a->in_flight;
+        if (count > most) count = most;
+        if (count > opt.trips - trips.started) count = (int)(opt.trips - trips.started);
+        for (int i = 0; i < count; i++) {
+            pieces[i] = (struct iovec){trips.packet, trips.size};
+            messages[i].msg_hdr = (struct msghdr){.msg_iov = &pieces[i], .msg_iovlen = 1};
+        }
+        if (opt.offload) {
+            struct msghdr run = {.msg_iov = pieces, .msg_iovlen = (size_t)count};
+            if (count > 1) cut(&run, control, (uint16_t)trips.size);
+            if (sendmsg(a->fd, &run, 0) < 0) die("udp: send: %m");
+        } else if (sendmmsg(a->fd, messages, (unsigned)count, 0) != count) {
+            die("udp: send: %m");
+        }
+        a->in_flight += count, trips.started += count;
+    }
+}
+
+static void take_answers(struct association *a) {
+    int count = receive_datagrams(a->fd);
+    for (int i = 0; i < count; i++) {
+        size_t size = segment(i), length = udp.messages[i].msg_len;
+        if (size != trips.size || length % size) die("udp: an answer of %zu octets, not %zu", size, trips.size);
+        for (size_t start = 0; start < length; start += size)
+            if (memcmp(udp.octets[i] + start, trips.packet, size) != 0) die("udp: a wrong answer");
+        a->in_flight -= (int)(length / size), trips.done += (long)(length / size);
+    }
+    if (a->in_flight < 0) a->in_flight = 0; /* it was thought lost */
+    a->heard = now_ns();
+}
+
+static struct association *open_associations(int epoll) {
+    struct association *all = calloc((size_t)opt.sessions, sizeof *all);
+    for (long i = 0; i < opt.sessions; i++) {
+        struct sockaddr_in relay, own;
+        socklen_t size = sizeof own;
+        all[i].control = open_session_for(0, &relay);
+        getsockname(all[i].control, (struct sockaddr *)&own, &size);
+        all[i].fd = datagram_socket(ntohl(own.sin_addr.s_addr), opt.offload);
+        if (connect(all[i].fd, (struct sockaddr *)&relay, sizeof relay) < 0) die("udp: connect: %m");
+        watch(epoll, all[i].fd, EPOLLIN, &all[i], EPOLL_CTL_ADD);
+    }
+    memcpy(trips.packet, "\0\0\0\1\x7f\0\0\1", 8);
+    trips.packet[8] = (uint8_t)(opt.targets[0] >> 8), trips.packet[9] = (uint8_t)opt.targets[0];
+    memcpy(trips.packet + HEADER, pattern, (size_t)opt.payload);
+    trips.size = HEADER + (size_t)opt.payload;
+    return all;
+}
+
+static void mode_udp(void) {
+    if (!opt.sessions) opt.sessions = 8;
+    if (!opt.payload) opt.payload = 1200;
+    if (!opt.trips) die("udp: give --trips");
+    int epoll = epoll_create1(EPOLL_CLOEXEC);
+    struct association *all = open_associations(epoll);
+    struct epoll_event events[BATCH];
+    ready();
+    uint64_t start = now_ns(), swept = start;
+    for (long i = 0; i < opt.sessions; i++) all[i].heard = start, fill_window(&all[i]);
+    while (trips.done + trips.lost < opt.trips) {
+        int n = wait_events(epoll, events, 100);
+        for (int i = 0; i < n; i++) {
+            struct association *a = events[i].data.ptr;
+            take_answers(a);
+            fill_window(a);
+        }
+        uint64_t now = now_ns();
+        if (now - swept < LOST_AFTER_NS / 4) continue;
+        swept = now;
+        check_deadline("udp");
+        for (long i = 0; i < opt.sessions; i++) {
+            if (!all[i].in_flight || now - all[i].heard < LOST_AFTER_NS) continue;
+            trips.lost += all[i].in_flight;
+            all[i].in_flight = 0, all[i].heard = now;
+            fill_window(&all[i]);
+        }
+    }
+    double seconds = (double)(now_ns() - start) / 1e9;
+    printf("{\"mode\": \"udp\", \"associations\": %ld, \"round_trips\": %ld, \"lost\": %ld, \"seconds\": %.6f",
+           opt.sessions, trips.done, trips.lost, seconds);
+    finish();
+}
+
+static void mode_udp_idle(void) {
+    if (!opt.sessions) opt.sessions = 1000;
+    opt.window = 1, opt.payload = opt.payload ? opt.payload : 100, opt.trips = opt.sessions;
+    int epoll = epoll_create1(EPOLL_CLOEXEC);
+    struct association *all = open_associations(epoll);
+    struct epoll_event events[BATCH];
+    for (long i = 0; i < opt.sessions; i++) fill_window(&all[i]);
+    while (trips.done < opt.sessions) {
+        int n = wait_events(epoll, events, 100);
+        for (int i = 0; i < n; i++) take_answers(events[i].data.ptr);
+        check_deadline("udp-idle");
+    }
+    printf("{\"mode\": \"udp-idle\", \"ready\": true, \"associations\": %ld}\n", opt.sessions);
+    fflush(stdout);
+    wait_for_line();
+}
+
 /* ---- target ---- */
 
 static int listen_somewhere(uint16_t *port) {
@@ -604,7 +802,7 @@ static int listen_somewhere(uint16_t *port) {
     return fd;
 }
 
-enum role { STDIN, LISTEN_ECHO, LISTEN_SOURCE, LISTEN_SINK, ECHO, SOURCE, SINK };
+enum role { STDIN, DATAGRAM_ECHO, LISTEN_ECHO, LISTEN_SOURCE, LISTEN_SINK, ECHO, SOURCE, SINK };
 
 struct end {
     enum role role;
@@ -665,6 +863,8 @@ static void serve(int epoll) {
             struct end *end = events[i].data.ptr;
             if (end->role == STDIN) {
                 if (read(0, scratch, 16) <= 0) exit(0);
+            } else if (end->role == DATAGRAM_ECHO) {
+                echo_datagrams(end->stream.fd);
             } else if (end->role < ECHO) {
                 accept_ends(epoll, end);
             } else if (!serve_end(epoll, end)) {
@@ -676,6 +876,15 @@ static void serve(int epoll) {
     }
 }
 
+static uint16_t add_datagram_echo(int epoll, bool offload) {
+    struct sockaddr_in own;
+    socklen_t size = sizeof own;
+    int fd = datagram_socket(INADDR_LOOPBACK, offload);
+    getsockname(fd, (struct sockaddr *)&own, &size);
+    add_end(epoll, fd, DATAGRAM_ECHO);
+    return ntohs(own.sin_port);
+}
+
 static void mode_target(void) {
     uint16_t ports[MAX_PORTS], source, sink;
     int echo = epoll_create1(EPOLL_CLOEXEC), bulk = epoll_create1(EPOLL_CLOEXEC);
@@ -685,7 +894,8 @@ static void mode_target(void) {
     add_end(bulk, listen_somewhere(&sink), LISTEN_SINK);
     printf("{\"mode\": \"target\", \"echo\": [");
     for (int i = 0; i < opt.ports; i++) printf("%s%u", i ? ", " : "", ports[i]);
-    printf("], \"source\": %u, \"sink\": %u}\n", source, sink);
+    printf("], \"source\": %u, \"sink\": %u, ", source, sink);
+    printf("\"datagrams\": %u, \"joined_datagrams\": %u}\n", add_datagram_echo(echo, false), add_datagram_echo(echo, true));
     fflush(stdout);
     if (fork() == 0) { /* the echo, in a process of its own; it ends with its parent */
         prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -721,6 +931,7 @@ static void parse(int argc, char **argv) {
         else if (!strcmp(name, "--verify")) opt.verify = true;
         else if (!strcmp(name, "--realtime")) opt.realtime = true;
         else if (!strcmp(name, "--direct")) opt.direct = true;
+        else if (!strcmp(name, "--offload")) opt.offload = true;
         else if (++i == argc) die("%s wants a value", name);
         else if (!strcmp(name, "--proxy")) parse_proxy(argv[i]);
         else if (!strcmp(name, "--targets")) parse_targets(argv[i]);
@@ -730,6 +941,7 @@ static void parse(int argc, char **argv) {
         else if (!strcmp(name, "--concurrency")) opt.concurrency = atoi(argv[i]);
         else if (!strcmp(name, "--payload")) opt.payload = atoi(argv[i]);
         else if (!strcmp(name, "--streams")) opt.streams = atoi(argv[i]);
+        else if (!strcmp(name, "--window")) opt.window = atoi(argv[i]);
         else if (!strcmp(name, "--bulk")) opt.bulk = atoi(argv[i]);
         else if (!strcmp(name, "--source")) opt.source = atoi(argv[i]);
         else if (!strcmp(name, "--sessions")) opt.sessions = atol(argv[i]);
@@ -749,7 +961,8 @@ int main(int argc, char **argv) {
         void (*run)(void);
         bool client;
     } modes[] = {{"target", mode_target, false}, {"short", mode_short, true}, {"bulk", mode_bulk, true},
-                 {"rr", mode_rr, true},          {"mixed", mode_mixed, true}, {"idle", mode_idle, true}};
+                 {"rr", mode_rr, true},          {"mixed", mode_mixed, true}, {"idle", mode_idle, true},
+                 {"udp", mode_udp, true},        {"udp-idle", mode_udp_idle, true}};
     parse(argc, argv);
     deadline = now_ns() + (uint64_t)opt.timeout * 1000000000u;
     signal(SIGPIPE, SIG_IGN);

@@ -82,6 +82,8 @@ class Peer:
     """One server. `name` is what the tables say; `prepare` runs once, before everything else."""
 
     name = ""
+    udp = False
+    """Whether it has UDP ASSOCIATE."""
 
     def prepare(self) -> None:
         """Builds what has to be built. Raises MissingPeer when the peer cannot run here."""
@@ -102,6 +104,8 @@ class Peer:
 
 class Hosier(Peer):
     """The project's server: of this checkout, or of another interpreter ("the previous commit")."""
+
+    udp = True
 
     def __init__(self, name: str = "hosier", python: str | None = None, log: str = "off") -> None:
         self.name, self.log = name, log
@@ -155,6 +159,7 @@ class Microsocks(Peer):
 
 class Dante(Peer):
     name = "dante"
+    udp = True
 
     def prepare(self) -> None:
         need("danted")
@@ -215,6 +220,7 @@ class Pproxy(PythonPackage):
 
 
 class AsyncioSocksServer(PythonPackage):
+    udp = True
     name = package = "asyncio-socks-server"
 
     def command(self, port: int) -> list[str]:
@@ -233,6 +239,8 @@ class Streams(Peer):
 
 class Command(Peer):
     """Any other server: a command line in which {port} stands for the port."""
+
+    udp = True
 
     def __init__(self, name: str, line: str) -> None:
         self.name, self.line = name, line

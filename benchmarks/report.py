@@ -53,6 +53,18 @@ SPEED = (
     Column("mixed_trips_per_s", "mixed: round trips/s", 0),
     Column("mixed_bulk_gb_per_s", "mixed: GB/s", 2),
 )
+_SHAPES = (("1200x8", "1200 octets × 8"), ("1200x1", "1200 × 1"), ("64x8", "64 × 8"), ("64x1", "64 × 1"))
+UDP = (
+    *(Column(f"udp_{key}_cpu_us", f"{title}: CPU µs per round trip", 2) for key, title in _SHAPES),
+    Column("udp_offload_1200x8_cpu_us", "1200 × 8, joined: CPU µs per round trip", 2),
+    Column("udp_idle_user_kib", "user KiB per idle association", 2),
+)
+UDP_SPEED = (
+    *(Column(f"udp_{key}_per_s", f"{title}: round trips/s", 0) for key, title in _SHAPES),
+    Column("udp_offload_1200x8_per_s", "1200 × 8, joined: round trips/s", 0),
+    Column("udp_1200x8_lost_ppm", "1200 × 8: lost ppm", 1),
+    Column("udp_offload_1200x8_lost_ppm", "1200 × 8, joined: lost ppm", 1),
+)
 ALONE = (
     Column("log_off_cpu_us", "CPU µs per short session, log off"),
     Column("log_text_cpu_us", "CPU µs per short session, log text"),
@@ -165,6 +177,10 @@ def bars(document: Document) -> list[Bar]:
             Bar(f"bulk {way}: CPU at most 1.1 × the limit", ours(key), times(1.1, limit(key))),
             Bar(f"bulk {way}: CPU at most 0.7 × the best peer", ours(key), times(0.7, best(key))),
         ]
+    datagram = "udp_1200x8_cpu_us"
+    dante = median(document, datagram, "dante")
+    joined = ours("udp_offload_1200x8_cpu_us")
+    lost, dante_lost = ours("udp_1200x8_lost_ppm"), median(document, "udp_1200x8_lost_ppm", "dante")
     core_limit = times(0.1, limit("short_cpu_us"))
     return [
         *result,
@@ -174,6 +190,10 @@ def bars(document: Document) -> list[Bar]:
         Bar("call_soon beside the mixed load: p99 below 5 ms", ours("callsoon_p99_us"), 5000.0, strict=True),
         Bar("protocol core: at most 0.1 × the limit's short session", ours("core_cpu_us"), core_limit),
         Bar("idle session: at most 2 KiB of user memory", ours("idle_user_kib"), 2.0),
+        Bar("UDP round trip, 1200 octets: CPU at most 0.55 × Dante's", ours(datagram), times(0.55, dante)),
+        Bar("UDP with a client that sends runs: at most 0.2 × that", joined, times(0.2, ours(datagram))),
+        Bar("UDP: no more datagrams lost than by Dante (ppm)", lost, dante_lost),
+        Bar("idle association: at most 8 KiB of user memory", ours("udp_idle_user_kib"), 8.0),
     ]
 
 
@@ -246,6 +266,10 @@ def markdown(document: Document) -> str:
         "",
         *table(document, SPEED, servers),
     ]
+    if any(samples(document, column.key, name) for column in UDP for name in servers):
+        lines += ["## UDP", "", "Octets of payload × associations, each with 32 datagrams under way.", ""]
+        able = [name for name in servers if any(samples(document, column.key, name) for column in UDP)]
+        lines += [*table(document, UDP, able), *table(document, UDP_SPEED, able)]
     alone = [column for column in ALONE if samples(document, column.key, "hosier")]
     if alone:
         lines += ["## Hosier alone", "", "| figure | |", "|---|---|"]

@@ -25,7 +25,7 @@ import report
 from generator import HERE, LOAD_CORE, LoadError, Target, build, job, pin
 from peers import SERVER_CORE, SOURCE, Command, Hosier, MissingPeer, Peer, Server, all_peers, enter, running
 
-PER_SERVER = ("short", "bulk", "rr", "mixed", "idle")
+PER_SERVER = ("short", "bulk", "rr", "mixed", "idle", "udp")
 ONCE = ("log", "core", "callsoon", "syscalls")
 TWIN = " (again)"
 GB = 1_000_000_000
@@ -45,11 +45,22 @@ class Sizes:
     mixed_bulk: int = 200
     idle_sessions: int = 2_000
     traced_sessions: int = 1_000
+    datagrams: int = 200_000
+    udp_window: int = 32
+    udp_idle: int = 500
     timeout: int = 90
 
     @classmethod
     def quick(cls) -> "Sizes":
-        return cls(sessions=5_000, bulk_bytes=GB, trips=20_000, mixed_seconds=2, idle_sessions=1_000, timeout=40)
+        return cls(
+            sessions=5_000,
+            bulk_bytes=GB,
+            trips=20_000,
+            mixed_seconds=2,
+            idle_sessions=1_000,
+            datagrams=60_000,
+            timeout=40,
+        )
 
 
 @dataclass
@@ -145,6 +156,39 @@ def mixed(bench: Bench, server: Server) -> Figures:
     return per_second | latency("mixed", result)
 
 
+def udp_trips(bench: Bench, server: Server, associations: int, payload: int, *, offload: bool = False) -> Figures:
+    """Round trips of datagrams; losses are part of the result, but not all may be lost."""
+    target = bench.awake_target.joined_datagrams if offload else bench.awake_target.datagrams
+    size = ("--sessions", associations, "--payload", payload, "--window", bench.sizes.udp_window)
+    more = ("--awake", "--targets", target, *size, "--trips", bench.sizes.datagrams, *(["--offload"] * offload))
+    result, used = held(server, bench.load(server, "udp", *more))
+    name = f"udp{'_offload' if offload else ''}_{payload}x{associations}"
+    trips = result["round_trips"]
+    if not trips:
+        raise LoadError("every datagram was lost")
+    return {
+        f"{name}_cpu_us": used / 1e3 / trips,
+        f"{name}_per_s": trips / result["seconds"],
+        f"{name}_lost_ppm": result["lost"] / (trips + result["lost"]) * 1e6,
+    }
+
+
+def udp(bench: Bench, server: Server) -> Figures:
+    """Both sizes, alone and beside others, once with segmentation offload, and what an idle association costs."""
+    figures: Figures = {}
+    for associations in (8, 1):
+        for payload in (1200, 64):
+            figures |= udp_trips(bench, server, associations, payload)
+    figures |= udp_trips(bench, server, 8, 1200, offload=True)
+    measure.settle()
+    before = measure.user_memory(server.pid)
+    more = ("--targets", bench.target.datagrams, "--sessions", bench.sizes.udp_idle)
+    with job(*bench.load(server, "udp-idle", *more)) as running_job:
+        running_job.line()
+        growth = measure.user_memory(server.pid) - before
+    return figures | {"udp_idle_user_kib": growth / 1024 / bench.sizes.udp_idle}
+
+
 def idle_growth(bench: Bench, pid: int, arguments: tuple[object, ...]) -> tuple[float, float]:
     """User and kernel memory that open sessions cost, in KiB per session."""
     measure.settle()
@@ -173,6 +217,7 @@ MEASURES: dict[str, Callable[[Bench, Server], Figures]] = {
     "rr": rr,
     "mixed": mixed,
     "idle": idle,
+    "udp": udp,
 }
 
 
@@ -390,6 +435,8 @@ def measure_all(options: argparse.Namespace, bench: Bench, peers: list[Peer], re
         for figure in options.figures:
             if figure in MEASURES:
                 for peer, label in runs[turn:] + runs[:turn]:
+                    if figure == "udp" and not peer.udp:
+                        continue
                     one_sample(bench, results, figure, peer, label)
             elif figure in alone and "hosier" in names:
                 try:

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from hosier.cli.options import in_option
 from hosier.config.build import build_settings
 from hosier.config.example import example
 from hosier.config.load import load
 from hosier.config.sources import Sources
 from hosier.observe.access_log import json_line
 from hosier.observe.record import SessionRecord
-from hosier.server.settings import Limits
+from hosier.server.settings import Limits, UdpSettings
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -236,6 +237,11 @@ def test_every_option_is_explained() -> None:
 def test_every_limit_is_explained() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \| (\d+) \|", table("docs/server.md", "Limits"), re.MULTILINE))
     assert rows == {field.name: f"{field.default:g}" for field in fields(Limits)}
+
+
+def test_every_setting_of_udp_is_explained() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \| (\S+) \|", table("docs/udp.md", "Settings"), re.MULTILINE))
+    assert rows == {field.name: in_option(field.default) for field in fields(UdpSettings)}
 
 
 def test_every_field_of_the_log_is_explained() -> None:

@@ -19,7 +19,7 @@ from hosier.engine.ports import PortRange
 from hosier.errors import ConfigError
 from hosier.policy.limits import Caps
 from hosier.server.advertise import parse_advertise
-from hosier.server.settings import BindSettings, Limits, ListenAddress
+from hosier.server.settings import BindSettings, Limits, ListenAddress, UdpSettings
 
 
 @pytest.fixture
@@ -117,6 +117,11 @@ def test_networks(settings: Settings) -> None:
     found = settings("--allow", "10.0.0.0/8", "--allow", "[fd00::]", "--deny", "192.0.2.1", "--deny", "2001:db8::/32")
     assert found.allow == [ip_network("10.0.0.0/8"), ip_network("fd00::/128")]
     assert found.deny == [ip_network("192.0.2.1/32"), ip_network("2001:db8::/32")]
+
+
+def test_udp(settings: Settings) -> None:
+    found = settings("--udp=follow=on", "--udp", "reassemble=off", "--udp=idle=1.5", "--udp=targets=9", "--udp=idle=2")
+    assert found.udp == UdpSettings(follow=True, reassemble=False, idle=2, targets=9)
 
 
 def test_limits(settings: Settings) -> None:

@@ -57,6 +57,14 @@ from hosier.server.settings import Limits, ListenAddress
         (["--workers", "0"], "there cannot be 0 workers: 1 to 256 can, or auto"),
         (["--workers", "257"], "there cannot be 257 workers: 1 to 256 can, or auto"),
         (["--timeout", "linger=11"], "the limit linger is 11.0: RFC 1928 allows at most 10 seconds"),
+        (["--udp", "tea=5"], "--udp 'tea=5': there is no setting 'tea'; known: enabled, follow, filtering"),
+        (["--udp", "idle=soon"], "--udp 'idle=soon': write a value like that in idle=300"),
+        (["--udp", "follow=yes"], "--udp 'follow=yes': write a value like that in follow=off"),
+        (["--udp", "targets"], "--udp 'targets': write a value like that in targets=1024"),
+        (
+            ["--udp", "filtering=cone"],
+            "there is no filtering 'cone' of datagrams; known: endpoint-independent, address",
+        ),
     ],
 )
 def test_a_mistake_costs_one_line(

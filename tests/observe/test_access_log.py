@@ -9,7 +9,7 @@ import time
 import pytest
 
 from hosier.observe.access_log import FORMATS, AccessLog, json_line, text_line
-from hosier.observe.record import SessionRecord
+from hosier.observe.record import DatagramCounts, SessionRecord
 from hosier.protocol.address import IPV4, IPV6, NAME, Address
 
 WHEN = "2026-01-31T12:00:00Z"
@@ -88,13 +88,36 @@ def test_json() -> None:
         "received": 4096,
         "seconds": 1.25,
         "end": "client closed",
+        "datagrams": None,
+    }
+
+
+ASSOCIATION = FULL._replace(
+    command="UDP_ASSOCIATE", dialled=None, datagrams=DatagramCounts(7, 5, {"malformed": 2, "refused target": 1})
+)
+
+
+def test_text_of_an_association() -> None:
+    assert text_line(ASSOCIATION, WHEN).endswith(
+        "client closed; datagrams 7 up, 5 down; dropped: 2 malformed, 1 refused target\n"
+    )
+    assert text_line(ASSOCIATION._replace(datagrams=DatagramCounts(7, 5, {})), WHEN).endswith("7 up, 5 down\n")
+
+
+def test_json_of_an_association() -> None:
+    assert json.loads(json_line(ASSOCIATION, WHEN))["datagrams"] == {
+        "sent": 7,
+        "received": 5,
+        "dropped": {"malformed": 2, "refused target": 1},
     }
 
 
 def test_json_of_nothing() -> None:
     found = json.loads(json_line(EMPTY, WHEN))
     assert found["client"] == "[2001:db8::7]:1"
-    assert [name for name, value in found.items() if value is None] == ["user", "target", "dialled", "bound", "reply"]
+    assert [name for name, value in found.items() if value is None] == [
+        *("user", "target", "dialled", "bound", "reply", "datagrams")
+    ]
     assert (found["version"], found["command"], found["method"]) == (0, "", "")
 
 

@@ -6,8 +6,10 @@ import ast
 import inspect
 from itertools import pairwise
 
+import pytest
+
 from hosier.observe import record as module
-from hosier.observe.record import SessionRecord
+from hosier.observe.record import DatagramCounts, SessionRecord
 from hosier.protocol.address import Address
 
 
@@ -27,6 +29,7 @@ def test_fields_in_their_order() -> None:
         "received",
         "seconds",
         "end",
+        "datagrams",
     )
 
 
@@ -49,19 +52,21 @@ def test_it_is_a_value() -> None:
         "x",
     )
     record = SessionRecord(*fields)
-    assert tuple(record) == fields
+    assert tuple(record) == (*fields, None)  # no datagrams, except of UDP ASSOCIATE
     assert record == SessionRecord(*fields)
     assert hash(record) == hash(SessionRecord(*fields))
 
 
-def test_every_field_is_explained() -> None:
-    (body,) = [node.body for node in ast.parse(inspect.getsource(module)).body if isinstance(node, ast.ClassDef)]
+@pytest.mark.parametrize("record", [SessionRecord, DatagramCounts])
+def test_every_field_is_explained(record: type[SessionRecord] | type[DatagramCounts]) -> None:
+    classes = [node for node in ast.parse(inspect.getsource(module)).body if isinstance(node, ast.ClassDef)]
+    (body,) = [node.body for node in classes if node.name == record.__name__]
     explained = {
         first.target.id
         for first, second in pairwise(body)
         if isinstance(first, ast.AnnAssign) and isinstance(first.target, ast.Name) and isinstance(second, ast.Expr)
     }
-    assert explained == set(SessionRecord._fields)
+    assert explained == set(record._fields)
 
 
 def test_no_field_is_for_a_secret() -> None:

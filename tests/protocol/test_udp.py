@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from hosier.errors import LocalProtocolError, RemoteProtocolError
 from hosier.protocol.address import Address, AddressType, parse_address
 from hosier.protocol.messages import Datagram
-from hosier.protocol.udp import MAX_HEADER, decode_datagram, encode_datagram, header_size
+from hosier.protocol.udp import (
+    HEADER_SIZES,
+    MAX_HEADER,
+    decode_datagram,
+    encode_datagram,
+    encode_header,
+    header_size,
+)
 
 from .strategies import datagrams
 
@@ -82,3 +89,16 @@ def test_any_octets(packet: bytes, strict: bool) -> None:
         except RemoteProtocolError:
             continue
         assert encode_datagram(datagram)[2:] == octets[2:]
+
+
+@given(datagrams)
+def test_header_of_a_datagram_that_stands_alone(datagram: Datagram) -> None:
+    """And the table that relays look its size up in; a name's is its length's business."""
+    header = encode_header(datagram.address)
+    assert header + datagram.data == encode_datagram(datagram._replace(fragment=0))
+    assert (HEADER_SIZES[header[3]] or 7 + header[4]) == len(header)
+
+
+def test_sizes_of_no_header() -> None:
+    assert [kind for kind, size in enumerate(HEADER_SIZES) if size] == [AddressType.IPV4, AddressType.IPV6]
+    assert len(HEADER_SIZES) == 256

@@ -90,6 +90,11 @@ def has_ipv6() -> bool:
         return False
 
 
+def localhost() -> str:
+    """The address that a server takes for the name localhost: the first one that the machine finds."""
+    return str(socket.getaddrinfo("localhost", None, type=socket.SOCK_STREAM)[0][4][0])
+
+
 def free_port() -> int:
     """A port that is free on 127.0.0.1 and ::1, from the range that the kernel does not hand out by itself."""
     for port in random.sample(range(20_000, 30_000), 1000):

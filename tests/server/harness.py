@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 import pytest
 
 import hosier
-from hosier.engine.egress import Binding, DirectEgress, Vetted
+from hosier.engine.association import Correspondent
+from hosier.engine.egress import Association, Binding, DirectEgress, Vetted
 from hosier.engine.endpoint import Endpoint
 from hosier.engine.task import Task
 from hosier.errors import LocalProtocolError
 from hosier.observe.record import SessionRecord
-from hosier.protocol.address import IPV4, Address, Buffer
+from hosier.protocol.address import IPV4, UNSPECIFIED, Address, Buffer
 from hosier.protocol.auth.base import AuthFraming, AuthStep
 from hosier.server.settings import ListenAddress
 
@@ -289,6 +290,10 @@ class FakeEgress:
         self.asked.append(peer)
         await self._work(peer)
         return await self._direct.bind(task, peer, near, vet)
+
+    async def associate(self, task: Task, correspondent: Correspondent, vet: Vetted, *, buffer: int) -> Association:
+        await self._work(UNSPECIFIED)
+        return await self._direct.associate(task, correspondent, vet, buffer=buffer)
 
 
 def failing(server: hosier.Server, error: BaseException) -> FakeEgress:

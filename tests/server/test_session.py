@@ -376,18 +376,6 @@ def test_secrets_stay_secret(caplog: pytest.LogCaptureFixture) -> None:
 # --- requests ---
 
 
-def test_a_command_that_is_not_there_yet() -> None:
-    async def main() -> None:
-        async with stage() as scene:
-            octets = NO_AUTH + request5("192.0.2.1", 80, 3)
-            record = await refused(scene, octets, b"\x05\x00" + failure5(7))
-            assert (record.command, record.reply) == ("UDP_ASSOCIATE", 7)
-            assert record.end == "UDP_ASSOCIATE is not supported"
-            assert str(record.target) == "192.0.2.1:80"
-
-    run(main)
-
-
 @pytest.mark.parametrize(
     ("request_", "code"),
     [

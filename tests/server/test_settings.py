@@ -12,7 +12,15 @@ import pytest
 from hosier.engine.ports import PortRange
 from hosier.errors import ConfigError
 from hosier.server.advertise import Advertised
-from hosier.server.settings import DEFAULT_LISTEN, BindSettings, Limits, ListenAddress, ServerSettings, parse_listen
+from hosier.server.settings import (
+    DEFAULT_LISTEN,
+    BindSettings,
+    Limits,
+    ListenAddress,
+    ServerSettings,
+    UdpSettings,
+    parse_listen,
+)
 
 BOTH = ("127.0.0.1", "::1")
 EVERYWHERE = ("0.0.0.0", "::")
@@ -201,3 +209,35 @@ def test_linger_is_what_the_rfc_allows() -> None:
     assert Limits(linger=10).linger == 10
     with pytest.raises(ConfigError, match=r"^the limit linger is 10\.5: RFC 1928 allows at most 10 seconds$"):
         Limits(linger=10.5)
+
+
+# --- datagrams ---
+
+
+def test_udp_defaults_are_safe() -> None:
+    udp = ServerSettings().udp
+    assert udp == UdpSettings()
+    assert (udp.enabled, udp.follow, udp.filtering, udp.reassemble) == (True, False, "address", True)
+
+
+@pytest.mark.parametrize("filtering", ["endpoint-independent", "address", "address-and-port"])
+def test_filterings(filtering: Any) -> None:
+    assert UdpSettings(filtering=filtering).filtering == filtering
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"filtering": "cone"}, "there is no filtering 'cone' of datagrams; known: endpoint-independent, address, "),
+        ({"idle": 0}, "udp idle is 0: it must be more than 0 seconds"),
+        ({"idle": 1e9}, "udp idle is 1000000000.0"),
+        ({"targets": 1}, "udp targets is 1: it must be at least 2"),
+        ({"associations": 0}, "udp associations is 0: it must be at least 1"),
+        ({"per_user": -1}, "udp per_user is -1: it must be at least 1"),
+        ({"buffer": 100}, "udp buffer is 100: it must be at least 4096"),
+        ({"buffer": 1 << 31}, "udp buffer is 2147483648: "),
+    ],
+)
+def test_udp_mistakes(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        UdpSettings(**fields)

@@ -16,9 +16,9 @@ from ..errors import ConfigError
 from ..policy.limits import Caps
 from ..policy.networks import parse_network
 from ..server.advertise import Advertised, parse_advertise
-from ..server.settings import Limits, ListenAddress, parse_listen
+from ..server.settings import Limits, ListenAddress, UdpSettings, parse_listen
 
-__all__ = ("BIND_CHOICES", "cap_names", "values_of")
+__all__ = ("BIND_CHOICES", "cap_names", "in_option", "values_of")
 
 
 def values_of(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -98,6 +98,32 @@ def _number(text: str, otherwise: str) -> int:
     return int(text)
 
 
+def _udp(texts: list[str]) -> dict[str, Any]:
+    defaults = {field.name: field.default for field in fields(UdpSettings)}
+    values: dict[str, Any] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        if name not in defaults:
+            raise ConfigError(f"--udp {text!r}: there is no setting {name!r}; known: {', '.join(defaults)}")
+        kind: Any = type(defaults[name])
+        try:
+            values[name] = _SWITCH[value] if kind is bool else kind(value)
+        except (KeyError, ValueError):
+            raise ConfigError(
+                f"--udp {text!r}: write a value like that in {name}={in_option(defaults[name])}"
+            ) from None
+    return values
+
+
+def in_option(value: object) -> str:
+    """A value as one writes it on the command line."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+_SWITCH: Final = {"on": True, "off": False}
+
 BIND_CHOICES: Final[Mapping[str, dict[str, bool]]] = {
     "on": {},
     "anyone": {"anyone": True},
@@ -115,4 +141,5 @@ _READ: Final[Mapping[str, Callable[[Any], Any]]] = {
     "limits": _limits,
     "caps": _caps,
     "workers": _workers,
+    "udp": _udp,
 }

@@ -24,8 +24,8 @@ from ..protocol.messages import NO_AUTHENTICATION
 from ..server.capacity import processors, raise_descriptor_limit
 from ..server.process import calm_collector, drain_unless, explain_on_stderr, loop_runner
 from ..server.server import Server
-from ..server.settings import Limits, ListenAddress
-from .options import BIND_CHOICES, cap_names, values_of
+from ..server.settings import Limits, ListenAddress, UdpSettings
+from .options import BIND_CHOICES, cap_names, in_option, values_of
 
 __all__ = ("add_parser",)
 
@@ -51,6 +51,7 @@ def add_parser(verbs: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,  # an option that is not given leaves its key to the file
     )
+    udp = ", ".join(f"{field.name} {in_option(field.default)}" for field in fields(UdpSettings))
     limits = ", ".join(f"{field.name} {field.default:g}" for field in fields(Limits))
     add = parser.add_argument  # dest is the key that an option stands for
     add("--config", type=Path, default=None, metavar="FILE", help="read settings from a file; options go before it")
@@ -76,11 +77,12 @@ def add_parser(verbs: Any) -> None:
         metavar="[LOCAL=]ADDR",
         help="address to tell others in the place of our own, behind NAT or in a container; one for each family",
     )
-    add("--ports", metavar="LOW-HIGH", help="where to listen for the peers of BIND (any free port)")
+    add("--ports", metavar="LOW-HIGH", help="where to listen for the peers of BIND and for datagrams (any)")
     add("--bind", choices=tuple(BIND_CHOICES), help="serve BIND (on); 'anyone': also for unnamed peers")
     add("--timeout", action="append", dest="limits", metavar="NAME=SECONDS", help=f"limits: {limits}")
     add("--cap", action="append", dest="caps", metavar="NAME=N", help=f"how many at once: {cap_names()}")
     add("--workers", metavar="N", help="processes that serve together; auto: one for each processor (1)")
+    add("--udp", action="append", metavar="NAME=VALUE", help=f"UDP ASSOCIATE: {udp}")
     add("--strict", action="store_true", help="refuse what the RFCs forbid and the world sends all the same")
     add("--log", choices=(*FORMATS, "off"), help="a line per session on standard output (text)")
     add("--uvloop", action="store_true", help="run on uvloop (extra 'uvloop')")

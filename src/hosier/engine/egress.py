@@ -4,17 +4,19 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from ..protocol.address import NAME, Address
+from .association import Correspondent, DirectAssociation
 from .bind import Advertise, listen_for_peer
 from .dial import dial
 from .endpoint import Endpoint
 from .ports import PortRange
 from .resolve import Resolver
+from .segments import Lane
 
 if TYPE_CHECKING:
     from .poller import Engine
     from .task import Task
 
-__all__ = ("Binding", "DirectEgress", "Egress")
+__all__ = ("Association", "Binding", "DirectEgress", "Egress")
 
 Vetted = Callable[[Sequence[Address]], Sequence[Address]]
 """Given what a target stands for, the addresses that may be dialled; raises if there are none."""
@@ -38,6 +40,16 @@ class Binding(Protocol):
         """Nobody can connect any more; a second time is harmless."""
 
 
+class Association(Protocol):
+    """A way for datagrams to many targets."""
+
+    def lane(self, target: Address) -> Lane:
+        """The way to one target, a name or an address. Raises OSError, or what ``vet`` raises."""
+
+    def close(self) -> None:
+        """Ends it at once; nothing more comes or goes."""
+
+
 class Egress(Protocol):
     """A way to targets: straight out, through a proxy, through a chain of them."""
 
@@ -54,6 +66,14 @@ class Egress(Protocol):
 
         ``near``: the address at which the client reached us, told where nothing better is known. ``vet`` sees every
         address that is expected. Raises OSError, or what ``vet`` raises, when called or when awaited.
+        """
+
+    def associate(
+        self, task: "Task", correspondent: Correspondent, vet: Vetted, *, buffer: int
+    ) -> Awaitable[Association]:
+        """A way for datagrams; what comes back goes to ``correspondent``. ``buffer``: octets that the system may hold.
+
+        ``vet`` sees the address of each target before anything is sent to it. Raises OSError.
         """
 
 
@@ -95,3 +115,8 @@ class DirectEgress:
         elif any(peer.octets):
             peers = vet(peers)
         return listen_for_peer(task, self._engine, peers, near, advertise=self._advertise, ports=self._ports)
+
+    async def associate(
+        self, task: "Task", correspondent: Correspondent, vet: Vetted, *, buffer: int
+    ) -> DirectAssociation:
+        return DirectAssociation(self._engine, self._resolver, correspondent, vet, buffer=buffer)

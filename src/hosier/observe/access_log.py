@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from .record import SessionRecord
+from .record import DatagramCounts, SessionRecord
 
 __all__ = ("FORMATS", "AccessLog", "json_line", "text_line", "word")
 
@@ -17,11 +17,11 @@ _ESCAPES: Final = str.maketrans({" ": "\\x20", "\\": "\\\\", '"': '\\"'})
 
 def text_line(record: SessionRecord, when: str) -> str:
     """The fields in a fixed order, a dash where there is nothing."""
-    client, user, version, _, command, target, dialled, bound, reply, sent, received, seconds, end = record
+    client, user, version, _, command, target, dialled, bound, reply, sent, received, seconds, end, datagrams = record
     return (
         f"{when} {_place(client)} {'-' if user is None else word(user)} {f'socks{version}' if version else '-'} "
         f"{command or '-'} {target or '-'} {dialled or '-'} {bound or '-'} {'-' if reply is None else reply} "
-        f"{sent} {received} {seconds:.3f} {end}\n"
+        f"{sent} {received} {seconds:.3f} {end}{'' if datagrams is None else _datagrams(datagrams)}\n"
     )
 
 
@@ -42,6 +42,7 @@ def json_line(record: SessionRecord, when: str) -> str:
         "received": record.received,
         "seconds": round(record.seconds, 3),
         "end": record.end,
+        "datagrams": None if record.datagrams is None else record.datagrams._asdict(),
     }
     return json.dumps(fields) + "\n"
 
@@ -64,6 +65,12 @@ class AccessLog:
             self._second = now
             self._when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
         self._write(self._line(record, self._when))
+
+
+def _datagrams(counts: DatagramCounts) -> str:
+    sent, received, dropped = counts
+    reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
+    return f"; datagrams {sent} up, {received} down{f'; dropped: {reasons}' if reasons else ''}"
 
 
 def _place(address: tuple[str, int]) -> str:

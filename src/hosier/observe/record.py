@@ -1,10 +1,24 @@
 """What is known of a session when it has ended."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..protocol.address import Address
 
-__all__ = ("SessionRecord",)
+__all__ = ("DatagramCounts", "SessionRecord")
+
+
+class DatagramCounts(NamedTuple):
+    """What a UDP association relayed and what it did not."""
+
+    sent: int
+    """Datagrams from client to targets."""
+
+    received: int
+    """Datagrams from targets to client."""
+
+    dropped: Mapping[str, int]
+    """How many were dropped, by reason; errors that ICMP reported are in it, too."""
 
 
 class SessionRecord(NamedTuple):
@@ -48,3 +62,6 @@ class SessionRecord(NamedTuple):
 
     end: str
     """Why it ended, in words."""
+
+    datagrams: DatagramCounts | None = None
+    """For UDP ASSOCIATE only; ``sent`` and ``received`` are octets there, too."""

@@ -192,7 +192,7 @@ class Admission:
         """A connection from an address, at its accept: the tallies that it counts in from now on."""
         if reached := self._all.enter(self._sessions, self._handshakes):
             return self._refusal(reached)
-        return self._enter_source(host)
+        return self._enter_source(host) if self._counts_sources else self._only_all
 
     def take_over(self, host: str, place: tuple[Tally, ...]) -> tuple[Tally, ...] | Refusal:
         """A connection that gets the place of one in its handshake, which has lost it. It is never free in between:

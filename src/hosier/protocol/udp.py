@@ -6,13 +6,16 @@ A datagram is whole or wrong; there is no "need more". Reassembly of fragments i
 from typing import Final
 
 from ..errors import LocalProtocolError, RemoteProtocolError
-from .address import IPV4, IPV6, Buffer, decode_address, encode_address
+from .address import IPV4, IPV6, Address, Buffer, decode_address, encode_address
 from .messages import Datagram
 
-__all__ = ("MAX_HEADER", "decode_datagram", "encode_datagram", "header_size")
+__all__ = ("HEADER_SIZES", "MAX_HEADER", "decode_datagram", "encode_datagram", "encode_header", "header_size")
 
 MAX_HEADER: Final = 262
 """The largest header: a name of 255 octets. For sizing buffers before the target is known (S5-REQ-81)."""
+
+HEADER_SIZES: Final = tuple({IPV4: 10, IPV6: 22}.get(kind, 0) for kind in range(256))
+"""By ATYP. Zero: a name's length decides, or nobody knows the type. A table, because relays ask for each datagram."""
 
 
 def header_size(kind: int, name_length: int = 0) -> int:
@@ -39,3 +42,8 @@ def encode_datagram(datagram: Datagram) -> bytes:
     if not 0 <= datagram.fragment <= 0xFF:
         raise LocalProtocolError(f"fragment number {datagram.fragment} is outside 0..255")
     return bytes((0, 0, datagram.fragment)) + encode_address(datagram.address) + datagram.data
+
+
+def encode_header(address: Address) -> bytes:
+    """The header of a datagram that stands alone. Raises LocalProtocolError for an address without a wire form."""
+    return b"\x00\x00\x00" + encode_address(address)

@@ -25,6 +25,7 @@ from ..observe.crowding import CrowdingLog
 from ..observe.record import SessionRecord
 from ..policy.backoff import Backoff
 from ..policy.limits import Admission, Caps, LocalTallyBook, Refusal, Tally, TallyBook
+from ..policy.quota import Quota
 from ..policy.targets import TargetPolicy
 from ..protocol.address import IPV6, Address, parse_address
 from ..protocol.auth.base import AuthFraming
@@ -73,6 +74,8 @@ class Server:
         }
         self.quick_methods = frozenset((NO_AUTHENTICATION, PasswordFraming.code))
         self.advertised = AdvertisedAddresses(self.settings.advertised)
+        udp = self.settings.udp
+        self.associations = Quota("associations", total=udp.associations, each=udp.per_user)
         self.doorkeeper = Doorkeeper(Backoff() if self.settings.backoff else None, _warn)
         proven = self.users is not None and (self.settings.ident or self.settings.socks4_userid)
         self.admits_socks4 = NO_AUTHENTICATION in self.methods or proven

@@ -38,6 +38,7 @@ from ..protocol.server_connection import ServerConnection
 from .commands import COMMANDS
 from .doorkeeper import Claim
 from .ident import identify
+from .udp_relay import UdpRelay
 
 if TYPE_CHECKING:
     from .server import Server
@@ -88,7 +89,7 @@ class Session(Task):
         self.reply: int | None = None
         self.dialled: Address | None = None
         self.bound: Address | None = None
-        self.relay: Relay | None = None
+        self.relay: Relay | UdpRelay | None = None
         self.end = ""
 
     async def run(self) -> None:
@@ -161,6 +162,7 @@ class Session(Task):
             0 if relay is None else relay.down.payload,
             monotonic() - self.started,
             self.end or self._relay_end(),
+            relay.counts() if isinstance(relay, UdpRelay) else None,
         )
 
     # --- the handshake ---
@@ -191,7 +193,10 @@ class Session(Task):
                 self.request = event
                 if event.version == 4 and self.server.questions_socks4:
                     await identify(self, event)
-                return self._admit(event)
+                self.server.greeted(self)
+                if self.user is not None:
+                    self.server.admit_user(self, self.user)
+                return event
             elif isinstance(event, AuthMessage) or event is PAUSED:
                 assert exchange is not None  # the tables lead here through a selected method only
                 message = event.body if isinstance(event, AuthMessage) else None
@@ -250,16 +255,6 @@ class Session(Task):
         assert method is not None  # likewise
         user = message.username if isinstance(message, Credentials) else None
         return Claim(self.peer[0], user, method.name, 5)
-
-    def _admit(self, request: Request) -> Request:
-        self.server.greeted(self)
-        if request.command not in COMMANDS:
-            raise RemoteProtocolError(
-                f"{Command(request.command).name} is not supported", reply_hint=ReplyCode.COMMAND_NOT_SUPPORTED
-            )
-        if self.user is not None:
-            self.server.admit_user(self, self.user)
-        return request
 
     def _relay_end(self) -> str:
         if self.relay is None:

@@ -4,14 +4,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from ..engine.ports import PortRange, parse_ports
 from ..errors import ConfigError
+from ..policy.answers import Filtering
 from ..policy.limits import Caps
 from .advertise import Advertised, AdvertisedAddresses, parse_advertise
 
-__all__ = ("DEFAULT_LISTEN", "BindSettings", "Limits", "ListenAddress", "ServerSettings", "parse_listen")
+__all__ = (
+    "DEFAULT_LISTEN",
+    "BindSettings",
+    "Limits",
+    "ListenAddress",
+    "ServerSettings",
+    "UdpSettings",
+    "parse_listen",
+)
 
 DEFAULT_PORT: Final = 1080  # S5-REQ-01
 
@@ -121,6 +130,50 @@ class BindSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class UdpSettings:
+    """How datagrams are relayed (UDP ASSOCIATE)."""
+
+    enabled: bool = True
+    """Whether UDP ASSOCIATE is served at all; where not, clients get reply 2."""
+
+    follow: bool = False
+    """Whether an association follows its client to another port, as NAT may change it (A-14)."""
+
+    filtering: Literal["endpoint-independent", "address", "address-and-port"] = "address"
+    """Who may answer: "endpoint-independent" (anyone), "address" (hosts that the client has sent to), or
+    "address-and-port" (only the very ports), in the terms of RFC 4787."""
+
+    reassemble: bool = True
+    """Whether fragments are put together (S5-REQ-88…97); where not, they are dropped (S5-REQ-89)."""
+
+    idle: float = 300.0
+    """Seconds without a datagram in either direction."""
+
+    targets: int = 1024
+    """Targets that one association remembers; of more, those are forgotten that were not used for longest."""
+
+    associations: int = 8192
+    """Associations at a time, in all."""
+
+    per_user: int = 1024
+    """Associations at a time of one user, or of one client address where nobody authenticates."""
+
+    buffer: int = 1 << 20
+    """Octets that the system may hold for a socket in each direction, as far as its own limits allow."""
+
+    def __post_init__(self) -> None:
+        known = [filtering.value for filtering in Filtering]
+        if self.filtering not in known:
+            raise ConfigError(f"there is no filtering {self.filtering!r} of datagrams; known: {', '.join(known)}")
+        if not 0 < self.idle < 1e9:
+            raise ConfigError(f"udp idle is {self.idle}: it must be more than 0 seconds and less than 1e9")
+        for name, least in (("targets", 2), ("associations", 1), ("per_user", 1), ("buffer", 4096)):
+            value = getattr(self, name)
+            if not least <= value < 1 << 31:
+                raise ConfigError(f"udp {name} is {value}: it must be at least {least} and less than {1 << 31}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ServerSettings:
     """Everything that :class:`hosier.Server` can be told."""
 
@@ -162,9 +215,10 @@ class ServerSettings:
     ``parse_advertise`` does: "ADDR", one for each family, or "LOCAL=ADDR" for one address of several."""
 
     ports: PortRange | str | None = None
-    """Where to listen for peers, "LOW-HIGH"; None: any free port."""
+    """Where to listen for peers and for the datagrams of clients, "LOW-HIGH"; None: any free port."""
 
     bind: BindSettings = field(default_factory=BindSettings)
+    udp: UdpSettings = field(default_factory=UdpSettings)
     limits: Limits = field(default_factory=Limits)
     caps: Caps = field(default_factory=Caps)
     strict: bool = False

@@ -469,6 +469,9 @@ def test_an_egress_that_refuses_at_once() -> None:
         def connect(self, *_: object) -> Any:
             raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
 
+        def associate(self, *_: object, **__: object) -> Any:
+            raise NotImplementedError
+
     async def main() -> None:
         async with stage() as scene:
             scene.server.egress = Stubborn()  # type: ignore[assignment]  # it has no other verb

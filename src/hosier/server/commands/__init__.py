@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from ...protocol.messages import Command, Request
+from .associate import associate
 from .bind import bind
 from .connect import connect
 
@@ -15,6 +16,7 @@ __all__ = ("COMMANDS",)
 COMMANDS: Final[Mapping[int, Callable[["Session", Request], Awaitable[bytes]]]] = {
     Command.CONNECT: connect,
     Command.BIND: bind,
+    Command.UDP_ASSOCIATE: associate,
 }
 """A command performs the request, sends its replies and leaves a relay in the session, if there is one to run; it
 returns the octets of payload that came early."""

@@ -1,0 +1,69 @@
+"""UDP ASSOCIATE (RFC 1928 §6, §7): a socket for the client's datagrams, and a way to its targets."""
+
+from typing import TYPE_CHECKING
+
+from ...engine.udp import datagram_socket
+from ...errors import PolicyDenied, ReplyCode, reply_code_for
+from ...protocol.address import IPV6, Address, address_of_socket
+from ...protocol.messages import Reply, Request
+from ..udp_relay import UdpRelay
+
+if TYPE_CHECKING:
+    from ..session import Session
+
+__all__ = ("associate",)
+
+
+async def associate(session: "Session", request: Request) -> bytes:
+    """Leaves the association as the session's relay. What the client announces is believed only if it is its own
+    address (A-13)."""
+    server, connection = session.server, session.connection
+    assert connection is not None  # it lives until the command is done
+    if not server.settings.udp.enabled:
+        raise PolicyDenied("UDP ASSOCIATE is switched off")
+    if connection.layer is not None:  # S5-REQ-82
+        raise PolicyDenied(
+            "UDP ASSOCIATE under a security layer: datagrams cannot be protected yet",
+            code=ReplyCode.COMMAND_NOT_SUPPORTED,
+        )
+    try:
+        bound = await _open(session, request.address.canonical())
+    except OSError as error:
+        session.end = f"associate failed: {error.strerror or error}"
+        server.explain(session, session.end)
+        await session.refuse(reply_code_for(error))
+        return b""
+    session.reply = 0
+    if rest := session.client.send_some(connection.send(Reply(0, bound))):
+        await session.client.send_all(rest)
+    connection.detach()  # what came early is discarded like all that comes later (A-17)
+    return b""
+
+
+async def _open(session: "Session", announced: Address) -> Address:
+    """Makes the relay; where the client is to send to: at our address of its control connection, or what the outside
+    calls that (S5-REQ-77, A-11), so never at zeros (A-10)."""
+    server = session.server
+    udp, ports = server.settings.udp, server.settings.port_range
+    client = address_of_socket(session.peer).canonical()
+    near = address_of_socket(session.client.sock.getsockname()).canonical()
+    scope = session.peer[3:] if client.kind == IPV6 else ()
+    owner = session.user or client.host
+    server.associations.enter(owner)
+    try:
+        sock = datagram_socket(near, scope=scope[0] if scope else 0, buffer=udp.buffer, ports=ports)
+    except OSError:
+        server.associations.leave(owner)
+        raise
+    relay = UdpRelay(session, sock, client.host, scope, owner)
+    try:
+        bound = server.advertised.of(address_of_socket(sock.getsockname()))
+        if announced.port and announced.octets in (client.octets, bytes(len(client.octets)), bytes(4)):
+            relay.announced(announced.port)
+        relay.far = await server.egress.associate(session, relay, server.policy.vet, buffer=udp.buffer)
+    except BaseException:
+        relay.dissolve()
+        raise
+    session.relay = relay
+    session.bound = bound
+    return bound
