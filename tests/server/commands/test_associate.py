@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hosier.engine.segments import Tally
+from hosier.engine.segments import Traffic
 from hosier.protocol.address import parse_address
 from hosier.protocol.auth.base import AuthStep, Outcome
 from hosier.server.settings import Limits, UdpSettings
@@ -460,6 +460,6 @@ def test_nothing_else_in_the_record_of_a_stream() -> None:
             client.close()
             far.close()
             assert (await scene.record()).datagrams is None
-        assert Tally().dropped == {}
+        assert Traffic().dropped == {}
 
     run(main)
