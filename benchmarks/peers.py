@@ -107,8 +107,10 @@ class Hosier(Peer):
 
     udp = True
 
-    def __init__(self, name: str = "hosier", python: str | None = None, log: str = "off") -> None:
-        self.name, self.log = name, log
+    def __init__(
+        self, name: str = "hosier", python: str | None = None, log: str = "off", options: tuple[str, ...] = ()
+    ) -> None:
+        self.name, self.log, self.options = name, log, options
         self.python, self.other = python or sys.executable, python is not None
 
     def environment(self) -> dict[str, str]:
@@ -119,7 +121,8 @@ class Hosier(Peer):
         output_of(self.python, "-c", "import hosier.__main__", env=self.environment())
 
     def command(self, port: int) -> list[str]:
-        return [self.python, "-m", "hosier", "serve", "--listen", f"127.0.0.1:{port}", "--log", self.log]
+        serve = [self.python, "-m", "hosier", "serve", "--listen", f"127.0.0.1:{port}", "--log", self.log]
+        return [*serve, *self.options]
 
     def version(self) -> str:
         code = (

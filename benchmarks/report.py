@@ -73,6 +73,13 @@ ALONE = (
     Column("callsoon_p99_us", "call_soon delay beside the mixed load, p99 µs", 0),
     Column("callsoon_max_us", "call_soon delay beside the mixed load, max µs", 0),
     Column("callsoon_timer_late_p99_us", "lateness of a 1 ms timer beside it, p99 µs", 0),
+    Column("password_off_cpu_us", "CPU µs per short session, no authentication"),
+    Column("password_cpu_us", "CPU µs per short session, password of a users file"),
+    Column("workers_1_cpu_us", "CPU µs per short session, one worker"),
+    Column("workers_2_cpu_us", "CPU µs per short session, two workers"),
+    Column("workers_least_share", "share of the worker with less work, per cent of CPU", 0),
+    Column("calm_rr_p99_us", "round trip p99 µs", 0),
+    Column("flood_rr_p99_us", "round trip p99 µs beside 20,000 half-open handshakes", 0),
 )
 README = (COST[0], COST[1], COST[2], COST[3], LATENCY[4], COST[4])
 PLOTS = (*README, COST[5], LATENCY[7])
@@ -152,6 +159,10 @@ def times(factor: float, value: float | None) -> float | None:
     return None if value is None else factor * value
 
 
+def busier(share: float | None) -> float | None:
+    return None if share is None else 100 - share
+
+
 def bars(document: Document) -> list[Bar]:
     def ours(key: str) -> float | None:
         return median(document, key, "hosier")
@@ -190,6 +201,14 @@ def bars(document: Document) -> list[Bar]:
         Bar("call_soon beside the mixed load: p99 below 5 ms", ours("callsoon_p99_us"), 5000.0, strict=True),
         Bar("protocol core: at most 0.1 × the limit's short session", ours("core_cpu_us"), core_limit),
         Bar("idle session: at most 2 KiB of user memory", ours("idle_user_kib"), 2.0),
+        Bar(
+            "password: at most 1.25 × no authentication",
+            ours("password_cpu_us"),
+            times(1.25, ours("password_off_cpu_us")),
+        ),
+        Bar("two workers: CPU at most 1.1 × one", ours("workers_2_cpu_us"), times(1.1, ours("workers_1_cpu_us"))),
+        Bar("two workers: the busier at most 65 %", busier(ours("workers_least_share")), 65.0),
+        Bar("20,000 half-open: p99 at most 2 × without", ours("flood_rr_p99_us"), times(2, ours("calm_rr_p99_us"))),
         Bar("UDP round trip, 1200 octets: CPU at most 0.55 × Dante's", ours(datagram), times(0.55, dante)),
         Bar("UDP with a client that sends runs: at most 0.2 × that", joined, times(0.2, ours(datagram))),
         Bar("UDP: no more datagrams lost than by Dante (ppm)", lost, dante_lost),

@@ -21,12 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import measure
+import operating
 import report
 from generator import HERE, LOAD_CORE, LoadError, Target, build, job, pin
 from peers import SERVER_CORE, SOURCE, Command, Hosier, MissingPeer, Peer, Server, all_peers, enter, running
 
 PER_SERVER = ("short", "bulk", "rr", "mixed", "idle", "udp")
-ONCE = ("log", "core", "callsoon", "syscalls")
+ONCE = ("log", "core", "callsoon", "password", "workers", "flood", "syscalls")
 TWIN = " (again)"
 GB = 1_000_000_000
 
@@ -76,16 +77,30 @@ class Bench:
         proxy = server if isinstance(server, str) else server.proxy
         return (mode, "--proxy", proxy, "--timeout", self.sizes.timeout, *more)
 
-    def warm_up(self, server: Server) -> None:
-        run_short(self, server, self.sizes.warm_up)
+    def warm_up(self, server: Server, *more: object) -> None:
+        run_short(self, server, self.sizes.warm_up, *more)
+
+    def short_cpu_us(self, server: Server, *more: object) -> float:
+        """CPU per short session, after a warm-up."""
+        self.warm_up(server, *more)
+        before = measure.cpu_ns(server.pid)
+        result = run_short(self, server, self.sizes.sessions, *more)
+        used: float = (measure.cpu_ns(server.pid) - before) / 1e3 / result["sessions"]
+        return used
+
+    def round_trips(self, server: Server) -> dict[str, float]:
+        """Latencies of small round trips, the load's process going first on its core."""
+        more = ("--targets", self.first_target.echo, "--sessions", self.sizes.rr_sessions)
+        result, _ = held(server, self.load(server, "rr", *more, "--trips", self.sizes.trips))
+        return latency("rr", result)
 
 
 Figures = dict[str, float]
 
 
-def run_short(bench: Bench, server: Server, sessions: int) -> dict[str, Any]:
+def run_short(bench: Bench, server: Server, sessions: int, *more: object) -> dict[str, Any]:
     arguments = bench.load(server, "short", "--awake", "--targets", bench.awake_target.echo, "--sessions", sessions)
-    with job(*arguments) as running_job:
+    with job(*arguments, *more) as running_job:
         result = running_job.line()
     time.sleep(0.05)  # the server's last closes
     if result["failures"]:
@@ -428,7 +443,14 @@ def measure_all(options: argparse.Namespace, bench: Bench, peers: list[Peer], re
     if twice is not None:
         runs.append((twice, twice.name + TWIN))
     names = [peer.name for peer in peers]
-    alone = {"log": log_cost, "core": core_cost, "callsoon": callsoon}
+    alone: dict[str, Callable[[Bench, Results], None]] = {
+        "log": log_cost,
+        "core": core_cost,
+        "callsoon": callsoon,
+        "password": operating.password,
+        "workers": operating.workers,
+        "flood": operating.flood,
+    }
     for number in range(options.rounds):
         print(f"round {number + 1} of {options.rounds}", flush=True)
         turn = number % len(runs) if runs else 0

@@ -1,0 +1,61 @@
+"""Holds handshakes half open: half_open.py HOST:PORT COUNT NUMBER.
+
+Prints {"open": COUNT} once that many have been opened. A connection that the server ends is opened again, a hundred of
+them a second at most, until the standard input ends or a signal comes; after ten minutes in any case.
+"""
+
+import json
+import resource
+import selectors
+import socket
+import sys
+import time
+
+BOUND = 600  # seconds
+AGAIN = 100  # a second
+GREETING = b"\x05\x01"  # half of one: the server cannot answer yet
+
+
+def opened(proxy: tuple[str, int], source: str) -> socket.socket:
+    sock = socket.socket()
+    sock.setsockopt(socket.IPPROTO_IP, 24, 1)  # IP_BIND_ADDRESS_NO_PORT
+    sock.bind((source, 0))
+    sock.settimeout(30)
+    sock.connect(proxy)
+    sock.sendall(GREETING)
+    sock.setblocking(False)
+    return sock
+
+
+def main() -> None:
+    host, _, port = sys.argv[1].partition(":")
+    count, number = int(sys.argv[2]), int(sys.argv[3])
+    proxy = host, int(port)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    selector = selectors.DefaultSelector()
+    selector.register(sys.stdin, selectors.EVENT_READ)
+    made = 0
+
+    def one_more() -> None:
+        nonlocal made
+        made += 1
+        source = f"127.{10 + number}.{made >> 8 & 0xFF}.{1 + made % 250}"
+        selector.register(opened(proxy, source), selectors.EVENT_READ)
+
+    for _ in range(count):
+        one_more()
+    print(json.dumps({"open": count}), flush=True)
+    end = time.monotonic() + BOUND
+    while time.monotonic() < end:
+        for key, _ in selector.select(0.01)[: AGAIN // 100]:
+            if key.fileobj is sys.stdin:
+                return
+            assert isinstance(key.fileobj, socket.socket)
+            selector.unregister(key.fileobj)
+            key.fileobj.close()
+            one_more()
+        time.sleep(0.01)
+
+
+main()
