@@ -205,6 +205,22 @@ def test_waiting_for_the_same_hash_pays_once(lab: Lab) -> None:
     run(main)
 
 
+def test_a_crowd_of_first_logins_pays_once(lab: Lab) -> None:
+    """Many programs of one user come at once, as after a restart of the server."""
+
+    async def main() -> None:
+        users = lab.users(pool=HashingPool(threads=1))
+        lab.may_hash.clear()
+        crowd = [asyncio.ensure_future(users.verify(ANN)) for _ in range(20)]
+        await until(lambda: lab.hashed)
+        lab.may_hash.set()
+        assert all(await asyncio.gather(*crowd))
+        assert len(lab.hashed) == 1
+        users.close()
+
+    run(main)
+
+
 def test_a_full_queue_turns_away(lab: Lab) -> None:
     """Those who have logged in before notice nothing."""
 

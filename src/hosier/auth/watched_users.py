@@ -4,6 +4,7 @@ The first right password of a user costs a hash, beside the event loop; from the
 """
 
 import asyncio
+import threading
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
@@ -51,6 +52,7 @@ class WatchedUsers:
         self._proven = PasswordDigests()
         self._hashes: dict[bytes, ScryptHash] = {}
         self._costs: tuple[ScryptHash, ...] = ()
+        self._changing = threading.Lock()  # of users, and of what is known of them
         self._reading = asyncio.Lock()
         self._changed = False
         self._stamp = file_stamp(path)
@@ -67,14 +69,7 @@ class WatchedUsers:
     async def verify(self, credentials: Credentials) -> bool:
         if self._has_changed():
             await self._read_again()
-        if self._is_proven(credentials):  # while it waited, somebody else has shown that it is right
-            return True
-        stored = self._hashes.get(credentials.username)
-        right = await self._pool.run(partial((stored or self._nobody(credentials)).matches, credentials.password))
-        if not right or self._hashes.get(credentials.username) != stored:  # the file may have changed meanwhile
-            return False
-        self._proven.learn(credentials)
-        return True
+        return await self._pool.run(partial(self._matches, self._hashes.get(credentials.username), credentials))
 
     async def knows(self, name: bytes) -> bool:
         if self._has_changed():
@@ -94,6 +89,18 @@ class WatchedUsers:
 
     def _is_proven(self, credentials: Credentials) -> bool:
         return self._proven.match(credentials) or self._fixed.match(credentials)
+
+    def _matches(self, stored: ScryptHash | None, credentials: Credentials) -> bool:
+        """In a thread."""
+        if self._is_proven(credentials):  # while it waited for its turn, somebody else has shown that it is right
+            return True
+        if not (stored or self._nobody(credentials)).matches(credentials.password):
+            return False
+        with self._changing:
+            if self._hashes.get(credentials.username) != stored:
+                return False  # the file has changed meanwhile
+            self._proven.learn(credentials)
+        return True
 
     def _nobody(self, credentials: Credentials) -> ScryptHash:
         """What to compute for a name that has no hash: as much as for one of the file's lines, and for the same name
@@ -127,7 +134,8 @@ class WatchedUsers:
             raise ConfigError(
                 f"user {ascii(twice)[1:]} has a password of its own and is in {self._path}: take one away"
             )
-        before, self._hashes = self._hashes, hashes
-        # Whoever has the same line as before has the same password.
-        self._proven.keep(lambda name: before.get(name) == hashes.get(name))
+        with self._changing:
+            before, self._hashes = self._hashes, hashes
+            # Whoever has the same line as before has the same password.
+            self._proven.keep(lambda name: before.get(name) == hashes.get(name))
         self._costs = tuple(hashes.values()) or (ORDINARY,)
