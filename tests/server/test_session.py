@@ -17,6 +17,7 @@ from hosier.auth.users_file import change_user
 from hosier.observe.access_log import json_line, text_line
 from hosier.observe.record import SessionRecord
 from hosier.protocol.auth.base import AuthStep, Outcome
+from hosier.server.commands import COMMANDS
 from hosier.server.settings import Limits
 
 from .harness import (
@@ -27,6 +28,7 @@ from .harness import (
     Stage,
     Target,
     Word,
+    WordFraming,
     WordMethod,
     accept,
     failure5,
@@ -622,7 +624,8 @@ def test_a_crash_ends_that_session_alone(kind: str, monkeypatch: pytest.MonkeyPa
             client = await scene.client()
             await client.send(b"\x05\x01\x90" + word(b"crash"))
             assert await client.exactly(2) == b"\x05\x90"
-            assert await client.rest() == b""
+            assert await client.rest() == WordFraming.refusal
+            client.close()
             await until(lambda: scene.crashes, "the crash is reported")
             (crash,) = scene.crashes
             scene.crashes.clear()
@@ -635,6 +638,34 @@ def test_a_crash_ends_that_session_alone(kind: str, monkeypatch: pytest.MonkeyPa
             await other.send(b"still here")
             assert await far.exactly(10) == b"still here"
             await through(scene, target, 0x90, b"fine", answers=(b"ok",))
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("sent", "answer"),
+    [
+        (b"\x05\x01\x00" + b"\x05\x01\x00\x01\xc0\x00\x02\x01\x00\x50", b"\x05\x00" + b"\x05\x01\x00\x01" + bytes(6)),
+        (b"\x04\x01\x00\x50\xc0\x00\x02\x01\x00", b"\x00\x5b" + bytes(6)),
+    ],
+    ids=["SOCKS5", "SOCKS4"],
+)
+def test_a_crash_of_a_command_is_answered(sent: bytes, answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """General failure: the client need not guess (S5-REQ-47)."""
+
+    async def broken(session: Any, request: Any) -> bytes:
+        raise ZeroDivisionError("a bug of the command")
+
+    monkeypatch.setitem(COMMANDS, 1, broken)
+
+    async def main() -> None:
+        async with stage() as scene:
+            client = await scene.client()
+            await client.send(sent)
+            assert await client.rest() == answer
+            client.close()
+            await until(lambda: scene.crashes, "the crash is reported")
+            scene.crashes.clear()
 
     run(main)
 

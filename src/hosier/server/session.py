@@ -120,6 +120,7 @@ class Session(Task):
             raise
         except Exception as error:
             self.end = f"a fault of the server's: {type(error).__name__}"
+            await self.refuse(ReplyCode.GENERAL_FAILURE)
             raise
         finally:
             self.client.close()
