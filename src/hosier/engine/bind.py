@@ -9,14 +9,12 @@ import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from itertools import repeat
-from select import EPOLLIN
 from socket import (
     AF_INET,
     AF_INET6,
     IPPROTO_IPV6,
     IPPROTO_TCP,
     IPV6_V6ONLY,
-    SO_REUSEADDR,
     SOCK_DGRAM,
     SOCK_STREAM,
     SOL_SOCKET,
@@ -28,6 +26,8 @@ from typing import TYPE_CHECKING, Final
 
 from ..protocol.address import IPV4, IPV6, Address, address_of_socket, parse_address
 from .endpoint import ENDED, Endpoint
+from .events import EPOLLIN
+from .listener import OWN_PORT
 from .ports import PortRange
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ def _listening_sockets(places: Sequence[Address], port: int) -> list[SocketType]
             if place.kind == IPV6:
                 sock.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 1)
             if port:
-                sock.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)  # earlier peers' connections may still be there
+                sock.setsockopt(SOL_SOCKET, OWN_PORT, 1)  # earlier peers' connections may still be there
             sock.bind((place.host, port))
             sock.listen(BACKLOG)
             port = port or sock.getsockname()[1]

@@ -4,11 +4,14 @@ Families take turns, a new attempt starts every 250 ms or as soon as the one bef
 wins and the others are closed.
 """
 
+import errno
 import os
+import socket
+import sys
 from collections.abc import Awaitable, Generator, Sequence
 from errno import EALREADY, EHOSTUNREACH, EINPROGRESS
 from itertools import chain, zip_longest
-from socket import AF_INET, AF_INET6, IPPROTO_TCP, SOCK_NONBLOCK, SOCK_STREAM, TCP_NODELAY, SocketType, inet_ntoa
+from socket import AF_INET, AF_INET6, IPPROTO_TCP, SOCK_STREAM, TCP_NODELAY, SocketType, inet_ntoa
 from types import coroutine
 from typing import TYPE_CHECKING, Any, Final
 
@@ -98,15 +101,25 @@ def interleaved(addresses: Sequence[Address]) -> list[Address]:
 # Plain numbers: the enums of the socket module cost more here than the call they are for.
 _INET: Final = int(AF_INET)
 _INET6: Final = int(AF_INET6)
-_STREAM: Final = int(SOCK_STREAM | SOCK_NONBLOCK)
-_LOOPBACK: Final = 127  # its first octet
-_UNDER_WAY: Final = (EINPROGRESS, EALREADY)
+_NONBLOCK: Final = int(getattr(socket, "SOCK_NONBLOCK", 0))
+_STREAM: Final = int(SOCK_STREAM) | _NONBLOCK
+_LOOPBACK: Final = 127 if sys.platform == "linux" else -1  # its first octet; others answer a second connect() otherwise
+_UNDER_WAY: Final = (getattr(errno, "WSAEWOULDBLOCK", EINPROGRESS), EALREADY)  # Windows has a word of its own
 
 
-def _socket(kind: int) -> SocketType:
+def _opened(kind: int) -> SocketType:
     sock = SocketType(_INET if kind == IPV4 else _INET6, _STREAM)
     sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
     return sock
+
+
+def _opened_in_two_steps(kind: int) -> SocketType:
+    sock = _opened(kind)
+    sock.setblocking(False)
+    return sock
+
+
+_socket: Final = _opened if _NONBLOCK else _opened_in_two_steps
 
 
 class _Race:
@@ -167,7 +180,7 @@ class _Race:
             self._failures.append(error)
             return
         code = endpoint.sock.connect_ex(address.sockaddr)
-        if code and code != EINPROGRESS:
+        if code and code not in _UNDER_WAY:
             self._failed(endpoint, code)
             return
         self._attempts[endpoint] = address

@@ -7,10 +7,11 @@ kernel that is already known, and no wait misses an edge that came before it.
 import contextlib
 import struct
 from collections.abc import Generator
-from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 from socket import SHUT_WR, SO_ERROR, SO_LINGER, SOL_SOCKET, SocketType
 from types import coroutine
 from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from .events import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 
 if TYPE_CHECKING:
     from .poller import Engine

@@ -5,14 +5,13 @@ A socket closed over unread input answers with a reset, and a reset may overtake
 
 import asyncio
 import contextlib
-from fcntl import ioctl
-from select import EPOLLERR, EPOLLIN
-from struct import unpack
 from typing import TYPE_CHECKING, Final
 
 from .endpoint import Endpoint
+from .events import EPOLLERR, EPOLLIN
 from .poller import SCRATCH
 from .task import foreign
+from .unsent import unsent
 
 if TYPE_CHECKING:
     from .task import Task
@@ -23,8 +22,8 @@ LINGER: Final = 5.0
 """Seconds. RFC 1928 §6 wants a failed connection closed within 10 (S5-REQ-48, 49)."""
 
 _MOST: Final = 256  # reads: a peer that does not stop sending is cut off
-_SIOCOUTQ: Final = 0x5411
 _LOOK: Final = 0.05  # seconds between two looks at the send queue: the kernel has no edge for "all sent"
+_BLIND: Final = 1.0  # seconds that a reader gets where the kernel does not tell what is unsent
 
 
 async def linger(task: "Task", endpoint: Endpoint, seconds: float = LINGER) -> None:
@@ -45,15 +44,11 @@ async def reset_when_sent(endpoint: Endpoint, seconds: float = LINGER) -> None:
     try:
         for _ in range(int(seconds / _LOOK)):
             # On a connection that has failed the kernel counts as unsent what it has thrown away.
-            if endpoint.seen & EPOLLERR or not _unsent(endpoint):
+            if endpoint.seen & EPOLLERR or (left := unsent(endpoint.sock)) == 0:
+                break
+            if left is None:
+                await foreign(endpoint.engine.loop, asyncio.sleep(min(seconds, _BLIND)))
                 break
             await foreign(endpoint.engine.loop, asyncio.sleep(_LOOK))
     finally:
         endpoint.reset()  # also if a limit or a stop was faster: never an orderly end
-
-
-def _unsent(endpoint: Endpoint) -> int:
-    try:
-        return int(unpack("i", ioctl(endpoint.fd, _SIOCOUTQ, bytes(4)))[0])
-    except OSError:
-        return 0

@@ -4,18 +4,22 @@ import socket
 from collections.abc import Callable
 from enum import Enum
 from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
-from select import EPOLLIN
 from socket import SocketType
 from typing import TYPE_CHECKING, Any, Final
+
+from .events import EPOLLIN
 
 if TYPE_CHECKING:
     from .poller import Engine
 
-__all__ = ("Listener", "Sharing", "listening_socket")
+__all__ = ("OWN_PORT", "Listener", "Sharing", "listening_socket")
 
 BACKLOG: Final = 4096
 MOST_AT_ONCE: Final = 64
 PAUSE: Final = 0.5  # seconds without accepting when the process has no descriptors left
+OWN_PORT: Final = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
+"""On Windows SO_REUSEADDR would let others take a port that is in use; elsewhere it only forgives old connections."""
+
 _EXHAUSTED: Final = frozenset((EMFILE, ENFILE, ENOBUFS, ENOMEM))
 
 
@@ -41,7 +45,7 @@ def listening_socket(
     """
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, OWN_PORT, 1)
         if sharing is Sharing.NEXT:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

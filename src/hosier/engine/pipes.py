@@ -4,15 +4,14 @@ A pipe is either empty and in the pool, or held by the one flow whose octets it 
 hold octets of a flow that ended is closed, never given to another.
 """
 
-import fcntl
 import os
 from typing import Final
 
 __all__ = ("Pipe", "PipePool")
 
 _WANTED: Final = 1 << 20
-_F_SETPIPE_SZ: Final = getattr(fcntl, "F_SETPIPE_SZ", 1031)
-_F_GETPIPE_SZ: Final = getattr(fcntl, "F_GETPIPE_SZ", 1032)
+_F_SETPIPE_SZ: Final = 1031
+_F_GETPIPE_SZ: Final = 1032
 
 
 class Pipe:
@@ -22,6 +21,8 @@ class Pipe:
 
     def __init__(self) -> None:
         """Raises OSError if the process has no descriptors left."""
+        import fcntl  # not everywhere, but then there is no splice either
+
         self.read_fd, self.write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             self.capacity = fcntl.fcntl(self.write_fd, _F_SETPIPE_SZ, _WANTED)

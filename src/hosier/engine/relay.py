@@ -4,11 +4,11 @@
 """
 
 from collections.abc import Generator
-from select import EPOLLIN
 from types import coroutine
 from typing import TYPE_CHECKING, Final
 
 from .endpoint import READABLE, Endpoint
+from .events import EPOLLIN
 from .flow import Flow
 from .layered import Layer, UnwrappingFlow, WrappingFlow
 from .linger import LINGER, linger, reset_when_sent

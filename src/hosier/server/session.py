@@ -4,7 +4,6 @@ Only what a step needs from outside is asked of the server; what a command does 
 """
 
 import asyncio
-from select import EPOLLIN
 from socket import SocketType
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..auth.base import ServerExchange
 from ..auth.registry import method_label
 from ..engine.endpoint import Endpoint
+from ..engine.events import EPOLLIN
 from ..engine.linger import linger
 from ..engine.relay import Relay
 from ..engine.task import Task, foreign
