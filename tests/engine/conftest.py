@@ -1,20 +1,20 @@
-"""The loops that the engine runs in."""
+"""The loops that the engine runs in, and the engines."""
 
 from __future__ import annotations
 
 import asyncio
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 import pytest
 
-from .harness import Run, run_lab
+from hosier.engine import linger
+from hosier.engine.portable import PortableEngine
 
-
-def _asyncio_loop() -> asyncio.AbstractEventLoop:
-    return asyncio.new_event_loop()
+from ..bare import BareLoop, bare
+from .harness import Platform, Run, run_lab
 
 
 def _uvloop_loop() -> asyncio.AbstractEventLoop:
@@ -24,13 +24,33 @@ def _uvloop_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-_LOOPS: dict[str, Callable[[], Any]] = {"asyncio": _asyncio_loop}
+@contextmanager
+def _bare() -> Iterator[None]:
+    """Where the kernel does not tell what is unsent, a reset waits; here, every reader reads at once."""
+    with bare(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(linger, "_BLIND", 0.05)
+        yield
+
+
+_PLATFORMS = {"asyncio": Platform()}
 if importlib.util.find_spec("uvloop") is not None:
     _uvloop_loop().close()  # the first one opens descriptors that it keeps
-    _LOOPS["uvloop"] = _uvloop_loop
+    _PLATFORMS["uvloop"] = Platform(loop=_uvloop_loop)
+_LINUX = list(_PLATFORMS)
+_PLATFORMS["portable"] = Platform(PortableEngine)
+_PLATFORMS["bare"] = Platform(PortableEngine, BareLoop, _bare)
+_EVERYWHERE = [*_LINUX, pytest.param("portable", marks=pytest.mark.slow), "bare"]
+"""The quick tests leave out what is nearly the same as another."""
 
 
-@pytest.fixture(params=list(_LOOPS))
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Once with each engine and over each kind of loop."""
+    if "run" in metafunc.fixturenames:
+        only_linux = metafunc.definition.get_closest_marker("linux")
+        metafunc.parametrize("run", _LINUX if only_linux else _EVERYWHERE, indirect=True)
+
+
+@pytest.fixture
 def run(request: pytest.FixtureRequest) -> Run:
-    """``run(main)``: see ``run_lab``; once over each kind of loop."""
-    return partial(run_lab, loop_factory=_LOOPS[request.param])
+    """``run(main)``: see ``run_lab``."""
+    return partial(run_lab, platform=_PLATFORMS[request.param])

@@ -10,13 +10,15 @@ import pwd
 import socket
 import warnings
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from hosier.engine.endpoint import Endpoint
 from hosier.engine.poller import HELD_LIMIT, Engine
+from hosier.engine.portable import PortableEngine
 from hosier.engine.relay import Relay
 from hosier.engine.task import Task
 
@@ -111,6 +113,8 @@ class Lab:
     async def settle(self) -> None:
         """Lets the loop turn until what is ready now has been dealt with. Loopback delivers at once."""
         for _ in range(10):
+            if isinstance(self.engine, PortableEngine) and not self.engine._epoll.closed:
+                self.engine._on_edges()  # a thread that waits for the loop may need some time to be heard
             await asyncio.sleep(0)
 
     def close(self) -> None:
@@ -165,21 +169,25 @@ Run = Callable[..., None]
 """Runs ``main(lab)`` with an engine; afterwards everything must have been given back."""
 
 
-def run_lab(
-    main: Main,
-    *,
-    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
-    held_limit: int = HELD_LIMIT,
-) -> None:
+@dataclass(frozen=True)
+class Platform:
+    """An engine, the loop around it, and what the system lacks."""
+
+    engine: type[Engine] = Engine
+    loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+    without: Callable[[], AbstractContextManager[object]] = nullcontext
+
+
+def run_lab(main: Main, *, platform: Platform = Platform(), held_limit: int = HELD_LIMIT) -> None:
     before = descriptors()
-    with asyncio.Runner(loop_factory=loop_factory) as runner:
-        runner.run(_run(main, held_limit))
+    with platform.without(), asyncio.Runner(loop_factory=platform.loop) as runner:
+        runner.run(_run(main, platform.engine, held_limit))
     after = descriptors()
     assert after == before, after ^ before
 
 
-async def _run(main: Main, held_limit: int) -> None:
-    engine = Engine(held_limit=held_limit)
+async def _run(main: Main, make_engine: type[Engine], held_limit: int) -> None:
+    engine = make_engine(held_limit=held_limit)
     lab = Lab(engine)
     try:
         async with asyncio.timeout(50):

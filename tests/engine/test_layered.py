@@ -257,6 +257,7 @@ def test_held_octets_obey_the_engines_bound(run: Run) -> None:
         size = MEGABYTE // 2
         data = frames(Pattern(0).octets(0, size))
         sending = asyncio.gather(*(send(joined.client, data) for joined in crowd))
+        await until(lambda: lab.engine.held)
         peak = 0
         for _ in range(200):
             await asyncio.sleep(0)

@@ -174,6 +174,7 @@ def resetting(lab: Lab, inner: socket.socket, **settings: float) -> Story:
     return closing(lab, inner, lambda task, endpoint: reset_when_sent(endpoint, **settings))
 
 
+@pytest.mark.linux
 def test_slow_reader_gets_everything_and_then_the_reset(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_LOOK", 0.001)
 
@@ -193,6 +194,7 @@ def test_slow_reader_gets_everything_and_then_the_reset(run: Run, monkeypatch: p
     run(main)
 
 
+@pytest.mark.linux
 def test_nothing_to_wait_for(run: Run) -> None:
     """Reset within the same turn."""
 

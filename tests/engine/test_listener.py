@@ -158,6 +158,7 @@ def test_client_that_waits_for_the_greeting_gets_it(run: Run) -> None:
     run(main)
 
 
+@pytest.mark.linux
 def test_client_that_speaks_first_is_accepted_with_its_words(run: Run) -> None:
     async def main(lab: Lab) -> None:
         words: list[bytes] = []

@@ -4,15 +4,16 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable
-from select import EPOLLET, EPOLLIN, EPOLLOUT
 from typing import Any
 
 import pytest
 
 import hosier.engine.poller
 from hosier.engine.endpoint import EDGES, Endpoint
+from hosier.engine.events import EPOLLET, EPOLLIN, EPOLLOUT
 from hosier.engine.listener import Listener
 from hosier.engine.poller import BATCH, BULK_SLICE, ROUND, Engine
+from hosier.engine.portable import PortableEngine
 
 from .harness import Joined, Lab, Run, exactly, lowest_free_descriptor, send, until
 
@@ -86,19 +87,19 @@ def test_descriptor_is_not_used_again_within_its_batch(run: Run) -> None:
 
 def test_listener_closed_within_a_batch_keeps_its_number(run: Run) -> None:
     async def main(lab: Lab) -> None:
+        owner = Owner()
+        outer, endpoint = watched(lab, owner)
         listening = socket.create_server(("127.0.0.1", 0))
         listening.setblocking(False)
         number = listening.fileno()
         accepted: list[Any] = []
-        listener = Listener(lab.engine, listening, lambda *found: accepted.append(found), lambda error: None)
+        listener = Listener(lab.engine, listening, lambda sock, _: accepted.append(sock), lambda error: None)
         free: list[int] = []
 
         def first() -> None:
             listener.close()
             free.append(lowest_free_descriptor())
 
-        owner = Owner()
-        outer, endpoint = watched(lab, owner)
         await lab.settle()
         owner.edges.clear()
         owner._first = first
@@ -108,7 +109,11 @@ def test_listener_closed_within_a_batch_keeps_its_number(run: Run) -> None:
         client.connect_ex(address)
         await until(lambda: free)
         assert number not in free
-        assert not accepted
+        if isinstance(lab.engine, PortableEngine):  # a selector may tell of the listener first
+            for sock in accepted:
+                sock.close()
+        else:
+            assert not accepted
         assert lowest_free_descriptor() <= number
         endpoint.close()
 
@@ -381,7 +386,7 @@ def test_close_interrupts_what_runs_and_gives_everything_back(run: Run) -> None:
 
 def test_two_engines_in_one_loop(run: Run) -> None:
     async def main(lab: Lab) -> None:
-        other = Engine()
+        other = type(lab.engine)()
         mine, yours = Owner(), Owner()
         outer, endpoint = watched(lab, mine)
         second_outer, inner = lab.pair()

@@ -5,13 +5,13 @@ import socket
 import traceback
 from contextvars import ContextVar
 from math import inf
-from select import EPOLLIN, EPOLLOUT, EPOLLRDHUP
 from types import coroutine
 from typing import Any
 
 import pytest
 
 from hosier.engine.endpoint import WRITABLE, Endpoint
+from hosier.engine.events import EPOLLIN, EPOLLOUT, EPOLLRDHUP
 from hosier.engine.task import Task, foreign
 from hosier.engine.timers import TICK
 

@@ -5,18 +5,18 @@ of time, so that neither a fat flow starves the thin ones nor the engine its hos
 """
 
 import asyncio
+import select
 from collections import deque
-from select import epoll
 from socket import SocketType
 from time import monotonic
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from .endpoint import Owner
 from .pipes import PipePool
 from .task import Task
 from .timers import Timers
 
-__all__ = ("HELD_LIMIT", "Engine", "Turn")
+__all__ = ("HELD_LIMIT", "Engine", "Source", "Turn", "Watched")
 
 BATCH: Final = 64
 """Edges served before the clock is looked at again."""
@@ -37,8 +37,25 @@ SCRATCH: Final = 65536
 class Watched(Protocol):
     """What is registered under a descriptor: an endpoint, a listener."""
 
+    sock: Any
+
     @property
     def owner(self) -> Owner: ...
+
+
+class Source(Protocol):
+    """Where edges come from: ``select.epoll``, or what does the same."""
+
+    @property
+    def closed(self) -> bool: ...
+
+    def register(self, fd: int, events: int, /) -> object: ...
+
+    def unregister(self, fd: int, /) -> None: ...
+
+    def poll(self, timeout: float, most: int, /) -> list[tuple[int, int]]: ...
+
+    def close(self) -> None: ...
 
 
 class Turn(Protocol):
@@ -64,13 +81,12 @@ class Engine:
         self.held_limit = held_limit
         self.room = held_limit
         """Octets that may still be held for slow readers."""
-        self._epoll = epoll()
+        self._epoll = self._open()
         self._watched: dict[int, Watched] = {}
         self._turns: deque[Turn] = deque()
         self._buried: list[SocketType] = []
         self._dispatching = False
         self._round_due = False
-        self.loop.add_reader(self._epoll.fileno(), self._on_edges)
 
     @property
     def held(self) -> int:
@@ -118,13 +134,26 @@ class Engine:
             return
         for task in list(self.tasks):
             task.interrupt(asyncio.CancelledError())
-        self.loop.remove_reader(self._epoll.fileno())
         self.timers.close()
         self._turns.clear()
         self.pipes.close()
-        self._epoll.close()
+        self._shut()
 
     # --- private ---
+
+    def _open(self) -> Source:
+        epoll = select.epoll()
+        self._nested = epoll.fileno()
+        try:
+            self.loop.add_reader(self._nested, self._on_edges)
+        except BaseException:
+            epoll.close()
+            raise
+        return epoll
+
+    def _shut(self) -> None:
+        self.loop.remove_reader(self._nested)
+        self._epoll.close()
 
     def _on_edges(self) -> None:
         """The loop found edges. If a round is due, it will serve them; one per turn of the loop is enough."""
