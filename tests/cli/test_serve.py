@@ -10,7 +10,7 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +258,30 @@ def test_stops_at_a_signal(number: int, monkeypatch: pytest.MonkeyPatch, capsys:
         r"hosier: served 0 sessions, 0 octets, in 0\.\d minutes\n",
         messages,
     )
+
+
+@pytest.fixture
+def own_signals() -> Iterator[None]:
+    """Handlers of the test's are taken back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("own_signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stops_at_a_signal_where_the_loop_takes_none(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows."""
+
+    async def then(_: hosier.Server) -> None:
+        os.kill(os.getpid(), number)
+
+    def refuse(*_: Any) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr(asyncio.SelectorEventLoop, "add_signal_handler", refuse)
+    live(monkeypatch, then, log="off")
 
 
 def test_waits_for_sessions_and_writes_the_log(

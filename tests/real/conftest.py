@@ -11,17 +11,28 @@ USER = "alice"
 PASSWORD = "open:sesame"
 
 
+every_engine = pytest.mark.parametrize("engine", ["auto", "portable", "bare"], indirect=True)
+"""Once with each engine: Linux's own, the portable one, and that on a system which has nothing but what Windows has."""
+
+
+@pytest.fixture(autouse=True)
+def engine(request: pytest.FixtureRequest) -> str:
+    """What the servers run on."""
+    name: str = getattr(request, "param", "auto")
+    return name
+
+
 @pytest.fixture
-def hosier() -> Iterator[Hosier]:
+def hosier(engine: str) -> Iterator[Hosier]:
     """A server without authentication."""
-    with Hosier() as server:
+    with Hosier(engine=engine) as server:
         yield server
 
 
 @pytest.fixture
-def guarded() -> Iterator[Hosier]:
+def guarded(engine: str) -> Iterator[Hosier]:
     """A server that lets alice in, with her password, and nobody else."""
-    with Hosier(f"--user={USER}:{PASSWORD}") as server:
+    with Hosier(f"--user={USER}:{PASSWORD}", engine=engine) as server:
         yield server
 
 

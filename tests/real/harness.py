@@ -23,6 +23,8 @@ READY = re.compile(r"hosier: listening on (?:\[([0-9a-f:.]+)\]|([0-9.]+)):(\d+) 
 # How long to wait for something that should happen at once. Only a hang ever waits that long.
 PATIENCE = 30.0
 
+ROOT = Path(__file__).parents[2]
+
 Session = Mapping[str, Any]
 
 
@@ -131,8 +133,15 @@ class Hosier:
         listeners: int | None = None,
         env: Mapping[str, str] | None = None,
         keep: int = 10_000,
+        engine: str = "auto",
     ) -> None:
-        self.arguments = command("serve", *(f"--listen={spec}" for spec in listen), "--log=json", *arguments)
+        """``engine``: as the option has it, or "bare": see ``tests.bare``."""
+        told = ["serve", *(f"--listen={spec}" for spec in listen), "--log=json", *arguments]
+        self.cwd = ROOT if engine == "bare" else None
+        if engine == "bare":
+            self.arguments = [sys.executable, "-m", "tests.bare", *told]
+        else:
+            self.arguments = command(*told, f"--engine={engine}")
         self.listeners = len(listen) if listeners is None else listeners
         self.env = {**os.environ, **(env or {})}
         self.addresses: list[Address] = []
@@ -149,6 +158,7 @@ class Hosier:
             text=True,
             bufsize=1,
             env=self.env,
+            cwd=self.cwd,
         )
         self._readers = [
             threading.Thread(target=self._read, args=(self.process.stdout, self._on_access), daemon=True),

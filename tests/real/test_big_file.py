@@ -8,10 +8,11 @@ from collections.abc import Callable
 
 import pytest
 
+from .conftest import every_engine
 from .harness import Hosier, clean_environment
 from .target import Target, digest, stream
 
-pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(900), every_engine]
 
 SIZE = (2 << 30) + 4321
 

@@ -9,11 +9,11 @@ from urllib.parse import quote
 
 import pytest
 
-from .conftest import PASSWORD, USER
+from .conftest import PASSWORD, USER, every_engine
 from .harness import Address, Hosier, run
 from .target import Target
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, every_engine]
 
 # How to say it, which version that is, and whether it is the server that looks the name up
 OPTIONS = [("--socks4", 4, False), ("--socks4a", 4, True), ("--socks5", 5, False), ("--socks5-hostname", 5, True)]

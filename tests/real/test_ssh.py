@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import PASSWORD, USER
+from .conftest import PASSWORD, USER, every_engine
 from .harness import Address, Hosier, run
 from .sshd import client_config, sshd
 from .target import stream
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, every_engine]
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from ipaddress import ip_address
 from time import monotonic
 from typing import Any, NamedTuple
@@ -30,6 +31,17 @@ SUCCESS5 = b"\x05\x00\x00"
 NO_AUTH = b"\x05\x01\x00"
 
 
+@dataclass
+class Platform:
+    """What every server of the test under way runs on; ``conftest`` says."""
+
+    engine: str = "auto"
+    loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+
+
+PLATFORM = Platform()
+
+
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Runs the test's coroutine, bounded."""
 
@@ -37,7 +49,8 @@ def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
         async with asyncio.timeout(50):
             await main()
 
-    asyncio.run(bounded())
+    with asyncio.Runner(loop_factory=PLATFORM.loop) as runner:
+        runner.run(bounded())
 
 
 async def until(condition: Callable[[], object], what: str) -> None:
@@ -208,6 +221,7 @@ class Stage:
 async def stage(**fields: Any) -> AsyncIterator[Stage]:
     """A server on a free port of 127.0.0.1, unless told otherwise. No session may crash unnoticed."""
     fields.setdefault("listen", ["127.0.0.1:0"])
+    fields.setdefault("engine", PLATFORM.engine)
     scene = Stage()
     asyncio.get_running_loop().set_exception_handler(lambda _, context: scene.crashes.append(context))
     try:

@@ -14,6 +14,8 @@ from typing import Any, cast
 import pytest
 
 import hosier
+from hosier.engine.poller import Engine
+from hosier.engine.portable import PortableEngine
 from hosier.errors import ConfigError
 from hosier.observe.record import SessionRecord
 from hosier.policy.limits import Caps, Refusal
@@ -601,7 +603,18 @@ def test_sockets_that_are_ready() -> None:
             with socket.create_connection(sock.getsockname()) as late:
                 late.sendall(b"\x05\x01\x00")
                 await asyncio.to_thread(select.select, [sock], [], [])
-                assert edges.poll(0) == []  # its own engine hears of it no more
+                assert edges.poll(0, 1) == []  # its own engine hears of it no more
             await server.close()
+
+
+# --- the engine ---
+
+
+@pytest.mark.linux
+@pytest.mark.parametrize(("name", "kind"), [("auto", Engine), ("epoll", Engine), ("portable", PortableEngine)])
+def test_the_engine_that_was_chosen(name: str, kind: type[Engine]) -> None:
+    async def main() -> None:
+        async with stage(engine=name) as scene:
+            assert type(scene.server.engine) is kind
 
     run(main)

@@ -241,3 +241,15 @@ def test_filterings(filtering: Any) -> None:
 def test_udp_mistakes(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         UdpSettings(**fields)
+
+
+# --- the engine ---
+
+
+def test_engines_are_those_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ServerSettings().engine == "auto"
+    assert ServerSettings(engine="epoll").engine == "epoll"
+    monkeypatch.setattr("hosier.server.settings.ENGINES", ("auto", "portable"))
+    assert ServerSettings(engine="portable").engine == "portable"
+    with pytest.raises(ConfigError, match="there is no engine 'epoll' here; there are: auto, portable"):
+        ServerSettings(engine="epoll")

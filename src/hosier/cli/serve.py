@@ -15,6 +15,7 @@ from ..config.dangers import dangers
 from ..config.load import load
 from ..config.settings import ServeSettings
 from ..config.sources import Sources
+from ..engine.choice import ENGINES
 from ..errors import ConfigError
 from ..observe.access_log import FORMATS
 from ..observe.writer import LineWriter
@@ -85,6 +86,7 @@ def add_parser(verbs: Any) -> None:
     add("--udp", action="append", metavar="NAME=VALUE", help=f"UDP ASSOCIATE: {udp}")
     add("--strict", action="store_true", help="refuse what the RFCs forbid and the world sends all the same")
     add("--log", choices=(*FORMATS, "off"), help="a line per session on standard output (text)")
+    add("--engine", choices=ENGINES, help="what moves the octets (auto: the best one)")
     add("--uvloop", action="store_true", help="run on uvloop (extra 'uvloop')")
     add("-v", "--verbose", action="store_true", help="explain each refusal on standard error")
     parser.set_defaults(run=run)
@@ -121,7 +123,10 @@ async def _serve(settings: ServeSettings, warnings: Sequence[str] = ()) -> None:
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
+        try:
+            loop.add_signal_handler(number, on_signal)
+        except NotImplementedError:  # Windows: between two instructions, whatever runs
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(on_signal))
     started = time.monotonic()
     await server.start()
     _warn(warnings)

@@ -16,6 +16,7 @@ from ..auth.passwords import PasswordMethod
 from ..auth.registry import load_method
 from ..auth.users import FixedUsers, Users
 from ..auth.watched_users import WatchedUsers
+from ..engine.choice import make_engine
 from ..engine.egress import DirectEgress, Egress
 from ..engine.listener import Listener
 from ..engine.poller import Engine
@@ -116,7 +117,7 @@ class Server:
             sockets = listening_sockets(self.settings)
         if self.users is not None:
             self.users.open()
-        self.engine = Engine(asyncio.get_running_loop())
+        self.engine = make_engine(self.settings.engine)
         self._resolver = Resolver(self.engine.loop)
         self._started = True
         self.caps = self.settings.caps.complete(room(), is_public=self.settings.is_public)

@@ -6,6 +6,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
+from ..engine.choice import ENGINES
 from ..engine.ports import PortRange, parse_ports
 from ..errors import ConfigError
 from ..policy.answers import Filtering
@@ -221,6 +222,9 @@ class ServerSettings:
     udp: UdpSettings = field(default_factory=UdpSettings)
     limits: Limits = field(default_factory=Limits)
     caps: Caps = field(default_factory=Caps)
+    engine: Literal["auto", "epoll", "portable"] = "auto"
+    """What moves the octets: "epoll" (Linux only), "portable", or "auto", the best that can be had."""
+
     strict: bool = False
     """Refuse what the RFCs forbid but the world sends: nonzero RSV (A-04), empty credentials (A-32)."""
 
@@ -240,6 +244,8 @@ class ServerSettings:
             raise ConfigError("--socks4-userid needs users: add --users FILE or --user NAME:PASSWORD")
         if not 1 <= self.ident_port <= 0xFFFF:
             raise ConfigError(f"the ident port is {self.ident_port}: 1 to 65535 are ports")
+        if self.engine not in ENGINES:
+            raise ConfigError(f"there is no engine {self.engine!r} here; there are: {', '.join(ENGINES)}")
         methods = self.effective_methods
         if self.has_users and "none" in methods:
             raise ConfigError("method 'none' contradicts configured users: leave one of them out")

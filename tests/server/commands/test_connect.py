@@ -8,12 +8,12 @@ import os
 import socket
 from contextlib import suppress
 from ipaddress import ip_network
-from select import EPOLLIN
 from typing import Any
 
 import pytest
 
 from hosier.engine import resolve
+from hosier.engine.events import EPOLLIN
 from hosier.errors import PolicyDenied, ReplyCode, SocksError, reply_error
 from hosier.protocol.address import IPV4, NAME, Address, parse_address
 from hosier.protocol.auth.base import AuthStep, Outcome
@@ -24,6 +24,7 @@ from hosier.testing import ToyLayer
 from ..harness import (
     FAILURE4,
     NO_AUTH,
+    PLATFORM,
     SUCCESS5,
     FakeEgress,
     Peer,
@@ -333,8 +334,9 @@ def test_a_client_that_does_not_wait_is_not_told_success_early() -> None:
             await client.send(request5(target.host, target.port))
             await until(lambda: egress.asked, "the request is there")
             session = only_session(scene)
-            for _ in range(3):
-                session.client.seen = 0
+            for number in range(3):
+                if number == 0 or PLATFORM.engine == "epoll":  # the portable one tells once, until it is read
+                    session.client.seen = 0
                 await client.send(b"early ")
                 await until(lambda: session.client.seen & EPOLLIN, "the engine sees the edge")
             client.end()
