@@ -223,6 +223,7 @@ def test_joined_and_apart_again() -> None:
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as theirs,
     ):
         ours.bind(("127.0.0.1", 0))
+        ours.setblocking(False)
         theirs.connect(ours.getsockname())
         if not segments.join_arrivals(ours):
             pytest.skip("this kernel cannot join datagrams")
@@ -231,6 +232,9 @@ def test_joined_and_apart_again() -> None:
         assert not segments.part_arrivals(ours)  # there is something to read: not now
         data, ancillary, _, _ = ours.recvmsg(100, 64)
         assert (data, segment_size(ancillary)) == (b"".join(RUN), 4)
+        theirs.send(b"")
+        assert not segments.part_arrivals(ours)  # that is something, too
+        assert ours.recv(100) == b""
         assert segments.part_arrivals(ours)
         theirs.sendmsg(RUN, option)
         assert [ours.recvmsg(100, 64)[:2] for _ in RUN] == [(one, []) for one in RUN]

@@ -232,6 +232,21 @@ def test_a_peer_that_is_gone_is_no_reason_to_end(run: Run) -> None:
 # --- making them ---
 
 
+@pytest.mark.parametrize("connected", [False, True])
+def test_pieces_are_put_together_where_the_system_does_not(connected: bool) -> None:
+    """Windows."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.bind(("127.0.0.1", 0))
+        peer.settimeout(20)
+        sock = udp._GatheringSocket(int(socket.AF_INET), int(socket.SOCK_DGRAM))
+        if connected:
+            sock.connect(peer.getsockname())
+        place = None if connected else peer.getsockname()
+        assert sock.sendmsg([b"head", memoryview(b"body")], (), 0, place) == 8
+        assert peer.recv(100) == b"headbody"
+        sock.close()
+
+
 def test_port_range() -> None:
     """The free one of the range, wherever the search begins; an error when all are taken."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as holder:

@@ -7,6 +7,7 @@ dry or full. Those calls go through an ``EdgeSocket``.
 
 import asyncio
 import selectors
+import socket
 from collections.abc import Callable
 from errno import EEXIST, EMFILE
 from itertools import islice
@@ -28,6 +29,14 @@ SELECT_LIMIT: Final = 500
 """Sockets that are watched at once where there is nothing but select(); Windows' takes 512."""
 
 
+_ERRORS: Final = EPOLLERR if hasattr(socket, "MSG_ERRQUEUE") else 0
+"""A queue of errors, where there is one, makes a selector say readable; whoever asked for errors must look."""
+
+
+def _events(ready: int) -> int:
+    return (EPOLLIN if ready & EVENT_READ else 0) | (EPOLLOUT if ready & EVENT_WRITE else 0)
+
+
 class Level:
     """A descriptor whose owner is told as long as it is ready, as a listener's is."""
 
@@ -44,7 +53,7 @@ class Level:
 
     def edge(self, ready: int) -> int:
         """The events to tell of."""
-        return (EPOLLIN if ready & EVENT_READ else 0) | (EPOLLOUT if ready & EVENT_WRITE else 0)
+        return _events(ready) | _ERRORS
 
 
 class EdgeSocket(Level):
@@ -109,7 +118,7 @@ class EdgeSocket(Level):
         # A broken connection counts as readable and writable anyhow; see ``endpoint``.
         if self.breaks():
             return EPOLLHUP | EPOLLERR
-        events = super().edge(ready)
+        events = _events(ready)
         return events | EPOLLRDHUP if events & EPOLLIN and self._ends() else events
 
     def breaks(self) -> bool:
@@ -151,10 +160,10 @@ class EdgeListener(EdgeSocket):
             self._edges.want(self, EVENT_READ)
             raise
 
-    def breaks(self) -> bool:
-        return False
+    def edge(self, ready: int) -> int:
+        return _events(ready)
 
-    def _ends(self) -> bool:
+    def breaks(self) -> bool:
         return False
 
 

@@ -9,9 +9,7 @@ import errno
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
-from fcntl import ioctl
 from struct import Struct
-from termios import FIONREAD
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
@@ -246,8 +244,12 @@ def part_arrivals(sock: socket.SocketType) -> bool:
     """Has it no longer join them; False: not now. Only for a socket for which nothing was joined and of which nothing
     is to be read: without the option, what is queued joined would be read as one datagram."""
     sock.setsockopt(_SOL_UDP, _UDP_GRO, 0)
-    if not any(ioctl(sock.fileno(), FIONREAD, bytes(4))):
+    try:
+        sock.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
         return True
+    except OSError:
+        pass  # of an earlier datagram; it says nothing of those that wait
     sock.setsockopt(_SOL_UDP, _UDP_GRO, 1)  # something came in between: it is still told apart
     return False
 

@@ -7,12 +7,12 @@ import errno
 import os
 import socket
 import threading
-from collections.abc import Callable, Sequence
-from select import EPOLLERR, EPOLLIN
+from collections.abc import Callable, Iterable, Sequence
 from socket import SocketType
 from typing import TYPE_CHECKING, Any, Final
 
 from ..protocol.address import IPV4, Address
+from .events import EPOLLERR, EPOLLIN
 from .ports import PortRange
 from .segments import MOST_OCTETS, Cut, Traffic, join_arrivals, part_arrivals, segment_size
 
@@ -85,6 +85,17 @@ class _Slots(threading.local):
 _slots: Final = _Slots()
 
 
+class _GatheringSocket(SocketType):
+    """With what Windows' sockets lack: a datagram of several pieces is put together first."""
+
+    def sendmsg(self, pieces: Iterable[bytes | memoryview], ancillary: object, flags: int, place: Any) -> int:  # type: ignore[override]
+        octets = b"".join(pieces)
+        return self.send(octets, flags) if place is None else self.sendto(octets, flags, place)
+
+
+_Socket: Final = SocketType if hasattr(SocketType, "sendmsg") else _GatheringSocket
+
+
 def datagram_socket(address: Address, *, scope: int = 0, buffer: int, ports: PortRange | None = None) -> SocketType:
     """A bound, non-blocking UDP socket on the address. Raises OSError.
 
@@ -95,7 +106,7 @@ def datagram_socket(address: Address, *, scope: int = 0, buffer: int, ports: Por
         ports: those to choose from; None: any free one.
     """
     family = socket.AF_INET if address.kind == IPV4 else socket.AF_INET6
-    sock = SocketType(int(family), int(socket.SOCK_DGRAM))
+    sock = _Socket(int(family), int(socket.SOCK_DGRAM))
     try:
         sock.setblocking(False)
         if family == socket.AF_INET6:
