@@ -17,7 +17,7 @@ from .task import foreign
 if TYPE_CHECKING:
     from .task import Task
 
-__all__ = ("LINGER", "linger", "reset_when_sent")
+__all__ = ("LINGER", "linger", "reset_when_sent", "unsent")
 
 LINGER: Final = 5.0
 """Seconds. RFC 1928 §6 wants a failed connection closed within 10 (S5-REQ-48, 49)."""
@@ -45,14 +45,15 @@ async def reset_when_sent(endpoint: Endpoint, seconds: float = LINGER) -> None:
     try:
         for _ in range(int(seconds / _LOOK)):
             # On a connection that has failed the kernel counts as unsent what it has thrown away.
-            if endpoint.seen & EPOLLERR or not _unsent(endpoint):
+            if endpoint.seen & EPOLLERR or not unsent(endpoint):
                 break
             await foreign(endpoint.engine.loop, asyncio.sleep(_LOOK))
     finally:
         endpoint.reset()  # also if a limit or a stop was faster: never an orderly end
 
 
-def _unsent(endpoint: Endpoint) -> int:
+def unsent(endpoint: Endpoint) -> int:
+    """Octets that the kernel holds for the peer; 0 where it cannot tell."""
     try:
         return int(unpack("i", ioctl(endpoint.fd, _SIOCOUTQ, bytes(4)))[0])
     except OSError:
