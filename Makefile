@@ -48,7 +48,7 @@ docs: $(DONE)/dev  ## write the generated pages anew
 	@$(BIN)/python docs/generate.py $(ARGS)
 
 clean:  ## remove everything that these targets have made
-	@rm -rf $(VENV) build dist src/*.egg-info benchmarks/build htmlcov .coverage .coverage.*
+	@rm -rf $(VENV) build dist src/*.egg-info benchmarks/build tests/build htmlcov .coverage .coverage.*
 	@rm -rf .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -74,6 +74,9 @@ $(DONE)/dev: $(DONE)/venv pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(DONE)/server
 
-$(DONE)/peers: $(DONE)/venv scripts/peers.txt scripts/install-peers scripts/apt-install
+$(DONE)/peers: $(DONE)/dev scripts/peers.txt scripts/install-peers scripts/apt-install scripts/build-dante
 	@scripts/install-peers
+	@echo 'installing Kerberos for Python, which is built with what the last step has brought'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[gssapi]'
+	@scripts/build-dante $(CURDIR)/tests/build/dante
 	@touch $@

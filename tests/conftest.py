@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
+
+from kerberos_realm import Realm
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +32,15 @@ def program() -> Callable[..., str]:
         pytest.skip(message)
 
     return find
+
+
+@pytest.fixture(scope="session")
+def realm(program: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Realm]:
+    """A Kerberos realm, and python-gssapi to take part in it."""
+    if importlib.util.find_spec("gssapi") is None:
+        message = "python-gssapi is not installed: pip install 'hosier[gssapi]'"
+        if os.environ.get("HOSIER_REQUIRE_PEERS") == "1":
+            pytest.fail(message, pytrace=False)
+        pytest.skip(message)
+    with Realm(tmp_path_factory.mktemp("realm"), program) as running:
+        yield running

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 from ipaddress import ip_network
+from pathlib import Path
 
 import pytest
 
@@ -12,13 +14,14 @@ from hosier.cli import serve
 from hosier.cli.main import main
 from hosier.cli.options import values_of
 from hosier.config.build import build_settings
-from hosier.config.keys import keys_of
+from hosier.config.keys import keys_of, leaves
 from hosier.config.settings import ServeSettings
 from hosier.config.sources import Sources
 from hosier.engine.ports import PortRange
 from hosier.errors import ConfigError
 from hosier.policy.limits import Caps
 from hosier.server.advertise import parse_advertise
+from hosier.server.gssapi import GssapiSettings
 from hosier.server.settings import BindSettings, Limits, ListenAddress, UdpSettings
 
 
@@ -159,13 +162,35 @@ def test_every_option_is_a_key() -> None:
     verbs = argparse.ArgumentParser().add_subparsers()
     serve.add_parser(verbs)
     options = {action.dest: action for action in verbs.choices["serve"]._actions}
-    assert set(options) - {key.name for key in keys_of(ServeSettings)} == {"help", "config"}
+    keys = {key.name for key in keys_of(ServeSettings)} | {".".join(path) for path, _ in leaves(ServeSettings)}
+    assert set(options) - keys == {"help", "config"}
     assert {action.default for dest, action in options.items() if dest != "config"} == {argparse.SUPPRESS}
 
 
 def test_what_is_not_said_is_left_to_the_file(parse: Callable[..., argparse.Namespace]) -> None:
     assert values_of(parse()) == {}
     assert values_of(parse("--open", "--timeout=idle=5")) == {"open": True, "limits": {"idle": 5}}
+
+
+def test_kerberos(settings: Settings) -> None:
+    """Keys within a table."""
+    told = settings("--gssapi", "--keytab=/srv/keys", "--gssapi-service=rcmd", "--gssapi-levels=1,2").gssapi
+    assert told == GssapiSettings(enabled=True, keytab=Path("/srv/keys"), service="rcmd", levels=[1, 2])
+    assert settings("--gssapi").gssapi == GssapiSettings(enabled=True)
+    assert not settings().gssapi.enabled
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--gssapi", "--gssapi-levels=high"], "--gssapi-levels 'high': write for example 2,1"),
+        (["--gssapi", "--gssapi-levels=2,2"], "the GSSAPI levels are some of 2, 1, 3 and 0"),
+        (["--keytab=/srv/keys"], "add --gssapi"),
+    ],
+)
+def test_mistakes_about_kerberos(settings: Settings, options: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        settings(*options)
 
 
 # --- passwords ---

@@ -35,7 +35,10 @@ from hosier.server.settings import Limits, ListenAddress
         (["--users", "/nonexistent"], "cannot read the users file /nonexistent: No such file or directory"),
         (["--socks4-userid"], "--socks4-userid needs users: add --users FILE"),
         (["--method", "password"], "method 'password' needs users: add --user NAME:PASSWORD"),
-        (["--method", "nonsense", "--listen", "127.0.0.1:0"], "there is no method 'nonsense'; known: none, password"),
+        (
+            ["--method", "nonsense", "--listen", "127.0.0.1:0"],
+            "there is no method 'nonsense'; known: gssapi, none, password",
+        ),
         (["--allow", "10.0.0.0/40"], "'10.0.0.0/40' is not a network"),
         (["--deny", "example.com"], "'example.com' is not a network"),
         (["--advertise", "example.com"], "cannot advertise 'example.com': write an IP address that others reach"),

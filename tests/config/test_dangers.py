@@ -13,7 +13,9 @@ from hosier.config.build import build_settings
 from hosier.config.dangers import _secrets, dangers
 from hosier.config.load import load
 from hosier.config.secrets import Secret
+from hosier.config.settings import ServeSettings
 from hosier.config.sources import Sources
+from hosier.server.gssapi import GssapiSettings
 
 Warn = Callable[..., list[str]]
 
@@ -80,6 +82,16 @@ def test_dangers(warn: Warn, text: str, expected: list[str]) -> None:
 )
 def test_harmless(warn: Warn, text: str) -> None:
     assert warn(text) == []
+
+
+def test_kerberos_without_protection() -> None:
+    """Without a file: building a server of one wants the keys."""
+    settings = ServeSettings(gssapi=GssapiSettings(enabled=True, levels=(2, 0), nec=True))
+    assert [str(warning.what) for warning in dangers(settings, Sources())] == [
+        "gssapi.levels: level 0 protects nothing once the ticket is checked: payload can be read and changed",
+        "gssapi.nec: whoever is on the way can lower a level that is sent unprotected",
+    ]
+    assert dangers(ServeSettings(gssapi=GssapiSettings(enabled=True)), Sources()) == []
 
 
 READABLE = "everybody on this machine can read this secret: chmod o-r"

@@ -118,6 +118,28 @@ def test_what_came_early_without_anything_after_it(run: Run) -> None:
     run(main)
 
 
+def test_a_read_fills_a_frame(run: Run) -> None:
+    """And no second, nearly empty one, which would cost as much again."""
+    sizes = []
+
+    class Counting(ToyLayer):
+        max_payload = 60_000
+
+        def wrap(self, data: bytes) -> bytes:
+            sizes.append(len(data))
+            return super().wrap(data)
+
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab, configure=lambda relay: relay.protect_near(Counting(), b""))
+        data = Pattern(0).octets(0, 3 * MEGABYTE)
+        _, got = await asyncio.gather(send(joined.target, data), unwrapped(joined.client, len(data)))
+        assert got == data
+        assert max(sizes) == 60_000
+        assert sorted(sizes)[len(sizes) // 2] == 60_000
+
+    run(main)
+
+
 def test_largest_payload_of_a_frame_is_respected(run: Run) -> None:
     class Narrow(ToyLayer):
         max_payload = 7
@@ -250,6 +272,7 @@ def test_half_close_leaves_the_other_direction_open(run: Run) -> None:
 
 
 def test_held_octets_obey_the_engines_bound(run: Run) -> None:
+    """Beyond it each flow may hold what it could not know that its sink would not take: a frame."""
     limit = 4 * SCRATCH
 
     async def main(lab: Lab) -> None:
@@ -262,19 +285,38 @@ def test_held_octets_obey_the_engines_bound(run: Run) -> None:
         for _ in range(200):
             await asyncio.sleep(0)
             peak = max(peak, lab.engine.held)
-        assert 0 < peak <= limit
+        assert 0 < peak <= limit + len(crowd) * SCRATCH
         await asyncio.gather(sending, *(check(joined.target, 0, size) for joined in crowd))
 
     run(main, held_limit=limit)
 
 
-def test_no_room_does_not_keep_the_processor_busy(run: Run) -> None:
-    """While slow readers hold all there may be held, the others wait, and the loop sleeps."""
+def test_fast_readers_need_no_room(run: Run) -> None:
+    """A crowd of slow readers may hold all there may be held, for ever: whoever takes what it is sent goes on."""
+    size = MEGABYTE // 4
+    up, down = Pattern("up").octets(0, size), Pattern("down").octets(0, size)
 
     async def main(lab: Lab) -> None:
         lab.engine.room = 0
         joined = Joined(lab, configure=protected())
-        joined.client.send(frames(b"question"))
+        sending = asyncio.gather(send(joined.client, frames(up)), send(joined.target, down))
+        got, arrived = await asyncio.gather(unwrapped(joined.client, size), exactly(joined.target, size))
+        await sending
+        assert (arrived, got) == (up, down)
+        await until(lambda: lab.engine.room == 0)
+        lab.engine.room = lab.engine.held_limit
+
+    run(main)
+
+
+def test_no_room_does_not_keep_the_processor_busy(run: Run) -> None:
+    """While slow readers hold all there may be held, a flow whose sink is one of them waits, and the loop sleeps."""
+
+    async def main(lab: Lab) -> None:
+        lab.engine.room = 0
+        joined = Joined(lab, configure=protected(), slow=8192)
+        filling = asyncio.ensure_future(send(joined.client, frames(bytes(MEGABYTE // 2))))
+        await until(lambda: joined.relay.up.blocked or joined.relay.up._queued)
         rounds = 0
         dispatch = lab.engine._dispatch
 
@@ -287,8 +329,9 @@ def test_no_room_does_not_keep_the_processor_busy(run: Run) -> None:
         await asyncio.sleep(0.2)
         lab.engine._dispatch = dispatch  # type: ignore[method-assign]
         assert rounds < 50
-        lab.engine.room = lab.engine.held_limit
-        assert await exactly(joined.target, 8) == b"question"
+        lab.engine.room += lab.engine.held_limit
+        assert len(await exactly(joined.target, MEGABYTE // 2)) == MEGABYTE // 2
+        await filling
 
     run(main)
 

@@ -122,7 +122,7 @@ def test_unknown_keywords_and_contradictions() -> None:
         hosier.Server(port=1080)
     with pytest.raises(ConfigError, match="open proxy"):
         hosier.Server(listen=["*:0"])
-    with pytest.raises(ConfigError, match="there is no method 'nonsense'; known: none, password"):
+    with pytest.raises(ConfigError, match="there is no method 'nonsense'; known: gssapi, none, password"):
         hosier.Server(methods=["nonsense"])
 
 

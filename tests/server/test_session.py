@@ -559,9 +559,12 @@ def test_a_method_whose_server_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     run(main)
 
 
-def test_a_method_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("reason", "end"), [("", ""), ("it is too late", ": it is too late")])
+def test_a_method_that_refuses(monkeypatch: pytest.MonkeyPatch, reason: str, end: str) -> None:
+    """Why is for our own side alone."""
+
     async def step(_: Word | None) -> AuthStep:
-        return AuthStep(Word(b"sorry"), Outcome(None))
+        return AuthStep(Word(b"sorry"), Outcome(None, reason=reason))
 
     install(monkeypatch, WordMethod(lambda: step))
 
@@ -569,7 +572,7 @@ def test_a_method_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
         async with stage(methods=["word"]) as scene:
             octets = b"\x05\x01\x90" + word(b"please") + request5("192.0.2.1", 80)
             record = await refused(scene, octets, b"\x05\x90" + word(b"sorry"))
-            assert (record.end, record.method) == ("authentication failed", "90 (private)")
+            assert (record.end, record.method) == (f"authentication failed{end}", "90 (private)")
 
     run(main)
 

@@ -12,6 +12,7 @@ import pytest
 from hosier.engine.ports import PortRange
 from hosier.errors import ConfigError
 from hosier.server.advertise import Advertised
+from hosier.server.gssapi import GssapiSettings
 from hosier.server.settings import (
     DEFAULT_LISTEN,
     BindSettings,
@@ -133,6 +134,8 @@ def test_listen_takes_texts_and_addresses() -> None:
         ({"ident_port": 0}, "the ident port is 0: 1 to 65535 are ports"),
         ({"ident_port": 65536}, "the ident port is 65536: 1 to 65535 are ports"),
         ({"methods": ["none", "none"]}, "a method is named twice"),
+        ({"methods": ["gssapi"]}, "method 'gssapi' is not enabled: add --gssapi"),
+        ({"methods": ["none"], "gssapi": GssapiSettings(enabled=True)}, "no method asks for it: add --method gssapi"),
         (
             {"listen": ["*:1080"]},
             "listening on 0.0.0.0:1080 without authentication would be an open proxy: "
@@ -149,6 +152,14 @@ def test_mistakes_have_their_message(fields: dict[str, Any], message: str) -> No
     with pytest.raises(ConfigError, match=re.escape(message)) as caught:
         ServerSettings(**fields)
     assert "\n" not in str(caught.value)
+
+
+def test_passwords_are_asked_for_before_tickets() -> None:
+    """Many clients offer GSSAPI unasked, and have no ticket."""
+    kerberos = GssapiSettings(enabled=True)
+    assert ServerSettings(gssapi=kerberos).effective_methods == ("gssapi",)
+    assert ServerSettings(gssapi=kerberos, users={"ann": "pw"}).effective_methods == ("password", "gssapi")
+    assert ServerSettings(gssapi=kerberos, listen=["*:1080"]).is_public  # no open proxy
 
 
 def test_ways_in() -> None:

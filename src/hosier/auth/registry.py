@@ -40,7 +40,7 @@ def load_method(name: str) -> Method:
     """
     found = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
     if name not in found:
-        known = ", ".join(sorted(("none", "password", *found)))
+        known = ", ".join(sorted(("none", "password", "gssapi", *found)))
         raise ConfigError(f"there is no method {name!r}; known: {known}")
     try:
         method: Method = found[name].load()()

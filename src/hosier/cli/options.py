@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
 from typing import Any, Final
 
 from ..config.keys import keys_of
@@ -22,13 +23,23 @@ __all__ = ("BIND_CHOICES", "cap_names", "in_option", "values_of")
 
 
 def values_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What options say, as settings by key: an option's ``dest`` is its key. What no option names is left out.
+    """What options say, as settings by key: an option's ``dest`` is its key, with a dot before a key within a table.
+    What no option names is left out.
 
     Raises ConfigError, in the words of the command line.
     """
     keys = {key.name for key in keys_of(ServeSettings)}
-    given = {name: value for name, value in vars(arguments).items() if name in keys}
-    return {name: _READ[name](value) if name in _READ else value for name, value in given.items()}
+    values: dict[str, Any] = {}
+    for path, given in vars(arguments).items():
+        name, _, within = path.partition(".")
+        if name not in keys:
+            continue
+        value = _READ[path](given) if path in _READ else given
+        if within:
+            values.setdefault(name, {})[within] = value
+        else:
+            values[name] = value
+    return values
 
 
 def _listen(texts: list[str]) -> list[ListenAddress]:
@@ -57,6 +68,13 @@ def _user(text: str) -> tuple[str, str]:
 
 def _advertise(texts: list[str]) -> list[Advertised]:
     return [parse_advertise(text) for text in texts]
+
+
+def _levels(text: str) -> list[int]:
+    try:
+        return [int(level) for level in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"--gssapi-levels {text!r}: write for example 2,1") from None
 
 
 def _limits(texts: list[str]) -> dict[str, float]:
@@ -138,6 +156,8 @@ _READ: Final[Mapping[str, Callable[[Any], Any]]] = {
     "advertise": _advertise,
     "ports": parse_ports,
     "bind": BIND_CHOICES.__getitem__,
+    "gssapi.keytab": Path,
+    "gssapi.levels": _levels,
     "limits": _limits,
     "caps": _caps,
     "workers": _workers,

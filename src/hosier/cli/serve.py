@@ -64,7 +64,7 @@ def add_parser(verbs: Any) -> None:
         action="append",
         dest="methods",
         metavar="NAME",
-        help="method by preference: none, password, a plug-in's",
+        help="method by preference: none, password, gssapi, a plug-in's",
     )
     add("--open", action="store_true", help="listen beyond loopback without authentication")
     add("--ident", action="store_true", help="ask a SOCKS4 client's ident daemon who the client is")
@@ -80,6 +80,7 @@ def add_parser(verbs: Any) -> None:
     )
     add("--ports", metavar="LOW-HIGH", help="where to listen for the peers of BIND and for datagrams (any)")
     add("--bind", choices=tuple(BIND_CHOICES), help="serve BIND (on); 'anyone': also for unnamed peers")
+    _add_gssapi(parser)
     add("--timeout", action="append", dest="limits", metavar="NAME=SECONDS", help=f"limits: {limits}")
     add("--cap", action="append", dest="caps", metavar="NAME=N", help=f"how many at once: {cap_names()}")
     add("--workers", metavar="N", help="processes that serve together; auto: one for each processor (1)")
@@ -90,6 +91,25 @@ def add_parser(verbs: Any) -> None:
     add("--uvloop", action="store_true", help="run on uvloop (extra 'uvloop')")
     add("-v", "--verbose", action="store_true", help="explain each refusal on standard error")
     parser.set_defaults(run=run)
+
+
+def _add_gssapi(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("Kerberos (extra 'gssapi')")
+    add = group.add_argument
+    add("--gssapi", action="store_true", dest="gssapi.enabled", help="let clients in by Kerberos tickets (RFC 1961)")
+    add("--keytab", dest="gssapi.keytab", metavar="FILE", help="the service's keys (KRB5_KTNAME, or the system's)")
+    add(
+        "--gssapi-service",
+        dest="gssapi.service",
+        metavar="NAME",
+        help="which keys serve: socks, rcmd, socks@HOST, or a principal with a slash (socks)",
+    )
+    add(
+        "--gssapi-levels",
+        dest="gssapi.levels",
+        metavar="LEVELS",
+        help="protection that clients may choose: 1 signed, 2 sealed, 3 by size, 0 none (2,1)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

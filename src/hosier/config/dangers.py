@@ -30,7 +30,7 @@ Found = Iterator[tuple[KeyPath, str]]
 def dangers(settings: ServeSettings, sources: Sources) -> list[Complaint]:
     """A warning for each dangerous choice, by the key that makes it."""
     warnings = []
-    for path, what in (*_towards_strangers(settings), *_patience(settings)):
+    for path, what in (*_towards_strangers(settings), *_patience(settings), *_kerberos(settings)):
         warning = sources.complaint([path], what)
         warnings.append(warning if warning.path else Complaint(None, f"{dotted(path)}: {what}"))
     return warnings if sources.file is None else [*warnings, *_open_files(sources.file)]
@@ -55,6 +55,16 @@ def _patience(settings: ServeSettings) -> Found:
     seconds = settings.limits.handshake
     if seconds > _LONG_HANDSHAKE:
         yield ("limits", "handshake"), f"whoever connects and says nothing holds a session for {seconds:g} seconds"
+
+
+def _kerberos(settings: ServeSettings) -> Found:
+    if 0 in settings.gssapi.levels:
+        yield (
+            ("gssapi", "levels"),
+            "level 0 protects nothing once the ticket is checked: payload can be read and changed",
+        )
+    if settings.gssapi.nec:
+        yield ("gssapi", "nec"), "whoever is on the way can lower a level that is sent unprotected"
 
 
 # --- files that others can read or change ---

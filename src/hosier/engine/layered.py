@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from .endpoint import Endpoint
 from .flow import Flow
 from .poller import SCRATCH
+from .unsent import unsent
 
 if TYPE_CHECKING:
     from .relay import Relay
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ("Layer", "UnwrappingFlow", "WrappingFlow")
 
 _NO_ROOM: Final = 0.02  # seconds between two looks for room; nothing tells when slow readers have made some
+_LITTLE: Final = 16384  # octets to read where there is no room: any empty send buffer takes as many at once
 
 MAX_FRAME: Final = 1 << 20  # octets that wait for the rest of their frame; RFC 1961's largest is 65,539
 
@@ -30,23 +32,29 @@ class Layer(Protocol):
 
 
 class _LayeredFlow(Flow):
-    __slots__ = ("_layer",)
+    __slots__ = ("_layer", "_most")
 
     def __init__(self, relay: "Relay", source: Endpoint, sink: Endpoint, layer: Layer) -> None:
         super().__init__(relay, source, sink)
         self._layer = layer
+        self._most = SCRATCH
 
     def pump(self) -> None:
         """One read, transformed; then the flow's next turn."""
         if self.ended or self.blocked or self._queued:
             return
         engine = self.source.engine
+        most = self._most
         if engine.room < 2 * SCRATCH:
-            self._queued = True
-            engine.loop.call_later(_NO_ROOM, engine.queue, self)
-            return
+            # Wrapped octets cannot be taken back, so nothing is read that would be held: the sink must have taken all
+            # before. That needs no room, and however many slow readers hold it, a fast one never waits for them.
+            if unsent(self.sink.sock):
+                self._queued = True
+                engine.loop.call_later(_NO_ROOM, engine.queue, self)
+                return
+            most = min(most, _LITTLE)
         try:
-            data = self.source.sock.recv(SCRATCH)
+            data = self.source.sock.recv(most)
         except BlockingIOError:
             return
         except OSError:
@@ -148,6 +156,7 @@ class WrappingFlow(_LayeredFlow):
 
     def __init__(self, relay: "Relay", source: Endpoint, sink: Endpoint, layer: Layer) -> None:
         super().__init__(relay, source, sink, layer)
+        self._most = min(SCRATCH, layer.max_payload)  # one read, one frame
         self._wrapped = 0
 
     @property

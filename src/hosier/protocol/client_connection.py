@@ -228,7 +228,8 @@ class ClientHandshake:
         if step.outcome is None:
             return out
         if step.outcome.identity is None:
-            raise AuthError("the proxy refused the credentials", status=getattr(message, "code", None))
+            reason = step.outcome.reason or "the proxy refused the credentials"
+            raise AuthError(reason, status=getattr(message, "code", None))
         return out + self._connection.send(self._request)
 
     def _on_reply(self, reply: Reply) -> bytes:

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from ..auth.base import Method
 from ..auth.digests import PasswordDigests
+from ..auth.kerberos import KerberosMethod
 from ..auth.passwords import PasswordMethod
 from ..auth.registry import load_method
 from ..auth.users import FixedUsers, Users
@@ -35,6 +36,7 @@ from ..protocol.messages import NO_AUTHENTICATION
 from .advertise import AdvertisedAddresses
 from .capacity import room
 from .doorkeeper import Doorkeeper
+from .gssapi import gssapi_method
 from .listening import listening_sockets
 from .session import Session
 from .settings import ListenAddress, ServerSettings
@@ -249,14 +251,18 @@ def _methods(settings: ServerSettings, users: Users | None) -> dict[int, Method 
         if name == "none":
             methods[NO_AUTHENTICATION] = None
             continue
-        method: Method = (
-            PasswordMethod(users, strict=settings.strict) if name == PasswordMethod.name else load_method(name)
-        )
+        method = _method(name, settings, users)
         taken = methods.get(method.framing.code)
         if taken is not None:
             raise ConfigError(f"the methods {taken.name!r} and {name!r} take the same number")
         methods[method.framing.code] = method
     return methods
+
+
+def _method(name: str, settings: ServerSettings, users: Users | None) -> Method:
+    if name == PasswordMethod.name:
+        return PasswordMethod(users, strict=settings.strict)
+    return gssapi_method(settings.gssapi) if name == KerberosMethod.name else load_method(name)
 
 
 def _warn(line: str) -> None:

@@ -243,6 +243,9 @@ class Session(Task):
             return True
         if step.outcome.identity is None:
             self.end = "authentication failed"
+            if reason := step.outcome.reason:
+                self.end += f": {reason}"
+                self.server.explain(self, self.end)
             await linger(self, self.client, self.server.settings.limits.linger)
             return False
         self.user = step.outcome.identity

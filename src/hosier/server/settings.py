@@ -12,6 +12,7 @@ from ..errors import ConfigError
 from ..policy.answers import Filtering
 from ..policy.limits import Caps
 from .advertise import Advertised, AdvertisedAddresses, parse_advertise
+from .gssapi import GssapiSettings
 
 __all__ = (
     "DEFAULT_LISTEN",
@@ -200,7 +201,8 @@ class ServerSettings:
     """Make sources that fail to authenticate again and again wait (UP-REQ-17)."""
 
     methods: Sequence[str] = ()
-    """Methods by preference: "none", "password", or what a package brings. Empty: what fits the users."""
+    """Methods by preference: "none", "password", "gssapi", or what a package brings. Empty: what fits the users and
+    GSSAPI, in this order."""
 
     open: bool = False
     """Allow listening beyond loopback without authentication."""
@@ -219,6 +221,7 @@ class ServerSettings:
     """Where to listen for peers and for the datagrams of clients, "LOW-HIGH"; None: any free port."""
 
     bind: BindSettings = field(default_factory=BindSettings)
+    gssapi: GssapiSettings = field(default_factory=GssapiSettings)
     udp: UdpSettings = field(default_factory=UdpSettings)
     limits: Limits = field(default_factory=Limits)
     caps: Caps = field(default_factory=Caps)
@@ -253,6 +256,10 @@ class ServerSettings:
             raise ConfigError("users are configured, but no method asks for a password: add --method password")
         if "password" in methods and not self.has_users:
             raise ConfigError("method 'password' needs users: add --user NAME:PASSWORD or --users FILE")
+        if self.gssapi.enabled and "gssapi" not in methods:
+            raise ConfigError("GSSAPI is enabled, but no method asks for it: add --method gssapi")
+        if "gssapi" in methods and not self.gssapi.enabled:
+            raise ConfigError("method 'gssapi' is not enabled: add --gssapi")
         if len(set(methods)) < len(methods):
             raise ConfigError("a method is named twice")
         beyond = [address for address in self.listen_addresses if not address.is_loopback]
@@ -284,7 +291,11 @@ class ServerSettings:
 
     @property
     def effective_methods(self) -> tuple[str, ...]:
-        return tuple(self.methods) or (("password",) if self.has_users else ("none",))
+        if self.methods:
+            return tuple(self.methods)
+        # Passwords first: many clients offer GSSAPI unasked, and have no ticket when they are taken at their word.
+        chosen = (*(("password",) if self.has_users else ()), *(("gssapi",) if self.gssapi.enabled else ()))
+        return chosen or ("none",)
 
     @property
     def is_public(self) -> bool:

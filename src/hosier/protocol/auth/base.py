@@ -34,10 +34,12 @@ class SecurityLayer(Protocol):
 
 
 class Outcome(NamedTuple):
-    """How an exchange ended. ``identity`` None: refused. ``layer`` None: the stream stays as it is."""
+    """How an exchange ended. ``identity`` None: refused; ``reason`` says why, to our own side only. ``layer`` None: the
+    stream stays as it is."""
 
     identity: str | None
     layer: SecurityLayer | None = None
+    reason: str = ""
 
 
 class AuthMessage(NamedTuple):

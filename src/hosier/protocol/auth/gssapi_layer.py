@@ -1,0 +1,127 @@
+"""What GSSAPI leaves between the socket and everything that follows (RFC 1961 §5): frames 01 03 LEN(2) TOKEN."""
+
+from enum import IntEnum
+from typing import Final, Protocol
+
+from ...errors import LocalProtocolError, RemoteProtocolError
+from ..address import Buffer
+
+__all__ = ("MAX_TOKEN", "GssapiLayer", "Level", "Wrapping", "framed", "token_of")
+
+MAX_TOKEN: Final = 0xFFFF
+"""Octets: LEN has two octets (GS-REQ-07)."""
+
+_VERSION: Final = 0x01
+_DATA: Final = 0x03
+_HEADER: Final = 4
+
+# Dante takes a whole frame, header included, of at most 65,535 octets (GS-REQ-38).
+_MAX_STREAM_TOKEN: Final = MAX_TOKEN - _HEADER
+
+# What IPv4 lets a UDP datagram carry, less the frame's header.
+_MAX_DATAGRAM_TOKEN: Final = 65_507 - _HEADER
+
+
+class Level(IntEnum):
+    """How messages are protected (RFC 1961 §4.2); CLEAR is outside the RFC (GS-REQ-30)."""
+
+    CLEAR = 0
+    INTEGRITY = 1
+    CONFIDENTIALITY = 2
+    SELECTIVE = 3
+
+    @property
+    def strength(self) -> int:
+        """The order of how well they protect, which is not that of their numbers."""
+        return (0, 1, 3, 2)[self]
+
+
+class Wrapping(Protocol):
+    """What an established context does with messages."""
+
+    def wrap(self, data: bytes, confidential: bool) -> bytes:
+        """A token around the data, sealed or only signed. Raises RemoteProtocolError if the context has ended."""
+
+    def unwrap(self, token: bytes) -> tuple[bytes, bool]:
+        """The data of a token and whether it was sealed. ``token`` is the callee's own and may be spoiled.
+
+        Raises RemoteProtocolError for a token that is broken, forged, or seen before; and out of order, if the
+        initiator has asked for that.
+        """
+
+    def wrap_limit(self, size: int, confidential: bool) -> int:
+        """The most octets whose token has at most ``size`` (RFC 2743 §2.2.7)."""
+
+
+class GssapiLayer:
+    """The security layer of one connection. Not for two threads at once: it counts.
+
+    Level 1 signs each message, level 2 seals it and takes nothing that is not sealed (GS-REQ-35, GS-REQ-36). Level 3
+    seals messages of up to ``sealed_up_to`` octets and signs larger ones: small talk is private and bulk is cheap.
+    """
+
+    __slots__ = ("_context", "_must_be_sealed", "_sealed_up_to", "level", "max_datagram", "max_payload")
+
+    def __init__(self, context: Wrapping, level: Level, *, sealed_up_to: int = MAX_TOKEN) -> None:
+        self.level: Level = level
+        self._context = context
+        self._must_be_sealed = level == Level.CONFIDENTIALITY
+        self._sealed_up_to = {Level.INTEGRITY: -1, Level.SELECTIVE: sealed_up_to}.get(level, MAX_TOKEN)
+        seals = level != Level.INTEGRITY
+        self.max_payload: int = context.wrap_limit(_MAX_STREAM_TOKEN, seals)
+        """The most plain octets that one frame of the stream holds."""
+        self.max_datagram: int = context.wrap_limit(_MAX_DATAGRAM_TOKEN, seals)
+        """The most octets, header of RFC 1928 §7 included, that one datagram holds (GS-REQ-42)."""
+
+    def wrap(self, data: bytes) -> bytes:
+        """Raises LocalProtocolError for more octets than a frame holds, whatever the mechanism said (GS-REQ-39)."""
+        token = self._context.wrap(data, len(data) <= self._sealed_up_to)
+        if len(token) > MAX_TOKEN:
+            raise LocalProtocolError(f"a frame holds at most {self.max_payload} octets")
+        return framed(_DATA, token)
+
+    def unwrap(self, data: Buffer | memoryview) -> tuple[bytes, int] | None:
+        """Raises RemoteProtocolError for a frame of another version or type and for a token that is not believed; at
+        level 2 also for one that is not sealed."""
+        if data and data[0] != _VERSION:
+            raise RemoteProtocolError(f"a frame of version {data[0]} instead of 1")
+        if len(data) > 1 and data[1] != _DATA:
+            raise RemoteProtocolError(f"a frame of type {data[1]:#04x} instead of 3")
+        found = token_of(data)
+        if found is None:
+            return None
+        plain, sealed = self._context.unwrap(found[0])
+        if self._must_be_sealed and not sealed:
+            raise RemoteProtocolError("a frame is not confidential, although that was agreed")
+        return plain, found[1]
+
+    def wrap_datagram(self, data: bytes) -> bytes:
+        """One frame around the whole datagram (GS-REQ-40); of at most ``max_datagram`` octets, or no kernel takes
+        it. Raises LocalProtocolError for more."""
+        if len(data) > self.max_datagram:
+            raise LocalProtocolError(f"a datagram holds at most {self.max_datagram} octets below this layer")
+        return self.wrap(data)
+
+    def unwrap_datagram(self, data: bytes) -> bytes:
+        """Raises RemoteProtocolError for anything but one whole frame that is believed: it is dropped, and the
+        association lives (GS-REQ-41). What comes out of order is fine, what comes twice is not."""
+        # Before the token is looked at: whoever lengthens a copy must not have the original taken for the second one.
+        if len(data) < _HEADER or _HEADER + (data[2] << 8 | data[3]) != len(data):
+            raise RemoteProtocolError("a datagram is not one whole frame")
+        found = self.unwrap(data)
+        assert found is not None  # it is whole
+        return found[0]
+
+
+def framed(kind: int, token: bytes) -> bytes:
+    """01 MTYP LEN TOKEN; the caller has looked at the token's size."""
+    return b"%c%c%c%c%b" % (_VERSION, kind, len(token) >> 8, len(token) & 0xFF, token)
+
+
+def token_of(data: Buffer | memoryview) -> tuple[bytes, int] | None:
+    """The token behind the two octets at the start of ``data``, as octets of its own, and the size of it all; None:
+    more is needed."""
+    if len(data) < _HEADER:
+        return None
+    end = _HEADER + (data[2] << 8 | data[3])
+    return (bytes(data[_HEADER:end]), end) if len(data) >= end else None
