@@ -1,18 +1,21 @@
 """Hosier: everything SOCKS, in Python.
 
-``import hosier`` is light: it loads neither asyncio nor ssl nor anything third-party. What needs them,
-:class:`Server` now, loads when it is first used (PEP 562).
+``import hosier`` is light: it loads neither asyncio nor ssl nor anything third-party. The server, the client's calls and
+``hosier.aio`` load when they are first used (PEP 562).
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from .errors import (
     AuthError,
     ConfigError,
     LocalProtocolError,
+    OnionReplyCode,
+    Place,
     PolicyDenied,
     ProtocolError,
     ProxyConnectionError,
+    ProxyTimedOut,
     RemoteProtocolError,
     ReplyCode,
     ReplyError,
@@ -20,9 +23,11 @@ from .errors import (
     TargetRefused,
     TargetTimedOut,
     TargetUnreachable,
+    TunnelRefused,
 )
 
 if TYPE_CHECKING:
+    from .client.proxy import Proxy
     from .server.server import Server
 
 __version__ = "0.1.0"
@@ -31,9 +36,13 @@ __all__ = (
     "AuthError",
     "ConfigError",
     "LocalProtocolError",
+    "OnionReplyCode",
+    "Place",
     "PolicyDenied",
     "ProtocolError",
+    "Proxy",
     "ProxyConnectionError",
+    "ProxyTimedOut",
     "RemoteProtocolError",
     "ReplyCode",
     "ReplyError",
@@ -42,15 +51,24 @@ __all__ = (
     "TargetRefused",
     "TargetTimedOut",
     "TargetUnreachable",
+    "TunnelRefused",
 )
+
+# What loads when it is first used, and from where.
+_LATER: Final = {
+    "Proxy": "client.proxy",
+    "Server": "server.server",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Server":
-        from .server.server import Server
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-        return Server
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(f".{_LATER[name]}", __name__)
+    value = globals()[name] = module if name == "aio" else getattr(module, name)
+    return value
 
 
 def __dir__() -> list[str]:

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 from ..errors import AuthError, LocalProtocolError, RemoteProtocolError, reply_error
 from . import socks4, socks5
-from .address import Buffer
+from .address import IPV4, IPV6, Buffer
 from .auth.base import AuthFraming, AuthMessage, AuthStep
 from .connection import REQUEST_INPUT, Connection, Handoff, Reader
 from .messages import (
@@ -22,7 +22,19 @@ from .messages import (
 )
 from .states import CLIENT, Input, State, Table
 
-__all__ = ("ClientConnection", "ClientExchange", "ClientHandshake", "ClientMethod")
+__all__ = ("RESOLVE", "RESOLVE_PTR", "ClientConnection", "ClientExchange", "ClientHandshake", "ClientMethod")
+
+RESOLVE: Final = 0xF0
+"""Tor's command that looks a name up (EX-10), in SOCKS5 here."""
+RESOLVE_PTR: Final = 0xF1
+"""Tor's command that looks up the name of an address (EX-11)."""
+
+# An answer to a look-up is all that follows; that the path would be open then does no harm.
+_REQUEST_INPUT: Final = {**REQUEST_INPUT, RESOLVE: Input.CONNECT, RESOLVE_PTR: Input.CONNECT}
+
+_STEPS: Final = {State.AWAIT_METHOD: "method", State.AWAIT_AUTH: "authentication"}
+
+_LONGEST_MESSAGE: Final = 65_539
 
 
 class ClientConnection(Connection):
@@ -68,6 +80,26 @@ class ClientConnection(Connection):
             return self._send_offer(event)
         return self._send_auth(event)
 
+    @property
+    def owed(self) -> int:
+        """How many octets, at least 1, may be read now without touching what follows the handshake.
+
+        For a shell that leaves the payload in the socket. Beneath a layer, and before the request is out, nothing
+        but messages can come.
+        """
+        if self.state is State.AWAIT_METHOD:
+            return 2 - len(self._buffer)
+        if self.state is State.AWAIT_AUTH or self.layer is not None:
+            return _LONGEST_MESSAGE
+        data = self._buffer
+        if self.version == 4:
+            return 8 - len(data)
+        if len(data) < 5:
+            return 8 - len(data)  # the shortest success has a name of one octet
+        kind = data[3]
+        size = 10 if kind == IPV4 else 22 if kind == IPV6 else 7 + data[4]
+        return max(size - len(data), 1)
+
     # --- private ---
 
     def _send_offer(self, event: MethodsOffered) -> bytes:
@@ -83,7 +115,7 @@ class ClientConnection(Connection):
         return data
 
     def _send_request(self, event: Request) -> bytes:
-        symbol = REQUEST_INPUT.get(event.command)
+        symbol = _REQUEST_INPUT.get(event.command)
         if event.version != self.version or symbol is None:
             raise LocalProtocolError("the request is of another version, or its command is unknown")
         if self.version == 5 and self.state is State.SEND_OPENING:
@@ -150,7 +182,10 @@ class ClientHandshake:
     Args:
         request: what is wanted; its version decides how it is said.
         methods: those to offer, by preference (S5-REQ-23); SOCKS4 ignores them.
+        early: payload that goes out with the request, before anybody has said that it may (EX-16).
     """
+
+    __slots__ = ("_connection", "_early", "_exchange", "_methods", "_request", "first_reply", "reply")
 
     def __init__(
         self,
@@ -159,8 +194,10 @@ class ClientHandshake:
         *,
         strict: bool = False,
         lenient: bool = False,
+        early: bytes = b"",
     ) -> None:
         self._request = request
+        self._early = early
         self._methods = {method.code: method for method in methods}
         framings = {method.code: method.framing for method in methods if method.framing is not None}
         self._connection = ClientConnection(request.version, framings, strict=strict, lenient=lenient)
@@ -172,10 +209,20 @@ class ClientHandshake:
     def done(self) -> bool:
         return self.reply is not None
 
+    @property
+    def owed(self) -> int:
+        """How many octets may be read now, so that payload behind the last reply stays where it is."""
+        return self._connection.owed
+
+    @property
+    def step(self) -> str:
+        """What the server owes: "method", "authentication" or "reply"."""
+        return _STEPS.get(self._connection.state, "reply")
+
     def start(self) -> bytes:
         """The first octets. Raises LocalProtocolError for a request without a wire form."""
         if self._request.version == 4:
-            return self._connection.send(self._request)
+            return self._ask()
         return self._connection.send(MethodsOffered(bytes(self._methods)))
 
     def feed(self, data: bytes) -> bytes:
@@ -213,7 +260,7 @@ class ClientHandshake:
         if method == NO_ACCEPTABLE_METHODS:
             raise AuthError("the proxy accepts none of the methods that were offered", method=method)
         if method == NO_AUTHENTICATION:
-            return self._connection.send(self._request)
+            return self._ask()
         make = self._methods[method].exchange
         if make is None:
             raise LocalProtocolError(f"no exchange for method {method:#04x}")
@@ -229,7 +276,10 @@ class ClientHandshake:
             return out
         if step.outcome.identity is None:
             raise AuthError("the proxy refused the credentials", status=getattr(message, "code", None))
-        return out + self._connection.send(self._request)
+        return out + self._ask()
+
+    def _ask(self) -> bytes:
+        return self._connection.send(self._request) + self._early
 
     def _on_reply(self, reply: Reply) -> bytes:
         if not reply.succeeded:
