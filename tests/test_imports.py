@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "workers": {"errors", "protocol.address", "engine", "policy", "observe", "server"},
     "run": {"errors", "protocol", "client", "engine"},
     "integrations": {"errors", "protocol", "client"},
-    "testing": {"errors", "protocol"},
+    "testing": {"errors", "protocol", "server", "observe"},
     "config": {
         *("errors", "protocol", "auth", "engine", "policy", "observe"),
         *("server", "client", "workers", "run", "integrations"),

@@ -1,7 +1,7 @@
 """Hosier: everything SOCKS, in Python.
 
-``import hosier`` is light: it loads neither asyncio nor ssl nor anything third-party. The server, the client's calls and
-``hosier.aio`` load when they are first used (PEP 562).
+``import hosier`` is light: it loads neither asyncio nor ssl nor anything third-party. The server, the client's calls
+and ``hosier.aio`` load when they are first used (PEP 562).
 """
 
 from typing import TYPE_CHECKING, Any, Final
@@ -27,20 +27,26 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from .client.proxy import Proxy
+    from .client import aio
+    from .client.blocking import BindListener, associate, bind, connect, resolve, resolve_ptr
+    from .client.datagrams import DatagramSocket
+    from .client.proxy import Proxy, ProxyChain
     from .server.server import Server
 
 __version__ = "0.1.0"
 
 __all__ = (
     "AuthError",
+    "BindListener",
     "ConfigError",
+    "DatagramSocket",
     "LocalProtocolError",
     "OnionReplyCode",
     "Place",
     "PolicyDenied",
     "ProtocolError",
     "Proxy",
+    "ProxyChain",
     "ProxyConnectionError",
     "ProxyTimedOut",
     "RemoteProtocolError",
@@ -52,12 +58,22 @@ __all__ = (
     "TargetTimedOut",
     "TargetUnreachable",
     "TunnelRefused",
+    "aio",
+    "associate",
+    "bind",
+    "connect",
+    "resolve",
+    "resolve_ptr",
 )
 
 # What loads when it is first used, and from where.
 _LATER: Final = {
+    **dict.fromkeys(("BindListener", "associate", "bind", "connect", "resolve", "resolve_ptr"), "client.blocking"),
+    "DatagramSocket": "client.datagrams",
     "Proxy": "client.proxy",
+    "ProxyChain": "client.proxy",
     "Server": "server.server",
+    "aio": "client.aio",
 }
 
 

@@ -117,7 +117,9 @@ def test_source_address(given: str | tuple[str, int] | None, kept: tuple[str, in
     assert Proxy("h", source_address=given).source_address == kept
 
 
-@pytest.mark.parametrize("url", ["socks5h://ann:SeCrEt@h:1", "https://ann:SeCrEt@h", "socks5h://ann:SeCrEt@localhost/x"])
+@pytest.mark.parametrize(
+    "url", ["socks5h://ann:SeCrEt@h:1", "https://ann:SeCrEt@h", "socks5h://ann:SeCrEt@localhost/x"]
+)
 def test_secret_is_not_shown(url: str) -> None:
     proxy = Proxy(url)
     assert "SeCrEt" not in f"{proxy} {proxy!r} {proxy.with_credentials('bob', 'SeCrEt')!r}"

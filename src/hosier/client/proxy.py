@@ -10,7 +10,16 @@ from ..errors import ConfigError
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-__all__ = ("DEFAULT_PORT", "Protocol", "Proxy", "ProxyChain", "chain_of")
+__all__ = (
+    "DEFAULT_PORT",
+    "Protocol",
+    "Proxy",
+    "ProxyChain",
+    "chain_for_bind",
+    "chain_for_datagrams",
+    "chain_of",
+    "chain_to_tor",
+)
 
 DEFAULT_PORT: Final = 1080
 
@@ -140,6 +149,32 @@ def chain_of(proxies: ProxyChain) -> tuple[Proxy, ...]:
         raise ConfigError("a chain of proxies needs at least one")
     if any(one.path is not None for one in chain[1:]):
         raise ConfigError("only the first proxy of a chain can be a unix socket")
+    return chain
+
+
+def chain_for_bind(proxies: ProxyChain) -> tuple[Proxy, ...]:
+    """The same; ConfigError also if the last one cannot BIND."""
+    chain = chain_of(proxies)
+    if chain[-1].protocol == "http":
+        raise ConfigError("an HTTP proxy has no BIND; use a SOCKS proxy as the last one")
+    return chain
+
+
+def chain_for_datagrams(proxies: ProxyChain) -> tuple[Proxy, ...]:
+    """The same; ConfigError also for anything but one SOCKS5 proxy that datagrams can reach."""
+    chain = chain_of(proxies)
+    if len(chain) != 1:
+        raise ConfigError("datagrams go through one proxy, not through a chain")
+    if chain[0].protocol != "socks5" or chain[0].path is not None or chain[0].tls:
+        raise ConfigError("datagrams need a SOCKS5 proxy over TCP, without TLS")
+    return chain
+
+
+def chain_to_tor(proxies: ProxyChain) -> tuple[Proxy, ...]:
+    """The same; ConfigError also if the last one does not speak SOCKS5."""
+    chain = chain_of(proxies)
+    if chain[-1].protocol != "socks5":
+        raise ConfigError("Tor's look-ups need SOCKS5")
     return chain
 
 

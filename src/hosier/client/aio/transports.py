@@ -1,0 +1,163 @@
+"""The way through proxies some of which want TLS, over asyncio's transports: TLS within TLS needs no socket there."""
+
+import asyncio
+from collections.abc import Callable
+from ssl import SSLContext, create_default_context
+from typing import TypeVar
+
+from ...protocol.address import Address
+from ..journey import AnyHandshake, Journey
+from .steps import arrive, look_up_here, raise_from, talk
+
+__all__ = ("travel_with_tls",)
+
+ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
+
+
+async def travel_with_tls(
+    loop: asyncio.AbstractEventLoop,
+    journey: Journey,
+    protocol_factory: Callable[[], ProtocolT],
+    ssl: SSLContext | bool | None,
+    server_hostname: str | None,
+) -> tuple[asyncio.Transport, ProtocolT]:
+    """As ``create_connection``, whose arguments they are."""
+    transport: asyncio.Transport | None = None
+    try:
+        async with asyncio.timeout(journey.timeout):
+            transport, conversation = await _first_tls(loop, journey)
+            while True:
+                await conversation.run(transport, journey, await look_up_here(loop, journey))
+                if not journey.passed():
+                    break
+                if journey.proxy.tls:
+                    transport = await _wrapped(loop, transport, conversation, journey)
+            protocol = protocol_factory()
+            if ssl:
+                journey.step = "TLS with the target"
+                context = create_default_context() if ssl is True else ssl
+                transport = await _start_tls(loop, transport, protocol, context, server_hostname)
+                protocol.connection_made(transport)
+            else:
+                conversation.hand_over(transport, protocol)
+            return transport, protocol
+    except BaseException as error:
+        if transport is not None:
+            transport.abort()
+        if isinstance(error, OSError) and (journey.step != "TLS with the target" or isinstance(error, TimeoutError)):
+            raise_from(journey, error)
+        raise
+
+
+async def _first_tls(loop: asyncio.AbstractEventLoop, journey: Journey) -> tuple[asyncio.Transport, "_Conversation"]:
+    """Through the proxies in front of the first one with TLS, and into that."""
+    sock = await arrive(loop, journey)
+    try:
+        while not journey.proxy.tls:
+            await talk(loop, sock, journey, await look_up_here(loop, journey))
+            journey.passed()
+        journey.step = "TLS"
+        context = journey.proxy.ssl_context or create_default_context()
+        name = journey.proxy.host
+        return await loop.create_connection(_Conversation, sock=sock, ssl=context, server_hostname=name)
+    except BaseException:
+        sock.close()
+        raise
+
+
+async def _wrapped(
+    loop: asyncio.AbstractEventLoop, transport: asyncio.Transport, protocol: asyncio.BaseProtocol, journey: Journey
+) -> asyncio.Transport:
+    journey.step = "TLS"
+    context = journey.proxy.ssl_context or create_default_context()
+    return await _start_tls(loop, transport, protocol, context, journey.proxy.host)
+
+
+async def _start_tls(
+    loop: asyncio.AbstractEventLoop,
+    transport: asyncio.Transport,
+    protocol: asyncio.BaseProtocol,
+    context: SSLContext,
+    server_hostname: str | None,
+) -> asyncio.Transport:
+    started = await loop.start_tls(transport, protocol, context, server_hostname=server_hostname)
+    assert isinstance(started, asyncio.Transport)
+    return started
+
+
+class _Conversation(asyncio.Protocol):
+    """Handshakes over a transport, one after the other; what comes behind the last one is handed over."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport
+        self._handshake: AnyHandshake | None = None
+        self._done: asyncio.Future[None] | None = None
+        self._unread = b""
+        self._lost: Exception | None = None
+        self._ended = False
+        self._closed = False
+
+    async def run(self, transport: asyncio.Transport, journey: Journey, target: Address) -> None:
+        """One handshake. Raises what it raises, and OSError when the connection breaks."""
+        handshake = self._handshake = journey.begin(target)
+        self._transport = transport
+        self._done = asyncio.get_running_loop().create_future()
+        transport.write(handshake.start())
+        self._proceed()
+        try:
+            await self._done
+        finally:
+            self._done = None
+
+    def hand_over(self, transport: asyncio.Transport, protocol: asyncio.BaseProtocol) -> None:
+        """From here on the protocol hears what comes."""
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        if self._unread:
+            _feed(protocol, self._unread)
+        if self._closed:
+            protocol.connection_lost(self._lost)
+
+    def data_received(self, data: bytes) -> None:
+        self._unread += data
+        self._proceed()
+
+    def eof_received(self) -> None:
+        self._ended = True
+        self._proceed()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = exc
+        self._ended = self._closed = True
+        self._proceed()
+
+    def _proceed(self) -> None:
+        done, handshake = self._done, self._handshake
+        if done is None or done.done() or handshake is None:
+            return
+        try:
+            while not handshake.done and self._unread:
+                piece, self._unread = self._unread[: handshake.owed], self._unread[handshake.owed :]
+                self._transport.write(handshake.feed(piece))
+            if not handshake.done and self._ended:
+                if self._lost is not None:
+                    raise self._lost
+                handshake.feed(b"")
+        except Exception as error:  # noqa: BLE001 - who waits has to know
+            done.set_exception(error)
+            return
+        if handshake.done:
+            done.set_result(None)
+
+
+def _feed(protocol: asyncio.BaseProtocol, data: bytes) -> None:
+    """Gives what has come already to a protocol of either kind."""
+    if isinstance(protocol, asyncio.BufferedProtocol):
+        while data:
+            buffer = memoryview(protocol.get_buffer(len(data))).cast("B")
+            size = min(len(buffer), len(data))
+            buffer[:size] = data[:size]
+            protocol.buffer_updated(size)
+            data = data[size:]
+    elif isinstance(protocol, asyncio.Protocol):
+        protocol.data_received(data)
