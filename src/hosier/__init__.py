@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .client import aio
     from .client.blocking import BindListener, associate, bind, connect, resolve, resolve_ptr
     from .client.datagrams import DatagramSocket
+    from .client.environment import ProxyChoice, explain_environment, proxy_from_environment
     from .client.proxy import Proxy, ProxyChain
     from .server.server import Server
 
@@ -47,6 +48,7 @@ __all__ = (
     "ProtocolError",
     "Proxy",
     "ProxyChain",
+    "ProxyChoice",
     "ProxyConnectionError",
     "ProxyTimedOut",
     "RemoteProtocolError",
@@ -62,6 +64,8 @@ __all__ = (
     "associate",
     "bind",
     "connect",
+    "explain_environment",
+    "proxy_from_environment",
     "resolve",
     "resolve_ptr",
 )
@@ -70,6 +74,7 @@ __all__ = (
 _LATER: Final = {
     **dict.fromkeys(("BindListener", "associate", "bind", "connect", "resolve", "resolve_ptr"), "client.blocking"),
     "DatagramSocket": "client.datagrams",
+    **dict.fromkeys(("ProxyChoice", "explain_environment", "proxy_from_environment"), "client.environment"),
     "Proxy": "client.proxy",
     "ProxyChain": "client.proxy",
     "Server": "server.server",
