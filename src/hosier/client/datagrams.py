@@ -2,9 +2,9 @@
 
 import errno
 import os
-import select
 import socket
 from ipaddress import ip_address
+from struct import Struct
 from time import monotonic
 from types import TracebackType
 from typing import Final, Self
@@ -37,6 +37,11 @@ _LARGEST: Final = 65_507
 _MAX_KNOWN: Final = 1024
 """Peers whose headers are remembered; then it begins anew."""
 
+_GLANCE: Final = 0.25
+"""Seconds between looks at the control connection while nothing comes."""
+
+_TIMEVAL: Final = Struct("ll")
+
 _MAX_FRAGMENTS: Final = 0x7F
 _LAST_FRAGMENT: Final = 0x80
 
@@ -59,6 +64,11 @@ class Envelope:
         self._sources: dict[bytes, HostPort] = {}
         self._reassembly = Reassembly()
 
+    @property
+    def largest_single(self) -> int:
+        """Octets of the largest datagram that travels as one."""
+        return min(self.largest, self._fragment_size or self.largest)
+
     def learn(self, destination: HostPort, address: Address) -> bytes:
         """Remembers the header for a destination."""
         if len(self.headers) >= _MAX_KNOWN:
@@ -71,15 +81,13 @@ class Envelope:
 
         Raises OSError with EMSGSIZE for what is too large, and for what would take more than 127 fragments.
         """
-        packet = header + data
-        limit = self._fragment_size
-        if limit is None or len(packet) <= limit:
-            if len(packet) > self.largest:
-                raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
-            return [packet]
-        room = limit - len(header)
+        if len(header) + len(data) > self.largest:
+            raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
+        room = self.largest_single - len(header)
+        if len(data) <= room:
+            return [header + data]
         pieces = [data[start : start + room] for start in range(0, len(data), room)]
-        if len(pieces) > _MAX_FRAGMENTS or len(packet) > self.largest:
+        if len(pieces) > _MAX_FRAGMENTS:
             raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
         numbers = [*range(1, len(pieces)), len(pieces) | _LAST_FRAGMENT]
         return [
@@ -142,18 +150,19 @@ class DatagramSocket:
         remote_dns: bool,
     ) -> None:
         self._udp = connected_udp(udp, relay)
-        self._udp.setblocking(False)
+        self._udp.settimeout(None)
         envelope.largest = largest_for(self._udp)
         control.setblocking(False)
         self._control = control
         self._envelope = envelope
         self._remote_dns = remote_dns
-        self._timeout: float | None = socket.getdefaulttimeout()
         self._headers = envelope.headers
-        self._poll = select.poll()
-        self._poll.register(self._udp, select.POLLIN)
-        self._poll.register(control, select.POLLIN)
-        self._control_fd = control.fileno()
+        self._largest_single = envelope.largest_single
+        self._receive = self._udp.recv
+        self._send = self._udp.send
+        self._timeout: float | None = None
+        self._glance = 0.0
+        self.settimeout(socket.getdefaulttimeout())
 
     @property
     def relay(self) -> HostPort:
@@ -170,32 +179,29 @@ class DatagramSocket:
         header = self._headers.get(address)
         if header is None:
             header = self._envelope.learn(address, self._address(address))
-        for packet in self._envelope.pack(header, data):
-            try:
-                self._udp.send(packet)
-            except ConnectionRefusedError:
-                self._udp.send(packet)  # that was told of an earlier datagram: nobody can know about this one
-            except BlockingIOError:
-                pass  # the queue is full: lost, as on any link
+        packet = header + data
+        if len(packet) <= self._largest_single:
+            self._send_packet(packet)
+        else:
+            for piece in self._envelope.pack(header, data):
+                self._send_packet(piece)
         return len(data)
 
     def recvfrom(self, size: int = 65_535) -> tuple[bytes, HostPort]:
         """The next datagram, cut to ``size`` octets, and its sender: an IP address as a rule (S5-REQ-80).
 
         Raises TimeoutError after ``settimeout``, BlockingIOError if that is 0, ProxyConnectionError when the proxy has
-        ended the association.
+        ended the association, which is noticed a quarter of a second later at most.
         """
-        deadline = None
+        started = 0.0
         while True:
-            timeout = self._timeout
-            if timeout:
-                deadline = deadline or monotonic() + timeout
-                timeout = max(deadline - monotonic(), 0.0)
-            self._wait(timeout)
             try:
-                found = self._envelope.unpack(self._udp.recv(65_535))
-            except (BlockingIOError, ConnectionRefusedError):
-                continue  # a checksum that failed; or news of an earlier datagram
+                found = self._envelope.unpack(self._receive(65_535, self._flags))
+            except BlockingIOError:
+                started = self._look_around(started)
+                continue
+            except ConnectionRefusedError:
+                continue  # news of an earlier datagram
             if found is not None:
                 return found if len(found[0]) <= size else (found[0][:size], found[1])
 
@@ -205,7 +211,12 @@ class DatagramSocket:
 
     def settimeout(self, timeout: float | None) -> None:
         """Seconds that ``recvfrom`` waits; None: forever, 0: not at all."""
+        if timeout is not None and timeout < 0:
+            raise ValueError("a time limit is not negative")
         self._timeout = timeout
+        self._flags = socket.MSG_DONTWAIT if timeout == 0 else 0
+        # The system's own limit makes a receive one call; when it is over, the other connection has its turn.
+        self._set_glance(_GLANCE if timeout is None else min(timeout, _GLANCE))
 
     def gettimeout(self) -> float | None:
         """What ``settimeout`` said."""
@@ -242,25 +253,37 @@ class DatagramSocket:
             return address
         return pick(look_up(host, port, self.gettimeout), port, only_ipv4=False)
 
-    def _wait(self, timeout: float | None) -> None:
-        """Until a datagram is there. What comes on the control connection is discarded (S5-REQ-79), but not its end."""
-        if self._udp.fileno() < 0:
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        deadline = None if timeout is None else monotonic() + timeout
-        while True:
-            ready = self._poll.poll(None if deadline is None else max(deadline - monotonic(), 0) * 1000)
-            if not ready:
-                if timeout == 0 and self._timeout == 0:
-                    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-                raise TimeoutError(errno.ETIMEDOUT, "no datagram in time")
-            arrived = False
-            for descriptor, _ in ready:
-                if descriptor != self._control_fd:
-                    arrived = True
-                elif has_ended(self._control):
-                    raise association_ended()
-            if arrived:
-                return
+    def _send_packet(self, packet: bytes) -> None:
+        try:
+            self._send(packet)
+        except ConnectionRefusedError:
+            self._send(packet)  # that was told of an earlier datagram: nobody can know about this one
+
+    def _look_around(self, started: float) -> float:
+        """Nothing came for a while: is anybody there, is there time? When the wait began, by the monotonic clock."""
+        if has_ended(self._control):
+            raise association_ended()
+        timeout = self._timeout
+        if timeout is None:
+            return 0.0
+        if timeout == 0:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        now = monotonic()
+        started = started or now - self._glance
+        left = started + timeout - now
+        if left <= 0.001:
+            self._set_glance(min(timeout, _GLANCE))
+            raise TimeoutError(errno.ETIMEDOUT, "no datagram in time")
+        if left < self._glance:
+            self._set_glance(left)
+        return started
+
+    def _set_glance(self, seconds: float) -> None:
+        if seconds and seconds != self._glance:
+            self._glance = seconds
+            whole = int(seconds)
+            limit = _TIMEVAL.pack(whole, max(int((seconds - whole) * 1e6), 1))
+            self._udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
 
 
 def has_ended(control: socket.socket) -> bool:

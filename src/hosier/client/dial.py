@@ -10,7 +10,7 @@ from typing import Final
 
 from .lookup import Place4or6
 
-__all__ = ("ATTEMPT_DELAY", "dial", "new_socket")
+__all__ = ("ATTEMPT_DELAY", "begin_connect", "dial", "new_socket")
 
 ATTEMPT_DELAY: Final = 0.25
 """Seconds that an attempt has for itself (RFC 8305 §8)."""
@@ -31,7 +31,7 @@ def new_socket(family: int, source: tuple[str, int] | None) -> socket.socket:
 
 
 def dial(places: list[Place4or6], source: tuple[str, int] | None, left: Left) -> socket.socket:
-    """A connected socket to the first place that answers; its time limit is not set.
+    """A connected socket to the first place that answers; non-blocking if there is a time limit, else blocking.
 
     Raises OSError of the last attempt that failed, or what ``left`` raises when the time is up.
     """
@@ -41,13 +41,33 @@ def dial(places: list[Place4or6], source: tuple[str, int] | None, left: Left) ->
     sock = new_socket(place.family, source)
     try:
         limit = left()
-        if limit is not None:
-            sock.settimeout(limit)
-        sock.connect(place.sockaddr)
+        if limit is None:
+            sock.connect(place.sockaddr)
+        else:
+            sock.setblocking(False)
+            if not begin_connect(sock, place):
+                sock.settimeout(limit)
+                sock.connect(place.sockaddr)
+                sock.setblocking(False)
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+def begin_connect(sock: socket.socket, place: Place4or6) -> bool:
+    """Begins to connect a non-blocking socket: whether it stands already, as on one machine it does at once.
+
+    Otherwise ``connect`` again, which waits for what has begun. Raises OSError for what fails at once.
+    """
+    number = sock.connect_ex(place.sockaddr)
+    if number not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
+        raise OSError(number, os.strerror(number))
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
 
 
 class _Race:

@@ -13,12 +13,12 @@ from ..protocol.client_connection import ClientHandshake, ClientMethod
 from ..protocol.messages import Command, Request
 from .http_connect import HttpConnect
 from .proxy import Proxy
+from .quick import QuickHandshake
 
 __all__ = ("AnyHandshake", "Journey", "announced", "host_of_proxy")
 
-AnyHandshake = ClientHandshake | HttpConnect
+AnyHandshake = ClientHandshake | QuickHandshake | HttpConnect
 
-_NO_AUTH: Final = (ClientMethod(None),)
 _VERSION: Final = {"socks4": 4, "socks5": 5}
 
 
@@ -88,8 +88,12 @@ class Journey:
             version = _VERSION[proxy.protocol]
             user_id = (proxy.username or b"") if version == 4 else b""
             request = Request(version, self.command if last else Command.CONNECT, target, user_id)
-            methods = _NO_AUTH if proxy.password is None else _methods(proxy)
-            handshake = ClientHandshake(request, methods, early=early)
+            if proxy.password is not None:
+                handshake = ClientHandshake(request, _methods(proxy), early=early)
+            elif version == 5 and request.command == Command.CONNECT:
+                handshake = QuickHandshake(request, early)
+            else:
+                handshake = ClientHandshake(request, early=early)
         self._handshake = handshake
         return handshake
 

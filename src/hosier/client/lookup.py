@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from itertools import chain, zip_longest
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ class Place4or6(NamedTuple):
     sockaddr: tuple[str, int] | tuple[str, int, int, int]
 
 
+@lru_cache(256)
 def literal(host: str, port: int) -> Place4or6 | None:
     """The place of an IP address in text; None for a name, which has to be looked up."""
     if not (host[-1:].isdigit() or ":" in host):

@@ -14,6 +14,7 @@ from ...protocol.messages import Command
 from ..journey import AnyHandshake, Journey, announced, host_of_proxy
 from ..proxy import ProxyChain, chain_for_bind, chain_of, chain_to_tor
 from .steps import Exchange, arrive, look_up_here, raise_from, talk
+from .transports import travel
 
 __all__ = ("BindListener", "bind", "connect", "create_connection", "open_connection", "resolve", "resolve_ptr")
 
@@ -51,24 +52,11 @@ async def create_connection(
     Raises as :func:`connect` does; from TLS with the target what asyncio raises.
     """
     journey = Journey(chain_of(proxy), Command.CONNECT, parse_address(host, port), timeout, early)
-    name = (server_hostname or host) if ssl else None
     loop = asyncio.get_running_loop()
-    if any(one.tls for one in journey.chain):
-        from .transports import travel_with_tls
-
-        return await travel_with_tls(loop, journey, protocol_factory, ssl, name)
-    if not ssl:
-        sock, _ = await _travel(journey)
-        return await loop.create_connection(protocol_factory, sock=sock)
-    try:
-        async with asyncio.timeout(timeout):
-            sock, _ = await _cross(loop, journey)
-            journey.step = "TLS with the target"
-            return await loop.create_connection(protocol_factory, sock=sock, ssl=ssl, server_hostname=name)
-    except OSError as error:
-        if journey.step == "TLS with the target" and not isinstance(error, TimeoutError):
-            raise
-        raise_from(journey, error)
+    if ssl or any(one.tls for one in journey.chain):
+        return await travel(loop, journey, protocol_factory, ssl, (server_hostname or host) if ssl else None)
+    sock, _ = await _travel(journey)
+    return await loop.create_connection(protocol_factory, sock=sock)
 
 
 async def open_connection(
@@ -126,8 +114,7 @@ class BindListener:
             raise LocalProtocolError("this listener has accepted its one peer, or is closed")
         journey = self._journey.resumed(self._handshake, timeout)
         try:
-            async with asyncio.timeout(timeout):
-                await Exchange(asyncio.get_running_loop(), sock, self._handshake).run(b"")
+            await Exchange(asyncio.get_running_loop(), sock, self._handshake).run(b"", timeout)
         except BaseException as error:
             sock.close()
             if isinstance(error, OSError):
@@ -174,24 +161,17 @@ async def _travel(journey: Journey) -> tuple[socket.socket, AnyHandshake]:
         raise ConfigError("TLS to a proxy leaves no plain socket: use hosier.aio.open_connection or create_connection")
     loop = asyncio.get_running_loop()
     try:
-        if journey.timeout is None:
-            return await _cross(loop, journey)
-        async with asyncio.timeout(journey.timeout):
-            return await _cross(loop, journey)
+        sock = await arrive(loop, journey)
+        try:
+            while True:
+                handshake = await talk(loop, sock, journey, await look_up_here(loop, journey))
+                if not journey.passed():
+                    return sock, handshake
+        except BaseException:
+            sock.close()
+            raise
     except OSError as error:
         raise_from(journey, error)
-
-
-async def _cross(loop: asyncio.AbstractEventLoop, journey: Journey) -> tuple[socket.socket, AnyHandshake]:
-    sock = await arrive(loop, journey)
-    try:
-        while True:
-            handshake = await talk(loop, sock, journey, await look_up_here(loop, journey))
-            if not journey.passed():
-                return sock, handshake
-    except BaseException:
-        sock.close()
-        raise
 
 
 async def _looked_up(journey: Journey) -> Address:

@@ -1,76 +1,86 @@
-"""The way through proxies some of which want TLS, over asyncio's transports: TLS within TLS needs no socket there."""
+"""The way through proxies where there is TLS, to them or to the target: over asyncio's transports, one in the other."""
 
 import asyncio
 from collections.abc import Callable
 from ssl import SSLContext, create_default_context
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from ...protocol.address import Address
 from ..journey import AnyHandshake, Journey
-from .steps import arrive, look_up_here, raise_from, talk
+from .steps import arrive, look_up_here, raise_from
 
-__all__ = ("travel_with_tls",)
+__all__ = ("travel",)
 
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
 
+_WITH_TARGET: Final = "TLS with the target"
 
-async def travel_with_tls(
+
+async def travel(
     loop: asyncio.AbstractEventLoop,
     journey: Journey,
     protocol_factory: Callable[[], ProtocolT],
     ssl: SSLContext | bool | None,
     server_hostname: str | None,
 ) -> tuple[asyncio.Transport, ProtocolT]:
-    """As ``create_connection``, whose arguments they are."""
-    transport: asyncio.Transport | None = None
+    """As ``create_connection``, whose arguments they are; ``ssl`` is for the target."""
     try:
+        if journey.timeout is None:
+            return await _travel(loop, journey, protocol_factory, ssl, server_hostname)
         async with asyncio.timeout(journey.timeout):
-            transport, conversation = await _first_tls(loop, journey)
-            while True:
-                await conversation.run(transport, journey, await look_up_here(loop, journey))
-                if not journey.passed():
-                    break
-                if journey.proxy.tls:
-                    transport = await _wrapped(loop, transport, conversation, journey)
-            protocol = protocol_factory()
-            if ssl:
-                journey.step = "TLS with the target"
-                context = create_default_context() if ssl is True else ssl
-                transport = await _start_tls(loop, transport, protocol, context, server_hostname)
-                protocol.connection_made(transport)
-            else:
-                conversation.hand_over(transport, protocol)
-            return transport, protocol
-    except BaseException as error:
-        if transport is not None:
-            transport.abort()
-        if isinstance(error, OSError) and (journey.step != "TLS with the target" or isinstance(error, TimeoutError)):
-            raise_from(journey, error)
+            return await _travel(loop, journey, protocol_factory, ssl, server_hostname)
+    except OSError as error:
+        if journey.step == _WITH_TARGET and not isinstance(error, TimeoutError):
+            raise
+        raise_from(journey, error)
+
+
+async def _travel(
+    loop: asyncio.AbstractEventLoop,
+    journey: Journey,
+    protocol_factory: Callable[[], ProtocolT],
+    ssl: SSLContext | bool | None,
+    server_hostname: str | None,
+) -> tuple[asyncio.Transport, ProtocolT]:
+    transport, conversation = await _begin(loop, journey)
+    try:
+        while True:
+            await conversation.run(transport, journey, await look_up_here(loop, journey))
+            if not journey.passed():
+                break
+            if journey.proxy.tls:
+                journey.step = "TLS"
+                transport = await _start_tls(loop, transport, conversation, _context(journey), journey.proxy.host)
+        protocol = protocol_factory()
+        if ssl:
+            journey.step = _WITH_TARGET
+            context = create_default_context() if ssl is True else ssl
+            transport = await _start_tls(loop, transport, protocol, context, server_hostname)
+            protocol.connection_made(transport)
+        else:
+            conversation.hand_over(transport, protocol)
+    except BaseException:
+        transport.abort()
         raise
+    return transport, protocol
 
 
-async def _first_tls(loop: asyncio.AbstractEventLoop, journey: Journey) -> tuple[asyncio.Transport, "_Conversation"]:
-    """Through the proxies in front of the first one with TLS, and into that."""
+async def _begin(loop: asyncio.AbstractEventLoop, journey: Journey) -> tuple[asyncio.Transport, "_Conversation"]:
+    """A transport to the nearest proxy."""
     sock = await arrive(loop, journey)
     try:
-        while not journey.proxy.tls:
-            await talk(loop, sock, journey, await look_up_here(loop, journey))
-            journey.passed()
+        if not journey.proxy.tls:
+            return await loop.create_connection(_Conversation, sock=sock)
         journey.step = "TLS"
-        context = journey.proxy.ssl_context or create_default_context()
         name = journey.proxy.host
-        return await loop.create_connection(_Conversation, sock=sock, ssl=context, server_hostname=name)
+        return await loop.create_connection(_Conversation, sock=sock, ssl=_context(journey), server_hostname=name)
     except BaseException:
         sock.close()
         raise
 
 
-async def _wrapped(
-    loop: asyncio.AbstractEventLoop, transport: asyncio.Transport, protocol: asyncio.BaseProtocol, journey: Journey
-) -> asyncio.Transport:
-    journey.step = "TLS"
-    context = journey.proxy.ssl_context or create_default_context()
-    return await _start_tls(loop, transport, protocol, context, journey.proxy.host)
+def _context(journey: Journey) -> SSLContext:
+    return journey.proxy.ssl_context or create_default_context()
 
 
 async def _start_tls(
