@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Coroutine
+from time import monotonic, sleep
 from typing import Any, TypeVar
 
 import pytest
@@ -76,3 +77,11 @@ def exactly(sock: socket.socket, size: int) -> bytes:
         assert piece, f"ended after {data!r}"
         data += piece
     return data
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    """Looks again and again until the condition holds; fails, saying what was awaited, if it never does."""
+    deadline = monotonic() + PATIENCE
+    while not condition():
+        assert monotonic() < deadline, f"waited in vain: {what}"
+        sleep(0.001)

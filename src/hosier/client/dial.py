@@ -2,6 +2,7 @@
 
 import errno
 import os
+import select
 import selectors
 import socket
 from collections.abc import Callable
@@ -46,9 +47,7 @@ def dial(places: list[Place4or6], source: tuple[str, int] | None, left: Left) ->
         else:
             sock.setblocking(False)
             if not begin_connect(sock, place):
-                sock.settimeout(limit)
-                sock.connect(place.sockaddr)
-                sock.setblocking(False)
+                _finish_connect(sock, left)
     except BaseException:
         sock.close()
         raise
@@ -58,7 +57,7 @@ def dial(places: list[Place4or6], source: tuple[str, int] | None, left: Left) ->
 def begin_connect(sock: socket.socket, place: Place4or6) -> bool:
     """Begins to connect a non-blocking socket: whether it stands already, as on one machine it does at once.
 
-    Otherwise ``connect`` again, which waits for what has begun. Raises OSError for what fails at once.
+    Otherwise it stands, or has failed, when it can be written to. Raises OSError for what fails at once.
     """
     number = sock.connect_ex(place.sockaddr)
     if number not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
@@ -68,6 +67,16 @@ def begin_connect(sock: socket.socket, place: Place4or6) -> bool:
     except OSError:
         return False
     return True
+
+
+def _finish_connect(sock: socket.socket, left: Left) -> None:
+    poll = select.poll()
+    poll.register(sock, select.POLLOUT)
+    while not poll.poll((left() or 0) * 1000):
+        pass
+    number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if number:
+        raise OSError(number, os.strerror(number))
 
 
 class _Race:
@@ -118,9 +127,7 @@ class _Race:
         try:
             sock = new_socket(place.family, self._source)
             sock.setblocking(False)
-            number = sock.connect_ex(place.sockaddr)
-            if number not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
-                raise OSError(number, os.strerror(number))
+            begin_connect(sock, place)
         except OSError as error:
             self._failure = error
             if sock is not None:

@@ -163,5 +163,8 @@ def host_of_proxy(sock: socket.socket, chain: Sequence[Proxy]) -> str:
     """The host of the last proxy: as an address if we are connected to it ourselves."""
     if len(chain) > 1 or sock.family == socket.AF_UNIX:
         return chain[-1].host
-    host: str = sock.getpeername()[0]
+    try:
+        host: str = sock.getpeername()[0]
+    except OSError:  # it has broken the connection since
+        return chain[-1].host
     return host
