@@ -160,6 +160,14 @@ def test_import_hosier_is_light() -> None:
     assert not strangers(loaded)
 
 
+def test_blocking_client_is_light() -> None:
+    """Who needs no TLS, no loop and no server loads none of them."""
+    names = "Proxy, connect, bind, associate, resolve, proxy_from_environment, DatagramSocket"
+    loaded = loaded_by(f"from hosier import {names}")
+    assert not loaded & {"asyncio", "ssl", "logging", "hosier.engine", "hosier.server", "hosier.auth"}
+    assert not strangers(loaded)
+
+
 def test_core_is_light() -> None:
     core = ("server_connection", "client_connection", "udp", "ident")
     loaded = loaded_by(f"import hosier.testing, {', '.join(f'hosier.protocol.{module}' for module in core)}")

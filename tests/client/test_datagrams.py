@@ -110,7 +110,8 @@ def test_where_the_relay_is(bound: object, proxy_host: str, expected: tuple[str,
 
 
 def granted(relay: socket.socket) -> bytes:
-    return b"\x05\x00\x00\x01\x7f\x00\x00\x01" + relay.getsockname()[1].to_bytes(2, "big")
+    port: int = relay.getsockname()[1]
+    return b"\x05\x00\x00\x01\x7f\x00\x00\x01" + port.to_bytes(2, "big")
 
 
 def test_datagrams(silent_socket: socket.socket) -> None:

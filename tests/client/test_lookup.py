@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hosier.client.lookup import Place4or6, addresses, interleaved, literal, look_up, pick
+from hosier.client.lookup import Place4or6, addresses, alternating, literal, look_up, pick
 from hosier.protocol.address import parse_address
 
 FOUR, SIX = socket.AF_INET, socket.AF_INET6
@@ -35,10 +35,10 @@ def test_names(host: str) -> None:
 
 def test_order() -> None:
     """RFC 8305 §4: the families in turn, beginning with the system's first choice."""
-    assert interleaved([six(1), six(2), six(3), four(1)]) == [six(1), four(1), six(2), six(3)]
-    assert interleaved([four(1), four(2)]) == [four(1), four(2)]
+    assert alternating([six(1), six(2), six(3), four(1)]) == [six(1), four(1), six(2), six(3)]
+    assert alternating([four(1), four(2)]) == [four(1), four(2)]
     with pytest.raises(socket.gaierror):
-        interleaved([])
+        alternating([])
 
 
 def test_answers_of_the_system() -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ..protocol.address import IPV4, IPV6, Address
 
-__all__ = ("Place4or6", "addresses", "interleaved", "literal", "look_up", "pick", "refuse_onion")
+__all__ = ("Place4or6", "addresses", "alternating", "literal", "look_up", "pick", "refuse_onion")
 
 
 class Place4or6(NamedTuple):
@@ -78,10 +78,10 @@ def addresses(infos: Iterable[Info]) -> list[Place4or6]:
     """What ``getaddrinfo`` found, each place once, the families alternating."""
     families = (socket.AF_INET, socket.AF_INET6)
     places = [Place4or6(info[0], info[4]) for info in infos if info[0] in families]  # type: ignore[arg-type]
-    return interleaved(list(dict.fromkeys(places)))
+    return alternating(list(dict.fromkeys(places)))
 
 
-def interleaved(places: list[Place4or6]) -> list[Place4or6]:
+def alternating(places: list[Place4or6]) -> list[Place4or6]:
     """The families alternating, beginning with the first one's."""
     if not places:
         raise socket.gaierror(socket.EAI_NONAME, "the name has no address")

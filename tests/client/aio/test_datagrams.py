@@ -24,7 +24,8 @@ loops = pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio"
 
 
 def granted(relay: socket.socket) -> bytes:
-    return b"\x05\x00\x00\x01\x7f\x00\x00\x01" + relay.getsockname()[1].to_bytes(2, "big")
+    port: int = relay.getsockname()[1]
+    return b"\x05\x00\x00\x01\x7f\x00\x00\x01" + port.to_bytes(2, "big")
 
 
 @loops

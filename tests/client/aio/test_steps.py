@@ -10,6 +10,7 @@ import pytest
 
 import hosier
 from hosier.client.aio import steps
+from hosier.client.dial import begin_connect
 from hosier.client.lookup import Place4or6
 from hosier.testing import ScriptedServer, receive_request, send, stall
 
@@ -77,7 +78,7 @@ def test_connection_that_stands_later() -> None:
                 one = socket.socket()
                 one.setblocking(False)
                 begun.append(one)
-                if not steps.begin_connect(one, place(full)):
+                if not begin_connect(one, place(full)):
                     break
             loop.call_later(0.05, lambda: begun.extend(full.accept()[0] for _ in range(2)))
             url = "{}:{}".format(*full.getsockname())

@@ -91,7 +91,7 @@ async def _start_tls(
     server_hostname: str | None,
 ) -> asyncio.Transport:
     started = await loop.start_tls(transport, protocol, context, server_hostname=server_hostname)
-    assert isinstance(started, asyncio.Transport)
+    assert started is not None  # it is where the connection was lost meanwhile, which raises
     return started
 
 
