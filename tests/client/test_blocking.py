@@ -49,7 +49,7 @@ def test_without_a_limit(hosier_server: Start, greeter: Place) -> None:
 def test_chain_of_all_kinds(hosier_server: Start, greeter: Place) -> None:
     """Each hop with its own version and method."""
     guarded = hosier_server(users={"ann": "open:sesame"})
-    chain = [
+    chain: list[str | hosier.Proxy] = [
         hosier_server().url.replace("5h", "4"),
         hosier_server().url,
         hosier.Proxy(guarded.url, username="ann", password="open:sesame"),
