@@ -162,7 +162,7 @@ def test_import_hosier_is_light() -> None:
 
 def test_blocking_client_is_light() -> None:
     """Who needs no TLS, no loop and no server loads none of them."""
-    names = "Proxy, connect, bind, associate, resolve, proxy_from_environment, DatagramSocket"
+    names = "Proxy, connect, bind, associate, resolve, proxy_from_environment, ProxiedDatagramSocket"
     loaded = loaded_by(f"from hosier import {names}")
     assert not loaded & {"asyncio", "ssl", "logging", "hosier.engine", "hosier.server", "hosier.auth"}
     assert not strangers(loaded)

@@ -29,7 +29,7 @@ from .errors import (
 if TYPE_CHECKING:
     from .client import aio
     from .client.blocking import BindListener, associate, bind, connect, resolve, resolve_ptr
-    from .client.datagrams import DatagramSocket
+    from .client.datagrams import ProxiedDatagramSocket
     from .client.environment import ProxyChoice, explain_environment, proxy_from_environment
     from .client.proxy import Proxy, ProxyChain
     from .server.server import Server
@@ -40,7 +40,7 @@ __all__ = (
     "AuthError",
     "BindListener",
     "ConfigError",
-    "DatagramSocket",
+    "ProxiedDatagramSocket",
     "LocalProtocolError",
     "OnionReplyCode",
     "Place",
@@ -73,7 +73,7 @@ __all__ = (
 # What loads when it is first used, and from where.
 _LATER: Final = {
     **dict.fromkeys(("BindListener", "associate", "bind", "connect", "resolve", "resolve_ptr"), "client.blocking"),
-    "DatagramSocket": "client.datagrams",
+    "ProxiedDatagramSocket": "client.datagrams",
     **dict.fromkeys(("ProxyChoice", "explain_environment", "proxy_from_environment"), "client.environment"),
     "Proxy": "client.proxy",
     "ProxyChain": "client.proxy",

@@ -164,19 +164,21 @@ def echo() -> Iterator[Address]:
         thread.join(PATIENCE)
 
 
+@pytest.mark.parametrize("proxy", ["dante", "hosier"], indirect=True)
 @pytest.mark.parametrize("announce", [False, True])
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_datagrams(dante: str, echo: Address, host: str, announce: bool) -> None:
-    with hosier.associate(dante, timeout=PATIENCE, announce=announce) as datagrams:
+def test_datagrams(proxy: str, echo: Address, host: str, announce: bool) -> None:
+    with hosier.associate(proxy, timeout=PATIENCE, announce=announce) as datagrams:
         datagrams.settimeout(PATIENCE)
         for size in (0, 1, 1400, 9000):
             assert datagrams.sendto(b"x" * size, (host, echo.port)) == size
             assert datagrams.recvfrom() == (b"x" * size, ("127.0.0.1", echo.port))
 
 
-def test_datagrams_awaited(dante: str, echo: Address) -> None:
+@pytest.mark.parametrize("proxy", ["dante", "hosier"], indirect=True)
+def test_datagrams_awaited(proxy: str, echo: Address) -> None:
     async def main() -> None:
-        async with await hosier.aio.associate(dante, timeout=PATIENCE) as datagrams, asyncio.timeout(PATIENCE):
+        async with await hosier.aio.associate(proxy, timeout=PATIENCE) as datagrams, asyncio.timeout(PATIENCE):
             await datagrams.sendto(b"hello", ("localhost", echo.port))
             assert await datagrams.recvfrom() == (b"hello", ("127.0.0.1", echo.port))
 

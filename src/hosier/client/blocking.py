@@ -15,7 +15,7 @@ from .lookup import look_up, pick
 from .proxy import ProxyChain, chain_for_bind, chain_for_datagrams, chain_of, chain_to_tor
 
 if TYPE_CHECKING:
-    from .datagrams import DatagramSocket
+    from .datagrams import ProxiedDatagramSocket
 
 __all__ = ("BindListener", "associate", "bind", "connect", "resolve", "resolve_ptr")
 
@@ -103,7 +103,7 @@ def associate(
     timeout: float | None = None,
     announce: bool = False,
     fragment_size: int | None = None,
-) -> "DatagramSocket":
+) -> "ProxiedDatagramSocket":
     """Datagrams through a proxy (RFC 1928 §7, UDP ASSOCIATE), of a single SOCKS5 proxy without TLS.
 
     Args:
@@ -115,7 +115,7 @@ def associate(
 
     Raises as :func:`connect` does.
     """
-    from .datagrams import DatagramSocket, Envelope, relay_address, udp_socket, zeros_or
+    from .datagrams import Envelope, ProxiedDatagramSocket, relay_address, udp_socket, zeros_or
 
     chain = chain_for_datagrams(proxy)
     envelope = Envelope(fragment_size=fragment_size)
@@ -131,7 +131,9 @@ def associate(
             journey.passed()
             journey.step = "connect"
             place = look_up(*relay_address(reply.bound, host_of_proxy(control, chain)), journey.left)[0]
-            return DatagramSocket(_released(control, timeout), udp, place, envelope, remote_dns=chain[0].remote_dns)
+            return ProxiedDatagramSocket(
+                _released(control, timeout), udp, place, envelope, remote_dns=chain[0].remote_dns
+            )
         except BaseException:
             control.close()
             raise

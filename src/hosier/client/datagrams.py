@@ -17,7 +17,7 @@ from .journey import announced
 from .lookup import Place4or6, look_up, pick
 
 __all__ = (
-    "DatagramSocket",
+    "ProxiedDatagramSocket",
     "Envelope",
     "HostPort",
     "association_ended",
@@ -133,7 +133,7 @@ class Envelope:
         return None if whole is None else (whole, source)
 
 
-class DatagramSocket:
+class ProxiedDatagramSocket:
     """Datagrams through a proxy, as a socket has them: ``sendto``, ``recvfrom``, a time limit.
 
     It ends with the connection that it was asked for on: then ``recvfrom`` raises ProxyConnectionError. As with

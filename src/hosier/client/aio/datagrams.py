@@ -234,7 +234,7 @@ class DatagramEndpoint:
     async def sendto(self, data: bytes, address: HostPort) -> int:
         """Sends to a host, which may be a name, and a port; the octets of the payload.
 
-        Raises as :meth:`hosier.DatagramSocket.sendto` does; ProxyConnectionError when the association has ended.
+        Raises as :meth:`hosier.ProxiedDatagramSocket.sendto` does; ProxyConnectionError when the association has ended.
         """
         if self._inbox.ended or self._transport.is_closing():
             raise self._inbox.failure or association_ended()
