@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from kerberos_realm import Realm
+from .kerberos_realm import Realm
 
 
 @pytest.fixture(scope="session")

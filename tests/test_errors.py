@@ -11,9 +11,12 @@ from hosier.errors import (
     AuthError,
     ConfigError,
     LocalProtocolError,
+    OnionReplyCode,
+    Place,
     PolicyDenied,
     ProtocolError,
     ProxyConnectionError,
+    ProxyTimedOut,
     RemoteProtocolError,
     ReplyCode,
     ReplyError,
@@ -21,6 +24,7 @@ from hosier.errors import (
     TargetRefused,
     TargetTimedOut,
     TargetUnreachable,
+    TunnelRefused,
     errno_for_reply,
     reply_code_for,
     reply_error,
@@ -35,7 +39,9 @@ TREE = {
     TargetRefused: (ReplyError, ConnectionRefusedError),
     TargetTimedOut: (ReplyError, TimeoutError),
     TargetUnreachable: (ReplyError,),
+    TunnelRefused: (ReplyError,),
     ProxyConnectionError: (SocksError, OSError),
+    ProxyTimedOut: (ProxyConnectionError, TimeoutError),
     PolicyDenied: (SocksError,),
     ConfigError: (SocksError,),
 }
@@ -102,7 +108,7 @@ def test_replies(code: int, kind: type[ReplyError], number: int) -> None:
 
 
 def test_every_code_has_words() -> None:
-    for code in ReplyCode:
+    for code in (*ReplyCode, *OnionReplyCode):
         assert "unassigned" not in str(ReplyError(code))
     assert "unassigned" in str(ReplyError(0x5A))
     assert errno_for_reply(ReplyCode.SUCCEEDED) == 0
@@ -171,6 +177,8 @@ def test_name_error_without_number() -> None:
         (PolicyDenied("no", code=ReplyCode.COMMAND_NOT_SUPPORTED), 7),
         (RemoteProtocolError("odd"), 1),
         (ProxyConnectionError("gone"), 1),
+        (ProxyTimedOut("gone"), 1),
+        (TunnelRefused(502), 1),
         (ValueError(), 1),
         *((reply_error(code), code) for code in range(1, 9)),
         (reply_error(0), 1),
@@ -198,3 +206,29 @@ def test_programs_that_know_nothing_of_us() -> None:
     for code, builtin in ((5, ConnectionRefusedError), (6, TimeoutError), (2, OSError)):
         with pytest.raises(builtin):
             raise reply_error(code)
+
+
+def test_proxy_that_is_not_there() -> None:
+    assert ProxyConnectionError("gone", errno.ECONNREFUSED).errno == errno.ECONNREFUSED
+    assert ProxyTimedOut("late").errno == errno.ETIMEDOUT
+    with pytest.raises(TimeoutError, match="late"):
+        raise ProxyTimedOut("late")
+
+
+@pytest.mark.parametrize(
+    ("status", "number"), [(403, errno.EACCES), (502, errno.EHOSTUNREACH), (504, errno.ETIMEDOUT), (418, errno.EIO)]
+)
+def test_http_proxy(status: int, number: int) -> None:
+    error = TunnelRefused(status, "example.com:80")
+    assert (error.code, error.errno) == (status, number)
+    assert str(error) == f"example.com:80: the HTTP proxy answered {status}"
+    assert str(status) in str(TunnelRefused(status))
+
+
+def test_place() -> None:
+    """Which proxy, which step, which destination; one proxy alone is not counted."""
+    error = reply_error(5, "example.com:80")
+    assert error.place is None
+    error.place = Place("socks5h://one:1080", 2, 3, "reply", "example.com:80")
+    assert str(error).endswith("(reply 5) [socks5h://one:1080, hop 2 of 3, reply, for example.com:80]")
+    assert str(error.place._replace(hops=1)) == "socks5h://one:1080, reply, for example.com:80"

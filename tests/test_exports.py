@@ -13,7 +13,12 @@ SOURCE = Path(__file__).parents[1] / "src" / "hosier"
 # the same calls for another world of I/O.
 TWINS: list[set[str]] = [
     {"hosier.protocol.socks4", "hosier.protocol.socks5"},
-    {"hosier.client.blocking", "hosier.client.aio"},
+    {
+        *("hosier.client.blocking", "hosier.client.aio.streams", "hosier.client.aio.datagrams"),
+        *("hosier.server.commands.connect", "hosier.server.commands.bind", "hosier.server.commands.associate"),
+    },
+    {"hosier.client.dial", "hosier.engine.dial"},
+    {"hosier.client.lookup", "hosier.client.aio.steps"},
 ]
 TWIN_FOLDERS = ("hosier.cli.", "hosier.server.commands.", "hosier.integrations.")
 

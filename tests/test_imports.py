@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "workers": {"errors", "protocol.address", "engine", "policy", "observe", "server"},
     "run": {"errors", "protocol", "client", "engine"},
     "integrations": {"errors", "protocol", "client"},
-    "testing": {"errors", "protocol"},
+    "testing": {"errors", "protocol", "server", "observe"},
     "config": {
         *("errors", "protocol", "auth", "engine", "policy", "observe"),
         *("server", "client", "workers", "run", "integrations"),
@@ -157,6 +157,14 @@ def strangers(loaded: set[str]) -> set[str]:
 def test_import_hosier_is_light() -> None:
     loaded = loaded_by("import hosier")
     assert not loaded & {"asyncio", "ssl", "logging", "hosier.protocol", "hosier.engine", "hosier.server"}
+    assert not strangers(loaded)
+
+
+def test_blocking_client_is_light() -> None:
+    """Who needs no TLS, no loop and no server loads none of them."""
+    names = "Proxy, connect, bind, associate, resolve, proxy_from_environment, ProxiedDatagramSocket"
+    loaded = loaded_by(f"from hosier import {names}")
+    assert not loaded & {"asyncio", "ssl", "logging", "hosier.engine", "hosier.server", "hosier.auth"}
     assert not strangers(loaded)
 
 

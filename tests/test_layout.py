@@ -14,6 +14,7 @@ MAX_FUNCTION = 60
 
 # Tests that look at more than one source file.
 THEMES = {
+    "client/test_misbehaviour.py",
     "protocol/test_properties.py",
     "protocol/test_seam.py",
     "protocol/test_vectors.py",

@@ -1,18 +1,21 @@
 """Hosier: everything SOCKS, in Python.
 
-``import hosier`` is light: it loads neither asyncio nor ssl nor anything third-party. What needs them,
-:class:`Server` now, loads when it is first used (PEP 562).
+``import hosier`` is light: it loads neither asyncio nor ssl nor anything third-party. The server, the client's calls
+and ``hosier.aio`` load when they are first used (PEP 562).
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from .errors import (
     AuthError,
     ConfigError,
     LocalProtocolError,
+    OnionReplyCode,
+    Place,
     PolicyDenied,
     ProtocolError,
     ProxyConnectionError,
+    ProxyTimedOut,
     RemoteProtocolError,
     ReplyCode,
     ReplyError,
@@ -20,20 +23,34 @@ from .errors import (
     TargetRefused,
     TargetTimedOut,
     TargetUnreachable,
+    TunnelRefused,
 )
 
 if TYPE_CHECKING:
+    from .client import aio
+    from .client.blocking import BindListener, associate, bind, connect, resolve, resolve_ptr
+    from .client.datagrams import ProxiedDatagramSocket
+    from .client.environment import ProxyChoice, explain_environment, proxy_from_environment
+    from .client.proxy import Proxy, ProxyChain
     from .server.server import Server
 
 __version__ = "0.1.0"
 
 __all__ = (
     "AuthError",
+    "BindListener",
     "ConfigError",
+    "ProxiedDatagramSocket",
     "LocalProtocolError",
+    "OnionReplyCode",
+    "Place",
     "PolicyDenied",
     "ProtocolError",
+    "Proxy",
+    "ProxyChain",
+    "ProxyChoice",
     "ProxyConnectionError",
+    "ProxyTimedOut",
     "RemoteProtocolError",
     "ReplyCode",
     "ReplyError",
@@ -42,15 +59,37 @@ __all__ = (
     "TargetRefused",
     "TargetTimedOut",
     "TargetUnreachable",
+    "TunnelRefused",
+    "aio",
+    "associate",
+    "bind",
+    "connect",
+    "explain_environment",
+    "proxy_from_environment",
+    "resolve",
+    "resolve_ptr",
 )
+
+# What loads when it is first used, and from where.
+_LATER: Final = {
+    **dict.fromkeys(("BindListener", "associate", "bind", "connect", "resolve", "resolve_ptr"), "client.blocking"),
+    "ProxiedDatagramSocket": "client.datagrams",
+    **dict.fromkeys(("ProxyChoice", "explain_environment", "proxy_from_environment"), "client.environment"),
+    "Proxy": "client.proxy",
+    "ProxyChain": "client.proxy",
+    "Server": "server.server",
+    "aio": "client.aio",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Server":
-        from .server.server import Server
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-        return Server
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(f".{_LATER[name]}", __name__)
+    value = globals()[name] = module if name == "aio" else getattr(module, name)
+    return value
 
 
 def __dir__() -> list[str]:

@@ -10,26 +10,32 @@
     ├── ReplyError, OSError                 the proxy answered that it will not or cannot
     │   ├── TargetRefused                   ... reply 5, also a ConnectionRefusedError
     │   ├── TargetTimedOut                  ... reply 6, also a TimeoutError
-    │   └── TargetUnreachable               ... replies 3 and 4
+    │   ├── TargetUnreachable               ... replies 3 and 4
+    │   └── TunnelRefused                   ... an HTTP proxy's answer to CONNECT
     ├── ProxyConnectionError, OSError       the proxy itself cannot be reached
+    │   └── ProxyTimedOut                   ... before the time was up; also a TimeoutError
     ├── PolicyDenied                        a rule of our own server forbids the request
     └── ConfigError                         settings are wrong; the text says what to do, a line for each
 
-Time limits raise the built-in TimeoutError. Texts are for people; programs use the attributes.
+What a client's call raises at run time is an OSError with ``errno`` set: all but LocalProtocolError and ConfigError.
+Its ``place`` tells at which proxy and which step. Texts are for people; programs use the attributes.
 """
 
 import errno
 import socket
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 __all__ = (
     "AuthError",
     "ConfigError",
     "LocalProtocolError",
+    "OnionReplyCode",
+    "Place",
     "PolicyDenied",
     "ProtocolError",
     "ProxyConnectionError",
+    "ProxyTimedOut",
     "RemoteProtocolError",
     "ReplyCode",
     "ReplyError",
@@ -37,6 +43,7 @@ __all__ = (
     "TargetRefused",
     "TargetTimedOut",
     "TargetUnreachable",
+    "TunnelRefused",
     "errno_for_reply",
     "reply_code_for",
     "reply_error",
@@ -64,6 +71,19 @@ class ReplyCode(IntEnum):
     SOCKS4_IDENT_MISMATCH = 0x5D
 
 
+class OnionReplyCode(IntEnum):
+    """Tor's extended errors (EX-13), sent where its port has the flag ExtendedErrors."""
+
+    DESCRIPTOR_NOT_FOUND = 0xF0
+    DESCRIPTOR_INVALID = 0xF1
+    INTRODUCTION_FAILED = 0xF2
+    RENDEZVOUS_FAILED = 0xF3
+    CLIENT_AUTHORIZATION_MISSING = 0xF4
+    CLIENT_AUTHORIZATION_WRONG = 0xF5
+    BAD_ADDRESS = 0xF6
+    INTRODUCTION_TIMED_OUT = 0xF7
+
+
 _MEANING: Final[dict[int, str]] = {
     0x00: "succeeded",
     0x01: "general SOCKS server failure",
@@ -77,11 +97,38 @@ _MEANING: Final[dict[int, str]] = {
     0x5B: "request rejected or failed",
     0x5C: "request rejected: no contact with identd on the client",
     0x5D: "request rejected: identd reports another user",
+    **{code: f"Tor: onion service {code.name.lower().replace('_', ' ')}" for code in OnionReplyCode},
 }
+
+
+class Place(NamedTuple):
+    """How far a client had come when it failed."""
+
+    proxy: str
+    """The proxy's URL, without credentials."""
+    hop: int
+    """Which of the proxies it is, counted from 1, the nearest one."""
+    hops: int
+    """How many there are."""
+    step: str
+    """What was under way: "lookup", "connect", "TLS", "method", "authentication", "reply"."""
+    destination: str
+    """What the whole chain was to lead to."""
+
+    def __str__(self) -> str:
+        which = f", hop {self.hop} of {self.hops}" if self.hops > 1 else ""
+        return f"{self.proxy}{which}, {self.step}, for {self.destination}"
 
 
 class SocksError(Exception):
     """Root of the tree; good for ``except SocksError`` and nothing else."""
+
+    place: Place | None = None
+    """Where a client failed; None for everybody else."""
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return text if self.place is None else f"{text} [{self.place}]"
 
 
 class ProtocolError(SocksError):
@@ -108,9 +155,6 @@ class RemoteProtocolError(ProtocolError, OSError):
         self.reply_hint = reply_hint
         self.looks_like = looks_like
 
-    def __str__(self) -> str:
-        return self.reason
-
 
 class AuthError(SocksError, PermissionError):
     """No common method, or refused credentials. ``method`` is the method's number; the credentials never appear."""
@@ -122,9 +166,6 @@ class AuthError(SocksError, PermissionError):
         self.method = method
         self.status = status
 
-    def __str__(self) -> str:
-        return self.reason
-
 
 class ReplyError(SocksError, OSError):
     """The proxy answered with a failure. ``code`` keeps the number, known or not (S5-REQ-44)."""
@@ -134,9 +175,6 @@ class ReplyError(SocksError, OSError):
         super().__init__(f"{about}: {meaning} (reply {code})" if about else f"{meaning} (reply {code})")
         self.code = code
         self.errno = errno_for_reply(code)
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 class TargetRefused(ReplyError, ConnectionRefusedError):
@@ -151,8 +189,28 @@ class TargetUnreachable(ReplyError):
     """Replies 3 and 4: no way to the target, or its name does not resolve."""
 
 
+class TunnelRefused(ReplyError):
+    """An HTTP proxy answered CONNECT with another status than 2xx; ``code`` is that status."""
+
+    def __init__(self, status: int, about: str = "") -> None:
+        super().__init__(status, about)
+        self.args = (f"{about}: the HTTP proxy answered {status}" if about else f"the HTTP proxy answered {status}",)
+        self.errno = _ERRNO_FOR_STATUS.get(status, errno.EIO)
+
+
 class ProxyConnectionError(SocksError, OSError):
-    """The proxy itself cannot be reached; the cause is chained."""
+    """The proxy itself cannot be reached; the cause is chained, ``errno`` is the cause's or ``number``."""
+
+    def __init__(self, reason: str, number: int = errno.EHOSTUNREACH) -> None:
+        super().__init__(reason)
+        self.errno = number
+
+
+class ProxyTimedOut(ProxyConnectionError, TimeoutError):
+    """The time for the whole way was up; ``place.step`` says what it was spent on last."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, errno.ETIMEDOUT)
 
 
 class PolicyDenied(SocksError):
@@ -214,6 +272,13 @@ _ERRNO_FOR_REPLY: Final[dict[int, int]] = {
     ReplyCode.SOCKS4_IDENT_MISMATCH: errno.EACCES,
 }
 
+_ERRNO_FOR_STATUS: Final[dict[int, int]] = {
+    403: errno.EACCES,
+    502: errno.EHOSTUNREACH,
+    503: errno.EHOSTUNREACH,
+    504: errno.ETIMEDOUT,
+}
+
 
 def reply_code_for(error: BaseException) -> ReplyCode:
     """The reply that a failed attempt deserves (conformance catalogue 3.5); anything unlisted is a general failure."""
@@ -225,6 +290,8 @@ def reply_code_for(error: BaseException) -> ReplyCode:
         return ReplyCode.NOT_ALLOWED if refused else ReplyCode.GENERAL_FAILURE
     if isinstance(error, PolicyDenied):
         return error.code
+    if isinstance(error, ProxyConnectionError):
+        return ReplyCode.GENERAL_FAILURE  # of us, who should have had a proxy; it says nothing about the target
     if isinstance(error, socket.gaierror):
         return _REPLY_FOR_NAME_ERROR.get(error.errno or 0, ReplyCode.GENERAL_FAILURE)
     if isinstance(error, TimeoutError):

@@ -14,7 +14,8 @@ from hosier.errors import ConfigError, RemoteProtocolError
 from hosier.protocol.auth.base import AuthStep, Outcome
 from hosier.protocol.auth.gssapi import GssapiMessage, MessageType
 from hosier.protocol.auth.gssapi_layer import GssapiLayer, Level
-from kerberos_realm import Realm
+
+from ..kerberos_realm import Realm
 
 needs_realm = pytest.mark.real
 

@@ -15,6 +15,8 @@ from hosier.protocol.address import Address, AddressType, parse_address
 from hosier.protocol.auth.base import AuthFraming, AuthMessage, AuthStep, Outcome
 from hosier.protocol.auth.password import Credentials, PasswordFraming, Status
 from hosier.protocol.client_connection import (
+    RESOLVE,
+    RESOLVE_PTR,
     ClientConnection,
     ClientHandshake,
     ClientMethod,
@@ -307,3 +309,75 @@ def test_handshake_without_wire_form() -> None:
         ClientHandshake(Request(4, 1, parse_address("::1", 1))).start()
     with pytest.raises(LocalProtocolError):
         ClientHandshake(REQUEST, ()).start()
+
+
+# --- for shells that leave the payload in the socket ---
+
+NAMED = bytes.fromhex("0500000301780050")  # the shortest success of all
+LONG_NAME = b"\x05\x00\x00\x03\xff" + b"n" * 255 + b"\x00\x50"
+SIX = bytes.fromhex("05000004") + bytes(18)
+
+
+@pytest.mark.parametrize("reply", [SUCCESS, NAMED, LONG_NAME, SIX])
+def test_owed_never_reaches_the_payload(reply: bytes) -> None:
+    """Reading what is owed, and no more, ends exactly behind the reply."""
+    stream = memoryview(b"\x05\x02\x01\x00" + reply + b"early")
+    handshake = ClientHandshake(REQUEST, (PASSWORD,))
+    handshake.start()
+    steps = []
+    while not handshake.done:
+        steps.append(handshake.step)
+        size = 2 if handshake.step == "authentication" else handshake.owed  # no server says more there
+        handshake.feed(bytes(stream[:size]))
+        stream = stream[size:]
+    assert bytes(stream) == b"early"
+    assert steps == ["method", "authentication", *["reply"] * (len(steps) - 2)]
+    assert len(steps) <= 4
+
+
+def test_owed_octet_by_octet() -> None:
+    """Always at least one, never more than is missing."""
+    handshake = ClientHandshake(REQUEST)
+    handshake.start()
+    stream = b"\x05\x00" + SUCCESS
+    for i in range(len(stream)):
+        assert 1 <= handshake.owed <= len(stream) - i
+        handshake.feed(stream[i : i + 1])
+    assert handshake.done
+
+
+def test_owed_of_socks4() -> None:
+    handshake = ClientHandshake(Request(4, Command.CONNECT, TARGET))
+    handshake.start()
+    assert handshake.owed == 8
+    handshake.feed(b"\x00\x5a")
+    assert (handshake.owed, handshake.step) == (6, "reply")
+
+
+def test_owed_during_authentication_and_under_a_layer() -> None:
+    handshake = ClientHandshake(REQUEST, (TOY,))
+    handshake.start()
+    handshake.feed(b"\x05\x01")
+    assert handshake.owed > 65_535
+    for message in (b"\x01\x01\x00\x02ok", b"\x01\x01\x00\x00", bytes.fromhex("01020003570002")):
+        handshake.feed(message)
+    assert handshake.step == "reply"
+    assert handshake.owed > 65_535
+
+
+def test_early_payload_goes_with_the_request() -> None:
+    """EX-16."""
+    handshake = ClientHandshake(REQUEST, early=b"GET /")
+    assert handshake.start() == b"\x05\x01\x00"
+    assert handshake.feed(b"\x05\x00").endswith(b"\x00\x50GET /")
+    assert ClientHandshake(Request(4, 1, TARGET), early=b"x").start().endswith(b"\x00x")
+
+
+@pytest.mark.parametrize("command", [RESOLVE, RESOLVE_PTR])
+def test_lookups_of_tor(command: int) -> None:
+    """EX-10, EX-11."""
+    handshake = ClientHandshake(Request(5, command, TARGET))
+    handshake.start()
+    assert handshake.feed(b"\x05\x00")[1] == command
+    handshake.feed(NAMED)
+    assert handshake.reply == Reply(0, parse_address("x", 80))

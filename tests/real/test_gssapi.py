@@ -17,8 +17,8 @@ from hosier.auth.kerberos import KerberosInitiator
 from hosier.errors import AuthError
 from hosier.protocol.auth.gssapi_layer import Level
 from hosier.protocol.messages import Command
-from kerberos_realm import Realm
 
+from ..kerberos_realm import Realm
 from .conftest import PASSWORD, USER
 from .gssapi_client import GssapiClient
 from .harness import PATIENCE, Address, Hosier, run, wait_until

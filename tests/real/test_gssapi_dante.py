@@ -14,8 +14,8 @@ import pytest
 from hosier.auth.kerberos import KerberosInitiator
 from hosier.protocol.auth.gssapi_layer import Level
 from hosier.protocol.messages import Command
-from kerberos_realm import Realm
 
+from ..kerberos_realm import Realm
 from .dante import LEVELS, sockd, socksified
 from .ftp import ftp_server
 from .gssapi_client import GssapiClient

@@ -11,7 +11,8 @@ import pytest
 from hosier.errors import ConfigError
 from hosier.protocol.auth.gssapi import GssapiFraming
 from hosier.server.gssapi import GssapiSettings, gssapi_method
-from kerberos_realm import Realm
+
+from ..kerberos_realm import Realm
 
 
 def test_defaults_are_safe() -> None:

@@ -5,10 +5,11 @@ from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 from ..errors import AuthError, LocalProtocolError, RemoteProtocolError, reply_error
 from . import socks4, socks5
-from .address import Buffer
+from .address import IPV4, IPV6, Buffer
 from .auth.base import AuthFraming, AuthMessage, AuthStep
 from .connection import REQUEST_INPUT, Connection, Handoff, Reader
 from .messages import (
+    NEED_DATA,
     NO_ACCEPTABLE_METHODS,
     NO_AUTHENTICATION,
     Command,
@@ -22,7 +23,31 @@ from .messages import (
 )
 from .states import CLIENT, Input, State, Table
 
-__all__ = ("ClientConnection", "ClientExchange", "ClientHandshake", "ClientMethod")
+__all__ = (
+    "RESOLVE",
+    "RESOLVE_PTR",
+    "ClientConnection",
+    "ClientExchange",
+    "ClientHandshake",
+    "ClientMethod",
+    "NO_AUTH_ONLY",
+)
+
+RESOLVE: Final = 0xF0
+"""Tor's command that looks a name up (EX-10), in SOCKS5 here."""
+RESOLVE_PTR: Final = 0xF1
+"""Tor's command that looks up the name of an address (EX-11)."""
+
+# An answer to a look-up is all that follows; that the path would be open then does no harm.
+_REQUEST_INPUT: Final = {**REQUEST_INPUT, RESOLVE: Input.CONNECT, RESOLVE_PTR: Input.CONNECT}
+
+# Plain names: on Python 3.11 a look into an Enum class costs a function call.
+_SEND_OPENING: Final = State.SEND_OPENING
+_AWAIT_METHOD: Final = State.AWAIT_METHOD
+_AWAIT_AUTH: Final = State.AWAIT_AUTH
+_STEPS: Final = {_AWAIT_METHOD: "method", _AWAIT_AUTH: "authentication"}
+
+_LONGEST_MESSAGE: Final = 65_539
 
 
 class ClientConnection(Connection):
@@ -68,6 +93,26 @@ class ClientConnection(Connection):
             return self._send_offer(event)
         return self._send_auth(event)
 
+    @property
+    def owed(self) -> int:
+        """How many octets, at least 1, may be read now without touching what follows the handshake.
+
+        For a shell that leaves the payload in the socket. Beneath a layer, and before the request is out, nothing
+        but messages can come.
+        """
+        data, state = self._buffer, self.state
+        if state is _AWAIT_METHOD:
+            return 2 - len(data)
+        if state is _AWAIT_AUTH or self.layer is not None:
+            return _LONGEST_MESSAGE
+        if self.version == 4:
+            return 8 - len(data)
+        if len(data) < 5:
+            return 8 - len(data)  # the shortest success has a name of one octet
+        kind = data[3]
+        size = 10 if kind == IPV4 else 22 if kind == IPV6 else 7 + data[4]
+        return max(size - len(data), 1)
+
     # --- private ---
 
     def _send_offer(self, event: MethodsOffered) -> bytes:
@@ -83,10 +128,10 @@ class ClientConnection(Connection):
         return data
 
     def _send_request(self, event: Request) -> bytes:
-        symbol = REQUEST_INPUT.get(event.command)
+        symbol = _REQUEST_INPUT.get(event.command)
         if event.version != self.version or symbol is None:
             raise LocalProtocolError("the request is of another version, or its command is unknown")
-        if self.version == 5 and self.state is State.SEND_OPENING:
+        if self.version == 5 and self.state is _SEND_OPENING:
             raise LocalProtocolError("SOCKS5 begins with an offer of methods")
         after = self._after(symbol)
         encode = socks4.encode_request if self.version == 4 else socks5.encode_request
@@ -139,6 +184,11 @@ class ClientMethod(NamedTuple):
 
 
 NO_AUTH_ONLY: Final = (ClientMethod(None),)
+"""The methods of who has no credentials."""
+
+# Most handshakes are of this kind, so what is the same in all of them is made once.
+_NO_METHODS: Final[dict[int, ClientMethod]] = {}
+_NO_AUTH_OFFERED: Final = MethodsOffered(bytes((NO_AUTHENTICATION,)))
 
 
 class ClientHandshake:
@@ -150,7 +200,10 @@ class ClientHandshake:
     Args:
         request: what is wanted; its version decides how it is said.
         methods: those to offer, by preference (S5-REQ-23); SOCKS4 ignores them.
+        early: payload that goes out with the request, before anybody has said that it may (EX-16).
     """
+
+    __slots__ = ("_connection", "_early", "_exchange", "_methods", "_offer", "_request", "first_reply", "reply")
 
     def __init__(
         self,
@@ -159,10 +212,17 @@ class ClientHandshake:
         *,
         strict: bool = False,
         lenient: bool = False,
+        early: bytes = b"",
     ) -> None:
         self._request = request
-        self._methods = {method.code: method for method in methods}
-        framings = {method.code: method.framing for method in methods if method.framing is not None}
+        self._early = early
+        framings: Mapping[int, AuthFraming] | None = None
+        if methods is NO_AUTH_ONLY:
+            self._methods, self._offer = _NO_METHODS, _NO_AUTH_OFFERED
+        else:
+            self._methods = {method.code: method for method in methods}
+            self._offer = MethodsOffered(bytes(self._methods))
+            framings = {method.code: method.framing for method in methods if method.framing is not None}
         self._connection = ClientConnection(request.version, framings, strict=strict, lenient=lenient)
         self._exchange: ClientExchange | None = None
         self.first_reply: Reply | None = None
@@ -172,11 +232,21 @@ class ClientHandshake:
     def done(self) -> bool:
         return self.reply is not None
 
+    @property
+    def owed(self) -> int:
+        """How many octets may be read now, so that payload behind the last reply stays where it is."""
+        return self._connection.owed
+
+    @property
+    def step(self) -> str:
+        """What the server owes: "method", "authentication" or "reply"."""
+        return _STEPS.get(self._connection.state, "reply")
+
     def start(self) -> bytes:
         """The first octets. Raises LocalProtocolError for a request without a wire form."""
         if self._request.version == 4:
-            return self._connection.send(self._request)
-        return self._connection.send(MethodsOffered(bytes(self._methods)))
+            return self._ask()
+        return self._connection.send(self._offer)
 
     def feed(self, data: bytes) -> bytes:
         """The octets to send next, maybe none.
@@ -184,10 +254,11 @@ class ClientHandshake:
         Raises ReplyError, AuthError, RemoteProtocolError (also when the server closes too early, A-27).
         """
         self._connection.receive_data(data)
+        next_event = self._connection.next_event
         out = b""
         while self.reply is None:
-            event = self._connection.next_event()
-            if isinstance(event, Signal):
+            event = next_event()
+            if event is NEED_DATA:
                 break
             out += self._on_event(event)
         return out
@@ -198,13 +269,13 @@ class ClientHandshake:
 
     # --- private ---
 
-    def _on_event(self, event: Event) -> bytes:
+    def _on_event(self, event: Event | Signal) -> bytes:
+        if isinstance(event, Reply):
+            return self._on_reply(event)
         if isinstance(event, MethodSelected):
             return self._on_method(event.method)
         if isinstance(event, AuthMessage):
             return self._take_step(event.body)
-        if isinstance(event, Reply):
-            return self._on_reply(event)
         assert isinstance(event, ConnectionClosed)
         where = "in the middle of a message" if event.partial else "before its answer"
         raise RemoteProtocolError(f"the proxy closed the connection {where}")
@@ -213,13 +284,13 @@ class ClientHandshake:
         if method == NO_ACCEPTABLE_METHODS:
             raise AuthError("the proxy accepts none of the methods that were offered", method=method)
         if method == NO_AUTHENTICATION:
-            return self._connection.send(self._request)
+            return self._ask()
         make = self._methods[method].exchange
         if make is None:
             raise LocalProtocolError(f"no exchange for method {method:#04x}")
         self._exchange = make()
         # AWAIT_AUTH already: the method lets the server begin.
-        return b"" if self._connection.state is State.AWAIT_AUTH else self._take_step(None)
+        return b"" if self._connection.state is _AWAIT_AUTH else self._take_step(None)
 
     def _take_step(self, message: Any) -> bytes:
         assert self._exchange is not None
@@ -230,7 +301,10 @@ class ClientHandshake:
         if step.outcome.identity is None:
             reason = step.outcome.reason or "the proxy refused the credentials"
             raise AuthError(reason, status=getattr(message, "code", None))
-        return out + self._connection.send(self._request)
+        return out + self._ask()
+
+    def _ask(self) -> bytes:
+        return self._connection.send(self._request) + self._early
 
     def _on_reply(self, reply: Reply) -> bytes:
         if not reply.succeeded:

@@ -1,0 +1,252 @@
+"""A proxy as plain data: where it is, what it speaks, how to get in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+from urllib.parse import unquote_to_bytes
+
+from ..errors import ConfigError
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+__all__ = (
+    "DEFAULT_PORT",
+    "Protocol",
+    "Proxy",
+    "ProxyChain",
+    "chain_for_bind",
+    "chain_for_datagrams",
+    "chain_of",
+    "chain_to_tor",
+)
+
+DEFAULT_PORT: Final = 1080
+
+Protocol = Literal["socks4", "socks5", "http"]
+
+# What a scheme speaks, and whether the proxy looks names up: curl's meaning of "h" and "a".
+_SCHEMES: Final[dict[str, tuple[Protocol, bool]]] = {
+    "socks4": ("socks4", False),
+    "socks4a": ("socks4", True),
+    "socks5": ("socks5", False),
+    "socks5h": ("socks5", True),
+    "socks": ("socks5", True),  # desktops write it into the environment and mean SOCKS5
+    "http": ("http", True),
+    "https": ("http", True),
+}
+_TLS_SUFFIXES: Final = ("+tls", "+ssl")
+_MAX_CREDENTIAL: Final = 255
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Proxy:
+    """A proxy, told by its URL: ``scheme://user:password@host:port``, all but the host optional.
+
+    Schemes: socks4, socks4a, socks5, socks5h (with "a" and "h" the proxy looks names up, as with curl), socks and none
+    (both mean socks5h), http and https (CONNECT), each SOCKS one also with "+tls". Credentials are percent-encoded;
+    IPv6 addresses stand in brackets; ``socks5h://localhost/run/tor.sock`` is a unix socket.
+
+    Args:
+        username, password: instead of those of the URL; text becomes UTF-8. A user without a password has an empty one.
+        remote_dns: who looks names up, whatever the scheme says: the proxy (True) or this machine.
+        ssl_context: for TLS to the proxy; without one that has TLS uses ``ssl.create_default_context()``.
+        source_address: where connections to the proxy begin: a host, or host and port.
+
+    Raises ConfigError, in one line and without the credentials.
+    """
+
+    protocol: Protocol
+    host: str
+    port: int
+    remote_dns: bool
+    username: bytes | None
+    password: bytes | None
+    tls: bool
+    ssl_context: "SSLContext | None"
+    source_address: tuple[str, int] | None
+    path: str | None
+    """The unix socket, where it is one."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        username: str | bytes | None = None,
+        password: str | bytes | None = None,
+        remote_dns: bool | None = None,
+        ssl_context: "SSLContext | None" = None,
+        source_address: str | tuple[str, int] | None = None,
+    ) -> None:
+        scheme, user_info, place = _split(url)
+        name = scheme.removesuffix(_TLS_SUFFIXES[0]).removesuffix(_TLS_SUFFIXES[1])
+        known = _SCHEMES.get(name)
+        if known is None or (name != scheme and known[0] == "http"):
+            raise ConfigError(f"there is no proxy scheme {scheme!r}; known: {', '.join(_SCHEMES)}")
+        protocol, resolves = known
+        tls = name != scheme or name == "https" or ssl_context is not None
+        host, port, path = _place(place, 443 if name == "https" else DEFAULT_PORT)
+        url_username, url_password = _credentials(user_info)
+        user = _octets(username) if username is not None else url_username
+        secret = _octets(password) if password is not None else url_password
+        _check_credentials(protocol, user, secret)
+        fields = {
+            "protocol": protocol,
+            "host": host,
+            "port": port,
+            "remote_dns": resolves if remote_dns is None else remote_dns,
+            "username": user,
+            "password": (secret or b"") if user is not None and protocol != "socks4" else None,
+            "tls": tls,
+            "ssl_context": ssl_context,
+            "source_address": (source_address, 0) if isinstance(source_address, str) else source_address,
+            "path": path,
+        }
+        for field, value in fields.items():
+            object.__setattr__(self, field, value)
+
+    @property
+    def scheme(self) -> str:
+        """The scheme that says the same."""
+        if self.protocol == "http":
+            return "https" if self.tls else "http"
+        suffix = {("socks4", True): "a", ("socks5", True): "h"}.get((self.protocol, self.remote_dns), "")
+        return f"{self.protocol}{suffix}{_TLS_SUFFIXES[0] if self.tls else ''}"
+
+    def __str__(self) -> str:
+        """The URL without credentials."""
+        if self.path is not None:
+            return f"{self.scheme}://localhost{self.path}"
+        return f"{self.scheme}://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+    def __repr__(self) -> str:
+        user = "" if self.username is None else f", username={self.username!r}, password=<hidden>"
+        return f"Proxy({str(self)!r}{user})"
+
+    def with_credentials(self, username: str | bytes, password: str | bytes = b"") -> "Proxy":
+        """The same proxy for another user. Raises ConfigError for credentials that it cannot take."""
+        copy = object.__new__(Proxy)
+        for field in self.__dataclass_fields__:
+            object.__setattr__(copy, field, getattr(self, field))
+        _check_credentials(self.protocol, _octets(username), _octets(password) or None)
+        object.__setattr__(copy, "username", _octets(username))
+        object.__setattr__(copy, "password", None if self.protocol == "socks4" else _octets(password))
+        return copy
+
+
+ProxyChain = str | Proxy | Sequence[str | Proxy]
+"""A proxy, or several that are gone through one after the other, the nearest one first."""
+
+
+def chain_of(proxies: ProxyChain) -> tuple[Proxy, ...]:
+    """The proxies one by one. Raises ConfigError for none at all and for a unix socket that is not the nearest."""
+    if isinstance(proxies, Proxy):
+        return (proxies,)
+    if isinstance(proxies, str):
+        return (Proxy(proxies),)
+    chain = tuple(one if isinstance(one, Proxy) else Proxy(one) for one in proxies)
+    if not chain:
+        raise ConfigError("a chain of proxies needs at least one")
+    if any(one.path is not None for one in chain[1:]):
+        raise ConfigError("only the first proxy of a chain can be a unix socket")
+    return chain
+
+
+def chain_for_bind(proxies: ProxyChain) -> tuple[Proxy, ...]:
+    """The same; ConfigError also if the last one cannot BIND."""
+    chain = chain_of(proxies)
+    if chain[-1].protocol == "http":
+        raise ConfigError("an HTTP proxy has no BIND; use a SOCKS proxy as the last one")
+    return chain
+
+
+def chain_for_datagrams(proxies: ProxyChain) -> tuple[Proxy, ...]:
+    """The same; ConfigError also for anything but one SOCKS5 proxy that datagrams can reach."""
+    chain = chain_of(proxies)
+    if len(chain) != 1:
+        raise ConfigError("datagrams go through one proxy, not through a chain")
+    if chain[0].protocol != "socks5" or chain[0].path is not None or chain[0].tls:
+        raise ConfigError("datagrams need a SOCKS5 proxy over TCP, without TLS")
+    return chain
+
+
+def chain_to_tor(proxies: ProxyChain) -> tuple[Proxy, ...]:
+    """The same; ConfigError also if the last one does not speak SOCKS5."""
+    chain = chain_of(proxies)
+    if chain[-1].protocol != "socks5":
+        raise ConfigError("Tor's look-ups need SOCKS5")
+    return chain
+
+
+# --- the parts of a URL ---
+
+
+def _split(url: str) -> tuple[str, str | None, str]:
+    """Scheme, user information and the rest; a URL without a scheme is socks5h."""
+    if not url.isprintable() or any(c.isspace() for c in url):
+        raise ConfigError("a proxy's URL has no spaces or control characters; write them percent-encoded")
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        scheme, rest = "socks5h", url
+    authority, slash, path = rest.partition("/")
+    user_info, at, place = authority.rpartition("@")
+    return scheme.lower(), user_info if at else None, place + slash + path
+
+
+def _place(place: str, default_port: int) -> tuple[str, int, str | None]:
+    """Host, port, and the path of a unix socket."""
+    authority, slash, path = place.partition("/")
+    if "?" in place or "#" in place:
+        raise ConfigError("a proxy's URL ends with its port: no '?' and no '#'")
+    if authority.startswith("["):
+        host, bracket, rest = authority[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
+            raise ConfigError(f"{authority!r} is no IPv6 address in brackets with a port")
+        port = rest[1:]
+    else:
+        host, _, port = authority.partition(":")
+        if ":" in port:
+            raise ConfigError(f"{authority!r}: write IPv6 addresses in brackets, as in socks5h://[::1]:1080")
+    host = _text(host)
+    if not host or not host.isprintable() or " " in host:
+        raise ConfigError("a proxy's URL needs a host, as in socks5h://127.0.0.1:1080")
+    if path:
+        if host != "localhost" or port:
+            raise ConfigError("a path in a proxy's URL is a unix socket: socks5h://localhost/path/to/socket")
+        return host, 0, _text(slash + path)
+    if port and not (port.isascii() and port.isdigit() and 0 < int(port) <= 0xFFFF):
+        raise ConfigError(f"port {port!r} of the proxy is none of 1 to 65535")
+    return host, int(port) if port else default_port, None
+
+
+def _credentials(user_info: str | None) -> tuple[bytes | None, bytes | None]:
+    if user_info is None:
+        return None, None
+    username, colon, password = user_info.partition(":")
+    return unquote_to_bytes(username), unquote_to_bytes(password) if colon else None
+
+
+def _check_credentials(protocol: Protocol, username: bytes | None, password: bytes | None) -> None:
+    if username is None:
+        if password is not None:
+            raise ConfigError("there is a password for the proxy but no user name")
+        return
+    if len(username) > _MAX_CREDENTIAL or len(password or b"") > _MAX_CREDENTIAL:
+        raise ConfigError(f"user name and password for a proxy have at most {_MAX_CREDENTIAL} octets each")
+    if protocol == "socks4" and password:
+        raise ConfigError("SOCKS4 has a user id but no password; leave it out or use SOCKS5")
+    if protocol == "socks4" and 0 in username:
+        raise ConfigError("a SOCKS4 user id cannot contain a zero octet")
+    if protocol == "http" and b":" in username:
+        raise ConfigError("a user name for an HTTP proxy cannot contain a colon")
+
+
+def _octets(text: str | bytes) -> bytes:
+    return text.encode() if isinstance(text, str) else text
+
+
+def _text(quoted: str) -> str:
+    try:
+        return unquote_to_bytes(quoted).decode()
+    except UnicodeDecodeError:
+        raise ConfigError("the host or path of the proxy is not UTF-8") from None

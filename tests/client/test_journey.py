@@ -1,0 +1,122 @@
+"""The way through proxies, without I/O."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+import pytest
+
+from hosier.client.http_connect import HttpConnect
+from hosier.client.journey import Journey, announced, host_of_proxy
+from hosier.client.proxy import Proxy, chain_of
+from hosier.client.quick import QuickHandshake
+from hosier.errors import ProxyConnectionError, ProxyTimedOut, RemoteProtocolError, TargetUnreachable
+from hosier.protocol.address import UNSPECIFIED, parse_address
+from hosier.protocol.client_connection import ClientHandshake
+from hosier.protocol.messages import Command
+
+TARGET = parse_address("example.com", 443)
+
+
+def journey(*urls: str, command: int = Command.CONNECT, timeout: float | None = None) -> Journey:
+    return Journey(chain_of(urls), command, TARGET, timeout, b"early")
+
+
+def test_hops() -> None:
+    """Each proxy leads to the next one, the last one to the destination; only it gets the command and the payload."""
+    way = journey("socks4a://me@one", "http://ann:x@two:3128", "three:9050", command=Command.BIND)
+    assert (way.target, way.proxy.host) == (parse_address("two", 3128), "one")
+    first = way.begin(way.target)
+    assert first.start() == b"\x04\x01\x0c\x38\x00\x00\x00\x01me\x00two\x00"
+    assert way.passed()
+    second = way.begin(way.target)
+    assert isinstance(second, HttpConnect)
+    assert second.start().startswith(b"CONNECT three:9050 ")
+    assert b"early" not in second.start()
+    assert way.passed()
+    assert way.target == TARGET
+    third = way.begin(way.target)
+    third.start()
+    assert third.feed(b"\x05\x00") == b"\x05\x02\x00\x03\x0bexample.com\x01\xbbearly"
+    assert not way.passed()
+
+
+def test_kinds_of_handshake() -> None:
+    assert isinstance(journey("one").begin(TARGET), QuickHandshake)
+    assert isinstance(journey("ann@one").begin(TARGET), ClientHandshake)
+    assert isinstance(journey("one", command=Command.BIND).begin(TARGET), ClientHandshake)
+    assert journey("socks4://one").begin(parse_address("192.0.2.1", 1)).start()[8:] == b"\x00early"
+
+
+def test_time() -> None:
+    assert journey("one").left() is None
+    left = journey("one", timeout=20).left()
+    assert left is not None
+    assert 0 < left <= 20
+    with pytest.raises(ProxyTimedOut, match=r"no result within 0 s"):
+        journey("one", timeout=0).left()
+
+
+@pytest.mark.parametrize(
+    ("step", "error", "kind", "number", "words"),
+    [
+        ("lookup", socket.gaierror(-2, "unknown"), ProxyConnectionError, errno.EHOSTUNREACH, "look up the proxy one: "),
+        ("lookup target", socket.gaierror(-2, "unknown"), TargetUnreachable, errno.EHOSTUNREACH, "looked up here"),
+        ("connect", ConnectionRefusedError(111, "refused"), ProxyConnectionError, 111, "connect to the proxy: refused"),
+        ("connect", OSError("odd"), ProxyConnectionError, errno.EIO, "odd"),
+        ("TLS", OSError(1, "certificate"), ProxyConnectionError, errno.EPROTO, "no TLS with the proxy: certificate"),
+        ("reply", BrokenPipeError(32, "pipe"), ProxyConnectionError, 32, "the connection to the proxy broke: pipe"),
+        ("reply", TimeoutError(), ProxyTimedOut, errno.ETIMEDOUT, "no answer"),
+    ],
+)
+def test_errors(step: str, error: OSError, kind: type[OSError], number: int, words: str) -> None:
+    way = journey("socks5://ann:SeCrEt@one")
+    way.step = step
+    found = way.explain(error)
+    assert type(found) is kind
+    assert found.errno == number
+    assert words in str(found)
+    assert "SeCrEt" not in str(found)
+
+
+def test_errors_of_ours_get_their_place_once() -> None:
+    way = journey("one", "two")
+    error = RemoteProtocolError("odd")
+    assert way.explain(error) is error
+    assert error.place == ("socks5h://one:1080", 1, 2, "lookup", "example.com:443")
+    way.passed()
+    way.explain(error)
+    assert error.place.hop == 1
+
+
+def test_step_is_the_handshakes_while_there_is_one() -> None:
+    way = journey("one")
+    way.begin(TARGET).start()
+    error = RemoteProtocolError("odd")
+    way.explain(error)
+    assert error.place is not None
+    assert error.place.step == "method"
+
+
+def test_wait_for_the_peer() -> None:
+    way = journey("one", command=Command.BIND, timeout=0)
+    handshake = way.begin(TARGET)
+    later = way.resumed(handshake, 20)
+    assert later.left() is not None
+    assert later.destination == TARGET
+
+
+def test_address_to_announce() -> None:
+    """S5-REQ-76: zeros stand for the proxy."""
+    assert announced(parse_address("192.0.2.1", 5), "proxy") == ("192.0.2.1", 5)
+    assert announced(UNSPECIFIED._replace(port=7), "proxy") == ("proxy", 7)
+    assert announced(parse_address("::", 7), "::1") == ("::1", 7)
+
+
+def test_host_of_the_last_proxy() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as sock:
+        assert host_of_proxy(sock, [Proxy("localhost")]) == "127.0.0.1"
+        assert host_of_proxy(sock, [Proxy("localhost"), Proxy("two")]) == "two"
+    with socket.socket(socket.AF_UNIX) as local:
+        assert host_of_proxy(local, [Proxy("socks5h://localhost/x")]) == "localhost"

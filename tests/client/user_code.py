@@ -1,0 +1,57 @@
+"""What a user's program may look like, with every public name of the client: mypy --strict reads it, nobody runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+
+import hosier
+from hosier import aio
+
+
+def blocking(chain: hosier.ProxyChain) -> bytes:
+    proxy = hosier.Proxy("socks5h://ann:x@h", ssl_context=ssl.create_default_context(), source_address=("::1", 0))
+    other: hosier.Proxy = proxy.with_credentials(b"bob")
+    try:
+        sock: socket.socket = hosier.connect([proxy, other, "h"], "example.com", 80, timeout=1.5, early=b"x")
+    except hosier.ReplyError as error:
+        code: int = error.code
+        place: hosier.Place | None = error.place
+        return f"{code} {place}".encode()
+    except (hosier.AuthError, hosier.ProxyConnectionError, hosier.ProxyTimedOut, hosier.RemoteProtocolError):
+        raise
+    with hosier.bind(chain, "192.0.2.1", timeout=None) as listener:
+        host, port = listener.address
+        peer, (peer_host, peer_port) = listener.accept(1.0)
+        names: tuple[str, int, str, int] = (host, port, peer_host, peer_port)
+    with hosier.associate(chain, announce=True, fragment_size=1000) as datagrams:
+        sent: int = datagrams.sendto(b"x", names[:2])
+        data, (source, source_port) = datagrams.recvfrom()
+        room: int = datagrams.max_payload("::1") + datagrams.max_payload() + sent + source_port
+    address: str = hosier.resolve(chain, "example.com") + hosier.resolve_ptr(chain, source, timeout=1)
+    chosen: hosier.Proxy | None = hosier.proxy_from_environment("example.com", 80, "https", environ={})
+    choice: hosier.ProxyChoice = hosier.explain_environment("example.com", 80)
+    return data + sock.recv(1) + peer.recv(room) + f"{address} {chosen} {choice.reason}".encode()
+
+
+class Echo(asyncio.DatagramProtocol):
+    pass
+
+
+async def awaited(chain: hosier.ProxyChain) -> bytes:
+    sock: socket.socket = await aio.connect(chain, "example.com", 80, timeout=1)
+    reader, writer = await aio.open_connection("example.com", 443, proxy=chain, ssl=True, limit=1000)
+    transport, protocol = await aio.create_connection(asyncio.Protocol, "example.com", 80, proxy=chain)
+    protocol.connection_made(transport)
+    writer.write(b"x")
+    async with await aio.bind(chain, "192.0.2.1") as listener:
+        peer, address = await listener.accept()
+    async with await aio.associate(chain) as datagrams:
+        await datagrams.sendto(b"x", address)
+        data, _ = await datagrams.recvfrom()
+    endpoint, echo = await aio.create_datagram_endpoint(Echo, proxy=chain)
+    endpoint.sendto(b"x", address)
+    echo.connection_made(endpoint)
+    name: str = await aio.resolve(chain, "example.com") + await aio.resolve_ptr(chain, "192.0.2.1")
+    return data + name.encode() + await reader.read() + sock.recv(1) + peer.recv(1)

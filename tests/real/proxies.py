@@ -1,0 +1,116 @@
+"""SOCKS servers that we did not write, each on a free port of loopback for the time of a with-block."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from .harness import Address, run, stop, wait_until
+
+Program = Callable[..., str]
+
+DANTED = """\
+logoutput: {directory}/danted.log
+internal: 127.0.0.1 port = {port}
+external: lo
+clientmethod: none
+socksmethod: {method}
+user.privileged: root
+user.unprivileged: nobody
+client pass {{
+  from: 0/0 to: 0/0
+}}
+socks pass {{
+  from: 0/0 to: 0/0
+  command: bind connect udpassociate
+}}
+socks pass {{
+  from: 0/0 to: 0/0
+  command: bindreply udpreply
+}}
+"""
+
+# Its users are the system's: it gets a passwd and a shadow file of its own, which nobody else sees.
+OWN_USERS = 'mount --bind "$1/passwd" /etc/passwd && mount --bind "$1/shadow" /etc/shadow && shift && exec "$@"'
+
+
+@contextmanager
+def danted(program: Program, directory: Path, user: tuple[str, str] | None = None) -> Iterator[Address]:
+    """Dante, with CONNECT, BIND and UDP; with ``user`` only for that name and password."""
+    binary = program("danted")
+    port = _free_port()
+    method = "none" if user is None else "username"
+    (directory / "danted.conf").write_text(DANTED.format(directory=directory, port=port, method=method))
+    command = [binary, "-f", str(directory / "danted.conf"), "-p", str(directory / "danted.pid"), "-N", "1"]
+    if user is not None:
+        hashed = run([program("openssl"), "passwd", "-6", "-stdin"], data=user[1].encode()).stdout.decode().strip()
+        _add_line("/etc/passwd", directory / "passwd", f"{user[0]}:x:54321:65534::/nonexistent:/bin/false")
+        _add_line("/etc/shadow", directory / "shadow", f"{user[0]}:{hashed}:19000:0:99999:7:::")
+        command = [program("unshare"), "--mount", "sh", "-c", OWN_USERS, "sh", str(directory), *command]
+    with _running(command, port, directory / "danted.out") as address:
+        yield address
+
+
+@contextmanager
+def microsocks(program: Program, directory: Path, user: tuple[str, str] | None = None) -> Iterator[Address]:
+    """microsocks; with ``user`` only for that name and password."""
+    port = _free_port()
+    credentials = [] if user is None else ["-u", user[0], "-P", user[1]]
+    command = [program("microsocks"), "-i", "127.0.0.1", "-p", str(port), *credentials]
+    with _running(command, port, directory / "microsocks.out") as address:
+        yield address
+
+
+@contextmanager
+def ssh_dynamic(program: Program, directory: Path, sshd: Address) -> Iterator[Address]:
+    """``ssh -D`` through an sshd of ours, whose keys are in the directory."""
+    port = _free_port()
+    known_hosts = f"UserKnownHostsFile={directory / 'known_hosts'}"
+    command = [
+        *(program("ssh"), "-N", "-F", "none", "-D", f"127.0.0.1:{port}", "-p", str(sshd.port)),
+        *("-i", str(directory / "user_key"), "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", known_hosts),
+        sshd.host,
+    ]
+    with _running(command, port, directory / "ssh.out") as address:
+        yield address
+
+
+def needs_root() -> bool:
+    """For danted's own users: a mount namespace."""
+    return os.geteuid() == 0 and shutil.which("unshare") is not None
+
+
+@contextmanager
+def _running(command: Sequence[str], port: int, output: Path) -> Iterator[Address]:
+    with output.open("wb") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        wait_until(lambda: process.poll() is not None or _answers(port), f"{command[0]} listens")
+        assert process.poll() is None, output.read_text()
+        yield Address("127.0.0.1", port)
+    finally:
+        stop(process)
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+        return port
+
+
+def _add_line(system: str, own: Path, line: str) -> None:
+    own.write_text(Path(system).read_text().rstrip("\n") + f"\n{line}\n")
+    own.chmod(0o600 if system.endswith("shadow") else 0o644)
