@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from hosier.testing.fixtures import hosier_server, scripted_server
+
 from .tls import Certificate
 
-pytest_plugins = ["hosier.testing.fixtures"]
+__all__ = ("certificate", "greeter", "hosier_server", "scripted_server", "silent_socket")
 
 
 @pytest.fixture(scope="session")
