@@ -16,7 +16,7 @@ from .unsent import unsent
 if TYPE_CHECKING:
     from .task import Task
 
-__all__ = ("LINGER", "linger", "reset_when_sent", "unsent")
+__all__ = ("LINGER", "linger", "reset_when_sent")
 
 LINGER: Final = 5.0
 """Seconds. RFC 1928 §6 wants a failed connection closed within 10 (S5-REQ-48, 49)."""
