@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import ssl
@@ -32,55 +33,45 @@ class Certificate:
 
 @contextlib.contextmanager
 def door(certificate: Certificate, inner: tuple[str, int]) -> Iterator[tuple[str, int]]:
-    """A TLS server on loopback behind which ``inner`` is reached."""
+    """A TLS server on loopback behind which ``inner`` is reached; a loop in a thread, since one thread must not write
+    to a TLS connection while another one reads from it."""
     listener = socket.create_server(("127.0.0.1", 0))
-    threads: list[threading.Thread] = []
-    sockets: list[socket.socket] = []
+    loop = asyncio.new_event_loop()
+    transports: list[asyncio.WriteTransport] = []
 
-    def accept() -> None:
-        while True:
-            try:
-                outer, _ = listener.accept()
-            except OSError:
-                return
-            start(serve, outer)
-
-    def serve(outer: socket.socket) -> None:
-        with (
-            contextlib.suppress(OSError),
-            socket.create_connection(inner) as plain,
-            certificate.server.wrap_socket(outer, server_side=True) as secure,
-        ):
-            sockets.extend((secure, plain))
-            secure.settimeout(20)
-            up = start(copy, secure, plain)
-            copy(plain, secure)
-            up.join(20)
-
-    def copy(source: socket.socket, sink: socket.socket) -> None:
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
-            while data := source.recv(65_536):
-                sink.sendall(data)
-        for sock in (source, sink):
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+            while data := await reader.read(65_536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
 
-    def start(target: object, *arguments: socket.socket) -> threading.Thread:
-        assert callable(target)
-        thread = threading.Thread(target=target, args=arguments, daemon=True)
-        threads.append(thread)
-        thread.start()
-        return thread
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        plain_reader, plain_writer = await asyncio.open_connection(*inner)
+        transports.extend((writer.transport, plain_writer.transport))
+        await asyncio.gather(copy(reader, plain_writer), copy(plain_reader, writer))
 
-    start(accept)
+    async def main() -> None:
+        server = await asyncio.start_server(serve, sock=listener, ssl=certificate.server)
+        opened.set()
+        await closing.wait()
+        server.close()
+        for transport in transports:
+            if not transport.is_closing():
+                transport.abort()
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(others)
+
+    def run() -> None:
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.run(main())
+
+    opened, closing = threading.Event(), asyncio.Event()
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    assert opened.wait(20)
     try:
         yield listener.getsockname()
     finally:
-        with contextlib.suppress(OSError):
-            listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        for sock in sockets:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-        for thread in threads:
-            thread.join(20)
+        loop.call_soon_threadsafe(closing.set)
+        thread.join(20)
