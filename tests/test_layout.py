@@ -18,6 +18,8 @@ THEMES = {
     "protocol/test_properties.py",
     "protocol/test_seam.py",
     "protocol/test_vectors.py",
+    "server/test_known_faults.py",
+    "server/test_known_faults_of_datagrams.py",
 }
 # Folders of tests that have no counterpart, or are the whole system's.
 FOLDERS_OF_THEIR_OWN = ("real/", "examples/")
