@@ -14,6 +14,7 @@ from hosier.engine import linger
 from hosier.engine.portable import PortableEngine
 
 from ..bare import BareLoop, bare
+from ..platforms import platforms
 from .harness import Platform, Run, run_lab
 
 
@@ -46,8 +47,7 @@ _EVERYWHERE = [*_LINUX, pytest.param("portable", marks=pytest.mark.slow), "bare"
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Once with each engine and over each kind of loop."""
     if "run" in metafunc.fixturenames:
-        only_linux = metafunc.definition.get_closest_marker("linux")
-        metafunc.parametrize("run", _LINUX if only_linux else _EVERYWHERE, indirect=True)
+        metafunc.parametrize("run", platforms(metafunc.definition, _EVERYWHERE, linux=len(_LINUX)), indirect=True)
 
 
 @pytest.fixture

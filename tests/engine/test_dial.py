@@ -301,6 +301,7 @@ def test_nothing_starts_before_its_time(run: Run, dialled: Dialled) -> None:
     run(main)
 
 
+@pytest.mark.patient
 def test_slow_one_may_still_win(run: Run, dialled: Dialled, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first address is silent until its queue has room; the kernel asks again after a second."""
     monkeypatch.setattr(module, "STAGGER", 0.001)

@@ -303,6 +303,7 @@ def test_crowd_of_slow_readers_loses_nothing(run: Run) -> None:
     crowd_of_slow_readers(run)
 
 
+@pytest.mark.patient
 @pytest.mark.linux
 @pytest.mark.skipif(os.geteuid() != 0, reason="every other test runs as an ordinary user already")
 def test_as_an_ordinary_user(run: Run) -> None:

@@ -257,6 +257,7 @@ def test_reset_waits_until_the_octets_before_it_are_delivered(run: Run) -> None:
 # --- limits ---
 
 
+@pytest.mark.patient
 def test_idle_limit(run: Run) -> None:
     async def main(lab: Lab) -> None:
         joined = Joined(lab, idle=0.1)
@@ -268,6 +269,7 @@ def test_idle_limit(run: Run) -> None:
     run(main)
 
 
+@pytest.mark.patient
 def test_traffic_postpones_the_idle_limit(run: Run) -> None:
     async def main(lab: Lab) -> None:
         joined = Joined(lab, idle=IDLE)
@@ -287,6 +289,7 @@ def test_traffic_postpones_the_idle_limit(run: Run) -> None:
     run(main)
 
 
+@pytest.mark.patient
 def test_idle_limit_drops_what_is_held(run: Run) -> None:
     async def main(lab: Lab) -> None:
         joined = Joined(lab, idle=0.2, slow=4096)

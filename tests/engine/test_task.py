@@ -33,6 +33,7 @@ def full_listener(lab: Lab) -> socket.socket:
 # --- waits ---
 
 
+@pytest.mark.patient
 def test_edge_of_another_endpoint_does_not_end_a_wait(run: Run) -> None:
     """The client speaks while the session waits for a target that has not accepted. Its edge is kept for later."""
 
@@ -214,6 +215,7 @@ def test_limit_interrupts_with_its_name(run: Run) -> None:
     run(main)
 
 
+@pytest.mark.patient
 def test_later_limit_replaces_an_earlier_one(run: Run) -> None:
     async def main(lab: Lab) -> None:
         async def work(task: Task) -> str:

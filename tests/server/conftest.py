@@ -9,6 +9,7 @@ import pytest
 from hosier.engine import linger
 
 from ..bare import BareLoop, bare
+from ..platforms import platforms
 from .harness import PLATFORM, stage
 
 ENGINES = ("epoll", pytest.param("portable", marks=pytest.mark.slow), "bare")
@@ -18,8 +19,7 @@ ENGINES = ("epoll", pytest.param("portable", marks=pytest.mark.slow), "bare")
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """What stages a server is run once with each engine."""
     if "engine" in metafunc.fixturenames and vars(metafunc.module).get("stage") is stage:
-        only_linux = metafunc.definition.get_closest_marker("linux")
-        metafunc.parametrize("engine", ENGINES[:1] if only_linux else ENGINES, indirect=True)
+        metafunc.parametrize("engine", platforms(metafunc.definition, ENGINES, linux=1), indirect=True)
 
 
 @pytest.fixture(autouse=True)

@@ -322,6 +322,7 @@ def test_a_flood_of_guesses_does_not_touch_who_is_known(tmp_path: Path, monkeypa
     run(main)
 
 
+@pytest.mark.patient
 def test_a_client_that_waits_for_its_check_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit for handshakes ends it; the check is over for the next one all the same."""
     path = str(tmp_path / "users")
@@ -441,6 +442,7 @@ def test_client_breaks_off_in_the_handshake() -> None:
     run(main)
 
 
+@pytest.mark.patient
 @pytest.mark.parametrize("octets", [b"\x05", NO_AUTH, NO_AUTH + b"\x05\x01\x00", b"\x04\x01"])
 def test_silent_clients_are_cut_off(octets: bytes) -> None:
     """B-19."""
@@ -456,6 +458,7 @@ def test_silent_clients_are_cut_off(octets: bytes) -> None:
     run(main)
 
 
+@pytest.mark.patient
 def test_slow_clients_are_cut_off() -> None:
     """B-19: an octet now and then does not put the limit off."""
 

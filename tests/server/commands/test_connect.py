@@ -301,6 +301,7 @@ def test_a_reset_is_passed_on(who: str) -> None:
     run(main)
 
 
+@pytest.mark.patient
 def test_idle_limit() -> None:
     async def main() -> None:
         async with stage(limits=Limits(idle=0.2)) as scene:
@@ -350,6 +351,7 @@ def test_a_client_that_does_not_wait_is_not_told_success_early() -> None:
     run(main)
 
 
+@pytest.mark.patient
 def test_a_client_that_does_not_wait_while_the_kernel_connects() -> None:
     """S5-REQ-56, with a target whose queue is full, so that it neither accepts nor refuses."""
 
