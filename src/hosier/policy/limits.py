@@ -200,7 +200,7 @@ class Admission:
         for tally in place[1:]:
             tally.greeted()
             tally.leave()
-        return self._enter_source(host)
+        return self._enter_source(host) if self._counts_sources else self._only_all
 
     def enter_as(self, user: str) -> tuple[Tally, ...] | Refusal:
         """A session past its handshake whose user is known: what it counts in besides, already greeted."""
@@ -216,8 +216,6 @@ class Admission:
 
     def _enter_source(self, host: str) -> tuple[Tally, ...] | Refusal:
         """The second half, for one who is counted among all; who is refused is so no more."""
-        if not self._counts_sources:
-            return self._only_all
         tally = self._tallies.of(source_of(host))
         if tally is None:
             reached = "table"
