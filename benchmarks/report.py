@@ -79,6 +79,8 @@ ALONE = (
     Column("workers_2_cpu_us", "CPU µs per short session, two workers"),
     Column("workers_least_share", "share of the worker with less work, per cent of CPU", 0),
     Column("calm_rr_p99_us", "round trip p99 µs", 0),
+    Column("unguessed_rr_p99_us", "round trip p99 µs of a user with a password", 0),
+    Column("guessed_rr_p99_us", "round trip p99 µs beside a flood of wrong passwords", 0),
     Column("flood_rr_p99_us", "round trip p99 µs beside 20,000 half-open handshakes", 0),
 )
 README = (COST[0], COST[1], COST[2], COST[3], LATENCY[4], COST[4])
@@ -208,6 +210,11 @@ def bars(document: Document) -> list[Bar]:
         ),
         Bar("two workers: CPU at most 1.1 × one", ours("workers_2_cpu_us"), times(1.1, ours("workers_1_cpu_us"))),
         Bar("two workers: the busier at most 65 %", busier(ours("workers_least_share")), 65.0),
+        Bar(
+            "flood of wrong passwords: others' p99 at most 2 × without",
+            ours("guessed_rr_p99_us"),
+            times(2, ours("unguessed_rr_p99_us")),
+        ),
         Bar("20,000 half-open: p99 at most 2 × without", ours("flood_rr_p99_us"), times(2, ours("calm_rr_p99_us"))),
         Bar("UDP round trip, 1200 octets: CPU at most 0.55 × Dante's", ours(datagram), times(0.55, dante)),
         Bar("UDP with a client that sends runs: at most 0.2 × that", joined, times(0.2, ours(datagram))),

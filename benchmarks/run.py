@@ -27,7 +27,7 @@ from generator import HERE, LOAD_CORE, LoadError, Target, build, job, pin
 from peers import SERVER_CORE, SOURCE, Command, Hosier, MissingPeer, Peer, Server, all_peers, enter, running
 
 PER_SERVER = ("short", "bulk", "rr", "mixed", "idle", "udp")
-ONCE = ("log", "core", "callsoon", "password", "workers", "flood", "syscalls")
+ONCE = ("log", "core", "callsoon", "password", "workers", "flood", "guesses", "syscalls")
 TWIN = " (again)"
 GB = 1_000_000_000
 
@@ -88,9 +88,9 @@ class Bench:
         used: float = (measure.cpu_ns(server.pid) - before) / 1e3 / result["sessions"]
         return used
 
-    def round_trips(self, server: Server) -> dict[str, float]:
+    def round_trips(self, server: Server, *more: object) -> dict[str, float]:
         """Latencies of small round trips, the load's process going first on its core."""
-        more = ("--targets", self.first_target.echo, "--sessions", self.sizes.rr_sessions)
+        more += ("--targets", self.first_target.echo, "--sessions", self.sizes.rr_sessions)
         result, _ = held(server, self.load(server, "rr", *more, "--trips", self.sizes.trips))
         return latency("rr", result)
 
@@ -450,6 +450,7 @@ def measure_all(options: argparse.Namespace, bench: Bench, peers: list[Peer], re
         "password": operating.password,
         "workers": operating.workers,
         "flood": operating.flood,
+        "guesses": operating.guesses,
     }
     for number in range(options.rounds):
         print(f"round {number + 1} of {options.rounds}", flush=True)

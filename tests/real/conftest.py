@@ -11,8 +11,9 @@ USER = "alice"
 PASSWORD = "open:sesame"
 
 
-every_engine = pytest.mark.parametrize("engine", ["auto", "portable", "bare"], indirect=True)
-"""Once with each engine: Linux's own, the portable one, and that on a system which has nothing but what Windows has."""
+every_engine = pytest.mark.parametrize("engine", ["auto", "portable", "bare", "workers"], indirect=True)
+"""Once with each engine: Linux's own, the portable one, and that on a system which has nothing but what Windows has;
+and once with two workers."""
 
 
 @pytest.fixture(autouse=True)

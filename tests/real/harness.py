@@ -135,13 +135,13 @@ class Hosier:
         keep: int = 10_000,
         engine: str = "auto",
     ) -> None:
-        """``engine``: as the option has it, or "bare": see ``tests.bare``."""
+        """``engine``: as the option has it, "bare" (see ``tests.bare``), or "workers": two of them."""
         told = ["serve", *(f"--listen={spec}" for spec in listen), "--log=json", *arguments]
         self.cwd = ROOT if engine == "bare" else None
         if engine == "bare":
             self.arguments = [sys.executable, "-m", "tests.bare", *told]
         else:
-            self.arguments = command(*told, f"--engine={engine}")
+            self.arguments = command(*told, "--workers=2" if engine == "workers" else f"--engine={engine}")
         self.listeners = len(listen) if listeners is None else listeners
         self.env = {**os.environ, **(env or {})}
         self.addresses: list[Address] = []

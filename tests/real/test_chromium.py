@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from .conftest import every_engine
 from .harness import Hosier, run
 from .target import Target
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.real, every_engine, pytest.mark.timeout(180)]
 
 PAGE = b"""<!doctype html>
 <title>through the proxy</title>

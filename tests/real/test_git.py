@@ -13,12 +13,12 @@ from urllib.parse import quote
 
 import pytest
 
-from .conftest import PASSWORD, USER
+from .conftest import PASSWORD, USER, every_engine
 from .harness import Address, Hosier, run, stop, wait_until
 from .sshd import client_config, sshd
 from .target import Target, stream
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, every_engine]
 
 SETTINGS = {
     "GIT_CONFIG_NOSYSTEM": "1",

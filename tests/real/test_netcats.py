@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-from .conftest import PASSWORD, USER
+from .conftest import PASSWORD, USER, every_engine
 from .harness import Hosier, run
 from .target import Target
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, every_engine]
 
 REQUEST = b"GET /peer HTTP/1.1\r\nHost: target\r\nConnection: close\r\n\r\n"
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import PASSWORD, USER
+from .conftest import PASSWORD, USER, every_engine
 from .harness import Hosier, run
 from .target import Target
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, every_engine]
 
 
 def chain(directory: Path, *proxies: str) -> Path:

@@ -15,9 +15,11 @@ import pytest
 import requests
 import socks
 
-from .conftest import PASSWORD, USER
+from .conftest import PASSWORD, USER, every_engine
 from .harness import Address, Hosier
 from .target import Target
+
+pytestmark = every_engine
 
 LOGIN = f"{USER}:{quote(PASSWORD)}@"
 WRONG = f"{USER}:wrong@"

@@ -18,7 +18,9 @@ THREADS: Final = max(1, min(4, (os.cpu_count() or 1) - 1))
 PENDING: Final = 128
 """Checks under way or waiting; beyond that, clients are turned away."""
 
-_NICE: Final = 10
+_LAST: Final = (
+    19  # of the scheduler's priorities; at 10, a flood of guesses doubled the delays of others on the same core
+)
 _Result = TypeVar("_Result")
 
 
@@ -56,4 +58,4 @@ class HashingPool:
 def _give_way() -> None:
     if sys.platform == "linux":  # elsewhere this would be about the whole process
         with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0) + _NICE)
+            os.setpriority(os.PRIO_PROCESS, 0, _LAST)
