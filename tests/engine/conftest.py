@@ -40,7 +40,7 @@ if importlib.util.find_spec("uvloop") is not None:
 _LINUX = list(_PLATFORMS)
 _PLATFORMS["portable"] = Platform(PortableEngine)
 _PLATFORMS["bare"] = Platform(PortableEngine, BareLoop, _bare)
-_EVERYWHERE = [*_LINUX, pytest.param("portable", marks=pytest.mark.slow), "bare"]
+_EVERYWHERE = [*_LINUX, *(pytest.param(name, marks=pytest.mark.slow) for name in ("portable", "bare"))]
 """The quick tests leave out what is nearly the same as another."""
 
 
