@@ -16,7 +16,7 @@ from types import coroutine
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import reply_code_for
-from ..protocol.address import IPV4, Address
+from ..protocol.address import IPV4, IPV6, Address
 from .endpoint import WRITABLE, Endpoint, Owner
 
 if TYPE_CHECKING:
@@ -49,12 +49,12 @@ def dial_from(
 
     Raises OSError.
     """
-    sock = SocketType(_INET6 if ":" in remote[0] else _INET, _STREAM)
+    sock = _socket(IPV6 if ":" in remote[0] else IPV4)
     endpoint = Endpoint(engine, sock, task)
     try:
         sock.bind((local[0], 0, *local[2:]))
         code = sock.connect_ex(remote)
-        if code == EINPROGRESS:
+        if code in _UNDER_WAY:
             yield from endpoint.wait(WRITABLE)
             code = endpoint.connect_result()
         if code:
