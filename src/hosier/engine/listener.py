@@ -120,7 +120,9 @@ class Listener:
         """Stops accepting and closes the socket."""
         if self._paused is not None:
             self._paused.cancel()
-        self._engine.bury(self.sock.fileno(), self.sock)
+        fd = self.sock.fileno()
+        self._engine.unwatch(fd)  # while another process holds the socket, closing alone would leave it in the epoll
+        self._engine.bury(fd, self.sock)
 
     # --- private ---
 

@@ -232,10 +232,7 @@ class Server:
 
     def _stop_listening(self) -> None:
         while self._listeners:
-            listener = self._listeners.pop()
-            # Where another process holds the socket, too, closing alone would leave it in the epoll.
-            self.engine.unwatch(listener.sock.fileno())
-            listener.close()
+            self._listeners.pop().close()
 
 
 def _users(settings: ServerSettings) -> Users | None:
