@@ -146,7 +146,7 @@ def address_of_socket(sockaddr: tuple[Any, ...]) -> Address:
     host: str = sockaddr[0]
     if ":" in host:
         return Address(IPV6, inet_pton(AF_INET6, host.partition("%")[0]), sockaddr[1])
-    return Address(IPV4, inet_pton(AF_INET, host), sockaddr[1])
+    return _new(Address, (IPV4, inet_pton(AF_INET, host), sockaddr[1]))
 
 
 def decode_address(data: Buffer | memoryview, offset: int) -> tuple[Address, int] | None:

@@ -15,7 +15,7 @@ from ..engine.events import EPOLLIN
 from ..engine.linger import linger
 from ..engine.relay import Relay
 from ..engine.task import Task, foreign
-from ..errors import PolicyDenied, RemoteProtocolError, ReplyCode
+from ..errors import PolicyDenied, RemoteProtocolError, ReplyCode, reply_code_for
 from ..observe.record import SessionRecord
 from ..policy.limits import Tally
 from ..protocol.address import Address
@@ -144,6 +144,12 @@ class Session(Task):
         except OSError:
             return  # it did not wait for the answer
         await linger(self, self.client, self.server.settings.limits.linger)
+
+    async def fail(self, what: str, error: OSError) -> None:
+        """Tells the client, the log and the operator that the system could not do what was asked."""
+        self.end = f"{what} failed: {error.strerror or error}"
+        self.server.explain(self, self.end)
+        await self.refuse(reply_code_for(error))
 
     def record(self) -> SessionRecord:
         """What is known of it, for those who watch."""

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ...engine.udp import datagram_socket
-from ...errors import PolicyDenied, ReplyCode, reply_code_for
+from ...errors import PolicyDenied, ReplyCode
 from ...protocol.address import IPV6, Address, address_of_socket
 from ...protocol.messages import Reply, Request
 from ..udp_relay import UdpRelay
@@ -29,9 +29,7 @@ async def associate(session: "Session", request: Request) -> bytes:
     try:
         bound = await _open(session, request.address.canonical())
     except OSError as error:
-        session.end = f"associate failed: {error.strerror or error}"
-        server.explain(session, session.end)
-        await session.refuse(reply_code_for(error))
+        await session.fail("associate", error)
         return b""
     session.reply = 0
     if rest := session.client.send_some(connection.send(Reply(0, bound))):

@@ -70,7 +70,7 @@ async def _listen(session: "Session", request: Request) -> "Binding | None":
     try:
         return await server.egress.bind(session, expected, near, vet)
     except OSError as error:
-        await _failed(session, error)
+        await session.fail("bind", error)
         return None
 
 
@@ -115,7 +115,7 @@ async def _peer(session: "Session", binding: "Binding") -> "tuple[Endpoint, Addr
         await session.refuse(reply_code_for(error))
         return None
     except OSError as error:
-        await _failed(session, error)
+        await session.fail("bind", error)
         return None
     if arrival is None:
         session.end = "client left before the peer came"
@@ -127,9 +127,3 @@ def _check(session: "Session", binding: "Binding", peer: Address) -> None:
     if not binding.expects(peer):
         raise PolicyDenied(f"{peer} came, who was not expected")
     session.server.policy.vet_peers((peer,))
-
-
-async def _failed(session: "Session", error: OSError) -> None:
-    session.end = f"bind failed: {error.strerror or error}"
-    session.server.explain(session, session.end)
-    await session.refuse(reply_code_for(error))
