@@ -85,3 +85,14 @@ def until(condition: Callable[[], object], what: str) -> None:
     while not condition():
         assert monotonic() < deadline, f"waited in vain: {what}"
         sleep(0.001)
+
+
+async def greeted(place: tuple[str, int], **arguments: Any) -> None:
+    """Opens a connection to the greeter, reads what it says first, and has an echo."""
+    reader, writer = await hosier.aio.open_connection(*place, timeout=PATIENCE, **arguments)
+    async with asyncio.timeout(PATIENCE):
+        assert await reader.readline() == b"220 hello\r\n"
+        writer.write(b"x" * 100_000)
+        assert await reader.readexactly(100_000) == b"x" * 100_000
+        writer.close()
+        await writer.wait_closed()

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from .harness import Hosier, has_ipv6
+from ..kerberos_realm import Realm
+from .harness import Address, Hosier, has_ipv6
 from .target import Target
+from .wire import echo_server
 
 USER = "alice"
 PASSWORD = "open:sesame"
@@ -48,3 +50,17 @@ def target() -> Iterator[Target]:
 def ipv6() -> None:
     if not has_ipv6():
         pytest.skip("this machine has no IPv6 loopback address")
+
+
+@pytest.fixture
+def echo() -> Iterator[Address]:
+    with echo_server() as address:
+        yield address
+
+
+@pytest.fixture
+def home(realm: Realm, monkeypatch: pytest.MonkeyPatch) -> Realm:
+    """The tests and all that they start are ann of the realm; servers have the service's keys."""
+    for name, value in realm.environment.items():
+        monkeypatch.setenv(name, value)
+    return realm

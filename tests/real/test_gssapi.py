@@ -23,25 +23,11 @@ from .conftest import PASSWORD, USER
 from .gssapi_client import GssapiClient
 from .harness import PATIENCE, Address, Hosier, run, wait_until
 from .target import Target
-from .wire import echo_server, exactly
+from .wire import exactly
 
 pytestmark = pytest.mark.real
 
 ANN = "ann@HOSIER.TEST"
-
-
-@pytest.fixture
-def home(realm: Realm, monkeypatch: pytest.MonkeyPatch) -> Realm:
-    """The tests' own client is ann; servers have the service's keys."""
-    for name, value in realm.environment.items():
-        monkeypatch.setenv(name, value)
-    return realm
-
-
-@pytest.fixture
-def echo() -> Iterator[Address]:
-    with echo_server() as address:
-        yield address
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import hashlib
 import os
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ from .ftp import ftp_server
 from .gssapi_client import GssapiClient
 from .harness import PATIENCE, Address, Hosier, clean_environment, run, wait_until
 from .target import Target, digest
-from .wire import echo_server, exactly
+from .wire import exactly
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
@@ -31,20 +31,6 @@ ANN = "ann@HOSIER.TEST"
 # (tnftp, which has no such question, reads by stdio, and Dante's client does not unwrap that.)
 NONSENSE = b"sa_addr inet_ntop() failed with errno 97"
 PROTECTED = pytest.mark.parametrize("level", [1, 2])
-
-
-@pytest.fixture
-def home(realm: Realm, monkeypatch: pytest.MonkeyPatch) -> Realm:
-    """The tests and all that they start are ann; servers have the service's keys."""
-    for name, value in realm.environment.items():
-        monkeypatch.setenv(name, value)
-    return realm
-
-
-@pytest.fixture
-def echo() -> Iterator[Address]:
-    with echo_server() as address:
-        yield address
 
 
 # --- Dante's client, our server ---

@@ -15,7 +15,7 @@ import hosier
 from hosier.testing import ScriptedServer, reset, send, stall
 from hosier.testing.threaded import ThreadedServer
 
-from ..harness import PATIENCE, SUCCESS, opening
+from ..harness import PATIENCE, SUCCESS, greeted, opening
 from ..tls import Certificate, door
 
 Start = Callable[..., ThreadedServer]
@@ -23,17 +23,6 @@ Place = tuple[str, int]
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
 loops = pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
-
-
-async def greeted(place: Place, **arguments: Any) -> None:
-    """Opens a connection to the greeter, reads what it says first, and has an echo."""
-    reader, writer = await hosier.aio.open_connection(*place, timeout=PATIENCE, **arguments)
-    async with asyncio.timeout(PATIENCE):
-        assert await reader.readline() == b"220 hello\r\n"
-        writer.write(b"x" * 100_000)
-        assert await reader.readexactly(100_000) == b"x" * 100_000
-        writer.close()
-        await writer.wait_closed()
 
 
 @loops

@@ -15,7 +15,7 @@ from hosier.client.aio.transports import _feed
 from hosier.testing import ScriptedServer, Step, receive, reset, send, stall
 from hosier.testing.threaded import ThreadedServer
 
-from ..harness import PATIENCE, SUCCESS, opening, run
+from ..harness import PATIENCE, SUCCESS, greeted, opening, run
 from ..tls import Certificate, door
 
 Start = Callable[..., ThreadedServer]
@@ -27,16 +27,6 @@ loops = pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio"
 
 def secured(place: Place, certificate: Certificate) -> hosier.Proxy:
     return hosier.Proxy(f"socks5h://localhost:{place[1]}", ssl_context=certificate.client)
-
-
-async def greeted(place: Place, **arguments: Any) -> None:
-    reader, writer = await hosier.aio.open_connection(*place, timeout=PATIENCE, **arguments)
-    async with asyncio.timeout(PATIENCE):
-        assert await reader.readline() == b"220 hello\r\n"
-        writer.write(b"x" * 100_000)
-        assert await reader.readexactly(100_000) == b"x" * 100_000
-        writer.close()
-        await writer.wait_closed()
 
 
 @loops
