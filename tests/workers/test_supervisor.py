@@ -328,8 +328,8 @@ def test_counts_of_all_workers_and_who_is_here() -> None:
         supervisor = crew.supervisor
         for _ in range(40):
             assert await crew.enter()
-        cells = supervisor.cells()
-        assert value_of(cells, "sessions_started") == value_of(cells, "replies", "0") == 40
+        await until(lambda: value_of(supervisor.cells(), "replies", "0") == 40, "all answers are counted")
+        assert value_of(supervisor.cells(), "sessions_started") == 40
         told = await supervisor.snapshot()
         assert told["sessions"] == len(told["busiest"]) == 40
         assert set(told["users"]) == {"-"}

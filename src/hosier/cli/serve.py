@@ -10,6 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from .. import __version__
 from ..config.build import build_admin, build_server, build_settings
 from ..config.dangers import dangers
 from ..config.load import load
@@ -156,7 +157,7 @@ async def _serve(settings: ServeSettings, warnings: Sequence[str] = ()) -> None:
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(on_signal))
     started = time.monotonic()
     try:
-        async with build_admin(settings, Overview(server)) as admin:
+        async with build_admin(settings, Overview(server), __version__) as admin:
             await server.start()
             _warn(warnings)
             _announce(server, server.addresses, admin.addresses)
@@ -182,7 +183,7 @@ async def _supervise(settings: ServeSettings, count: int, warnings: Sequence[str
         settings, count, say=_say, log=settings.log, uvloop=settings.uvloop, verbose=settings.verbose
     )
 
-    admin = build_admin(settings, supervisor)
+    admin = build_admin(settings, supervisor, __version__)
 
     def announce(addresses: Sequence[ListenAddress]) -> None:
         _warn(warnings)

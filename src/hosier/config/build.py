@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, get_args
 
-from .. import __version__
 from ..errors import ConfigError
 from ..observe.access_log import AccessLog
 from ..observe.admin import AdminListener
@@ -48,9 +47,9 @@ def build_server(settings: ServeSettings, write: Callable[[str], None] | None = 
     )
 
 
-def build_admin(settings: ServeSettings, overseen: Overseen) -> AdminListener:
+def build_admin(settings: ServeSettings, overseen: Overseen, version: str) -> AdminListener:
     """The listener for those who run the server, yet to be entered; it has no place if none was asked for."""
-    return AdminListener(settings.admin.places, pages_of(overseen, __version__), settings.admin.token or None)
+    return AdminListener(settings.admin.places, pages_of(overseen, version), settings.admin.token or None)
 
 
 def _contradictions(sources: Sources) -> Iterator[Complaint]:
