@@ -55,6 +55,7 @@ class Session(Task):
     """One client. ``run()`` is its story; the attributes are what is known of it so far."""
 
     __slots__ = (
+        "asked",
         "bound",
         "client",
         "connection",
@@ -82,7 +83,7 @@ class Session(Task):
         # The kernel holds a connection back until the greeting is there, so a first look is never in vain.
         self.client = Endpoint(engine, sock, self, EPOLLIN)
         self.connection: ServerConnection | None = ServerConnection(server.framings, strict=server.settings.strict)
-        self.started = monotonic()
+        self.started = self.asked = monotonic()
         self.user: str | None = None
         self.method: int | None = None
         self.request: Request | None = None
@@ -101,6 +102,7 @@ class Session(Task):
                 leftover = await COMMANDS[request.command](self, request)
                 self.connection = None  # its work is done; a long relay need not carry it
                 if self.relay is not None:
+                    self.server.answered(self)
                     await self.relay.run(leftover)
                     if not self.relay.ended_well:
                         await self.relay.part()
