@@ -10,7 +10,7 @@ import pytest
 
 import hosier
 from hosier.client.names import FakeNames
-from hosier.client.socksify.lookups import STAND_INS
+from hosier.client.socksify.lookups import LOOKUPS
 
 from .conftest import Witness
 
@@ -149,5 +149,5 @@ def test_outside_of_a_scope_they_are_as_ever(witness: Witness) -> None:
 
 
 def test_every_lookup_has_a_stand_in() -> None:
-    covered = {name for _, name, _ in STAND_INS}
+    covered = {name for _, name, _ in LOOKUPS}
     assert covered == {"getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr", "getnameinfo"}

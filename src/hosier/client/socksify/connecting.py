@@ -15,7 +15,7 @@ from .adoption import adopt, options_of
 from .pending import begin, pending_of, settle
 from .scope import INTERNET, Route, Scope, carried, current
 
-__all__ = ("STAND_INS", "connected", "way_of")
+__all__ = ("WAYS_OUT", "connected", "way_of")
 
 _connect: Final = socket.socket.connect
 _connect_ex: Final = socket.socket.connect_ex
@@ -100,7 +100,7 @@ def sendmsg(sock: socket.socket, buffers: Any, ancdata: Any = (), flags: int = 0
     return carried(None, _sendmsg)(sock, buffers, ancdata, flags, _straight(scope, sock, address))
 
 
-STAND_INS: Final[list[tuple[Any, str, Any]]] = [
+WAYS_OUT: Final[list[tuple[Any, str, Any]]] = [
     (socket.socket, call.__name__, call)
     for call in (connect, connect_ex, getpeername, getsockopt, bind, sendto, sendmsg)
 ]

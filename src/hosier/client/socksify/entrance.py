@@ -71,7 +71,7 @@ class _StandIns:
         with self._lock:
             self._scopes += 1
             if self._scopes == 1:
-                for owner, name, stand_in in (*lookups.STAND_INS, *connecting.STAND_INS, *loops.stand_ins()):
+                for owner, name, stand_in in (*lookups.LOOKUPS, *connecting.WAYS_OUT, *loops.carriers()):
                     self._undo.append((owner, name, vars(owner).get(name, _ABSENT)))
                     setattr(owner, name, stand_in)
         weakref.finalize(scope, self._leave).atexit = False

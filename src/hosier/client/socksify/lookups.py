@@ -13,7 +13,7 @@ from ...errors import LocalProtocolError
 from ..lookup import refuse_onion
 from .scope import Scope, carried, current, outside
 
-__all__ = ("STAND_INS",)
+__all__ = ("LOOKUPS",)
 
 T = TypeVar("T")
 Infos = list[tuple[Any, ...]]
@@ -80,7 +80,7 @@ def getnameinfo(sockaddr: Any, flags: int) -> tuple[str, str]:
 
 # Under both modules: ``from socket import ...`` of a program may have run long before; what a program holds that is
 # older than the scope is stopped by ``net.py``.
-STAND_INS: Final[list[tuple[Any, str, Any]]] = [
+LOOKUPS: Final[list[tuple[Any, str, Any]]] = [
     (_socket, "getaddrinfo", getaddrinfo),
     *(
         (module, call.__name__, call)

@@ -23,7 +23,7 @@ from .adoption import adopt, options_of
 from .connecting import connected, way_of
 from .scope import carried, current
 
-__all__ = ("stand_ins",)
+__all__ = ("carriers",)
 
 T = TypeVar("T")
 AnyCall = Callable[..., Any]
@@ -32,7 +32,7 @@ _start: Final = threading.Thread.start
 _submit: Final = ThreadPoolExecutor.submit
 
 
-def stand_ins() -> list[tuple[Any, str, Any]]:
+def carriers() -> list[tuple[Any, str, Any]]:
     """With uvloop's, where it is installed: a program may load it later."""
     found: list[tuple[Any, str, Any]] = [
         (threading.Thread, "start", start),
