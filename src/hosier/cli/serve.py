@@ -83,12 +83,7 @@ def add_parser(verbs: Any) -> None:
     )
     add("--ports", metavar="LOW-HIGH", help="where to listen for the peers of BIND and for datagrams (any)")
     add("--bind", choices=tuple(BIND_CHOICES), help="serve BIND (on); 'anyone': also for unnamed peers")
-    add(
-        "--upstream",
-        action="append",
-        metavar="URL",
-        help="reach targets through this proxy; again for a chain, the nearest first; also env:NAME, file:PATH",
-    )
+    add("--upstream", action="append", metavar="URL", help="reach targets through this proxy; again for a chain")
     _add_gssapi(parser)
     add("--timeout", action="append", dest="limits", metavar="NAME=SECONDS", help=f"limits: {limits}")
     add("--cap", action="append", dest="caps", metavar="NAME=N", help=f"how many at once: {cap_names()}")
