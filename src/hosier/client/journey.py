@@ -103,6 +103,10 @@ class Journey:
         self._handshake = handshake
         return handshake
 
+    def go_on_with(self, handshake: AnyHandshake) -> None:
+        """A conversation with this proxy that somebody else has begun."""
+        self._handshake = handshake
+
     def passed(self) -> bool:
         """This proxy has done its part; whether another one follows."""
         self._handshake = None
