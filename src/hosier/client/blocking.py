@@ -10,7 +10,8 @@ from ..protocol.address import UNSPECIFIED, Address, parse_address
 from ..protocol.client_connection import RESOLVE, RESOLVE_PTR
 from ..protocol.messages import Command, Reply
 from .dial import dial
-from .journey import AnyHandshake, Journey, announced, host_of_proxy
+from .journey import Journey, announced, host_of_proxy
+from .layered import AnyHandshake
 from .lookup import look_up, pick
 from .proxy import ProxyChain, chain_for_bind, chain_for_datagrams, chain_of, chain_to_tor
 
@@ -26,7 +27,8 @@ def connect(
     """A plain socket that is connected to ``host`` through a proxy, or through several, the nearest first.
 
     Whatever the target has said already is still to be read from it. It blocks without limit, or as
-    ``socket.setdefaulttimeout`` says; ``timeout`` is for the way there. With TLS to the proxy it is an SSLSocket.
+    ``socket.setdefaulttimeout`` says; ``timeout`` is for the way there. With TLS to the proxy it is an SSLSocket, where
+    GSSAPI protects it a ProtectedSocket.
 
     Args:
         timeout: seconds for everything together: names, TCP, TLS, each step at each proxy. None: no limit.
@@ -39,7 +41,7 @@ def connect(
     """
     journey = Journey(chain_of(proxy), Command.CONNECT, parse_address(host, port), timeout, early)
     sock, _ = _travel(journey)
-    return _released(sock, timeout)
+    return _released(_protected(sock, journey), timeout)
 
 
 def bind(proxy: ProxyChain, host: str, port: int = 0, *, timeout: float | None = None) -> "BindListener":
@@ -76,7 +78,7 @@ class BindListener:
         self._sock = None
         journey = self._journey.resumed(self._handshake, timeout)
         reply = _answer(sock, journey, self._handshake)
-        return _released(sock, timeout), (reply.bound.host, reply.bound.port)
+        return _released(_protected(sock, journey), timeout), (reply.bound.host, reply.bound.port)
 
     def fileno(self) -> int:
         """For select: readable when ``accept()`` has something to say."""
@@ -128,7 +130,7 @@ def associate(
                 udp = udp_socket(control.family, (control.getsockname()[0], 0))
             reply = _talk(control, journey, zeros_or(udp)).reply
             assert reply is not None
-            journey.passed()
+            envelope = envelope.under(journey.take_stream())
             journey.step = "connect"
             place = look_up(*relay_address(reply.bound, host_of_proxy(control, chain)), journey.left)[0]
             return ProxiedDatagramSocket(
@@ -171,7 +173,7 @@ def _travel(journey: Journey) -> tuple[socket.socket, AnyHandshake]:
                 if not journey.passed():
                     return sock, handshake
                 if journey.proxy.tls:
-                    sock = _tls(sock, journey)
+                    sock = _tls(_protected(sock, journey), journey)
         except BaseException:
             sock.close()
             raise
@@ -275,6 +277,24 @@ def _looked_up(journey: Journey) -> Address:
     sock.close()
     assert handshake.reply is not None
     return handshake.reply.bound
+
+
+def _protected(sock: socket.socket, journey: Journey) -> socket.socket:
+    """Under the layers that the proxies have agreed on, if there are any."""
+    try:
+        stream = journey.take_stream()
+        if stream is None:
+            return sock
+        if type(sock) is not socket.socket:
+            raise ConfigError("GSSAPI inside TLS needs asyncio: use hosier.aio.open_connection")
+        from .protected import ProtectedSocket
+
+        return ProtectedSocket(sock, stream)
+    except BaseException as error:
+        sock.close()
+        if isinstance(error, OSError):
+            _raise(journey, error)
+        raise
 
 
 def _tls(sock: socket.socket, journey: Journey) -> socket.socket:
