@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .client.gssapi import Gssapi
     from .client.protected import ProtectedSocket
     from .client.proxy import Proxy, ProxyChain
+    from .client.socksify import socksify
     from .server.server import Server
 
 __version__ = "0.1.0"
@@ -72,6 +73,7 @@ __all__ = (
     "proxy_from_environment",
     "resolve",
     "resolve_ptr",
+    "socksify",
 )
 
 # What loads when it is first used, and from where.
@@ -85,6 +87,7 @@ _LATER: Final = {
     "ProxyChain": "client.proxy",
     "Server": "server.server",
     "aio": "client.aio",
+    "socksify": "client.socksify",
 }
 
 

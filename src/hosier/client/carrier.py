@@ -9,12 +9,12 @@ from typing import Final
 
 from .layered import LayeredStream
 
-__all__ = ("carried",)
+__all__ = ("carry_for",)
 
 _AT_ONCE: Final = 1 << 17
 
 
-def carried(sock: socket.socket, stream: LayeredStream, unsent: memoryview) -> None:
+def carry_for(sock: socket.socket, stream: LayeredStream, unsent: memoryview) -> None:
     """Puts one end of a socket pair in the place of the socket's descriptor, and carries between the other end and the
     connection that the descriptor led to, until both directions have ended. ``unsent``: of a frame that has begun."""
     below = socket.socket(sock.family, sock.type, sock.proto, os.dup(sock.fileno()))

@@ -12,12 +12,14 @@ from ..protocol.address import Address, parse_address
 from ..protocol.client_connection import ClientHandshake
 from ..protocol.messages import Command, Request
 from .http_connect import HttpConnect
-from .layered import AnyHandshake, BareHandshake, LayeredHandshake, LayeredStream
+from .layered import BareHandshake, LayeredHandshake, LayeredStream
 from .methods import WITHOUT_AUTHENTICATION, methods_of
 from .proxy import Proxy
 from .quick import QuickHandshake
 
-__all__ = ("Journey", "announced", "host_of_proxy")
+__all__ = ("AnyHandshake", "Journey", "announced", "host_of_proxy")
+
+AnyHandshake = BareHandshake | LayeredHandshake
 
 _VERSION: Final = {"socks4": 4, "socks5": 5}
 
@@ -75,6 +77,12 @@ class Journey:
             return self.destination
         following = self.chain[self.hop + 1]
         return parse_address(following.host, following.port)
+
+    @property
+    def asked(self) -> bool:
+        """Whether all that is missing is what the last proxy answers to the request."""
+        handshake = self._handshake
+        return self.hop + 1 == len(self.chain) and handshake is not None and handshake.step == "reply"
 
     def left(self) -> float | None:
         """Seconds that are left. Raises ProxyTimedOut when there are none."""

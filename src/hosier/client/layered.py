@@ -11,7 +11,7 @@ from ..protocol.messages import Reply
 from .http_connect import HttpConnect
 from .quick import QuickHandshake
 
-__all__ = ("AnyHandshake", "BareHandshake", "LayeredHandshake", "LayeredStream")
+__all__ = ("BareHandshake", "LayeredHandshake", "LayeredStream")
 
 _EVERYTHING: Final = 1 << 62
 _AT_ONCE: Final = 1 << 17  # octets to read below the layer: two frames of the largest size
@@ -161,6 +161,3 @@ class LayeredHandshake:
         if stream.ended and not handshake.done:
             out += handshake.feed(b"")
         return stream.wrap(out)
-
-
-AnyHandshake = BareHandshake | LayeredHandshake

@@ -15,10 +15,10 @@ _FILE_PIECE: Final = 1 << 16
 
 
 class ProtectedSocket(socket.socket):
-    """A socket as ssl.SSLSocket is one: what is sent is wrapped, what is received is unwrapped, all else is a socket's.
+    """A socket as ssl.SSLSocket is one: what is sent is wrapped, what is received is unwrapped, all else as ever.
 
-    ``recv`` reads ahead: before a select, look at ``pending()``. Non-blocking, ``send`` may have to be called again with
-    the same octets, as with TLS. One thread may send while another receives. What an operating system's call does with
+    ``recv`` reads ahead: before a select, look at ``pending()``. Non-blocking, ``send`` may have to be called again
+    with the same octets, as with TLS. One thread may send while another receives. What the system's own calls do with
     the descriptor goes past the layer, so there is no ``dup``, ``sendmsg`` or ``recvmsg``; ``detach`` is safe.
 
     Raises RemoteProtocolError for what was changed, repeated, reordered or cut on its way: then nothing more can be
@@ -102,9 +102,9 @@ class ProtectedSocket(socket.socket):
         closed. So whatever wants a socket of its own gets one: ``context.wrap_socket(sock, server_hostname=...)`` puts
         TLS with the target into the layer. It is a socket pair's: a stream that was spoiled ends like one that is over,
         which TLS tells apart and a plain reader does not."""
-        from .carrier import carried
+        from .carrier import carry_for
 
-        carried(self, self._stream, self._unsent)
+        carry_for(self, self._stream, self._unsent)
         return super().detach()
 
     def dup(self) -> NoReturn:

@@ -10,7 +10,7 @@ __all__ = ("ProtectedEnvelope",)
 
 
 class ProtectedEnvelope(Envelope):
-    """An envelope that is sealed, or signed, and takes nothing that is not. One thread may pack while another unpacks."""
+    """An envelope that is sealed or signed, and takes nothing that is not. One thread may pack, another unpack."""
 
     def __init__(self, layer: SecurityLayer, *, fragment_size: int | None = None) -> None:
         super().__init__(fragment_size=fragment_size)

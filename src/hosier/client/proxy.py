@@ -58,7 +58,7 @@ class Proxy:
         ssl_context: for TLS to the proxy; without one that has TLS uses ``ssl.create_default_context()``.
         source_address: where connections to the proxy begin: a host, or host and port.
         gssapi: log in with Kerberos; "+gssapi" in the scheme stands for ``Gssapi()``.
-        methods: of SOCKS5, those to offer, the preferred one first: "gssapi", "password", "none". Which of them is used,
+        methods: of SOCKS5, those to offer, the preferred one first: "gssapi", "password", "none". Which one is used,
             the proxy says, and whoever can pass for it: so what protects (GSSAPI) is by default offered alone, and a
             password beside "none".
 

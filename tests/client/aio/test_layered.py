@@ -14,19 +14,19 @@ import uvloop
 import hosier
 from hosier.client.aio.layered import LayeredTransport
 from hosier.errors import RemoteProtocolError
+from hosier.protocol.client_connection import ClientMethod
 from hosier.protocol.connection import Handoff
 from hosier.testing import ToyClientExchange, ToyFraming, ToyLayer, ToyMessage
 from hosier.testing.threaded import ThreadedServer
 
 from ..harness import PATIENCE, greeted, run
-from ..protection import ClientMethod, frame, toy_stream
+from ..protection import NOTHING, frame, toy_stream
 from ..tls import Certificate, door
 
 Start = Callable[..., ThreadedServer]
 Place = tuple[str, int]
 Protecting = Callable[[], hosier.Proxy]
 Run = Callable[[Coroutine[Any, Any, None]], None]
-
 
 
 def _bounded(runner: Callable[..., None]) -> Run:
@@ -67,12 +67,12 @@ class Listening(asyncio.Protocol):
 
 
 async def joined(
-    handoff: Handoff | None = None,
+    handoff: Handoff = NOTHING,
 ) -> tuple[LayeredTransport, Listening, asyncio.StreamReader, asyncio.StreamWriter]:
     """A transport under the toy layer, its protocol, and the wire at the proxy's end."""
     near, far = socket.socketpair()
     protocol = Listening()
-    stream = toy_stream(*([] if handoff is None else [handoff]))
+    stream = toy_stream(handoff)
     loop = asyncio.get_running_loop()
     _, transport = await loop.create_connection(lambda: LayeredTransport(stream, protocol), sock=near)
     reader, writer = await asyncio.open_connection(sock=far)
@@ -215,7 +215,7 @@ def test_streams_of_a_plain_listener(run: Run, hosier_server: Start) -> None:
 @loops
 def test_no_plain_socket(run: Run, protecting: Protecting) -> None:
     async def main() -> None:
-        with pytest.raises(hosier.ConfigError, match="no plain socket: use hosier.aio.open_connection"):
+        with pytest.raises(hosier.ConfigError, match=r"no plain socket: use hosier\.aio\.open_connection"):
             await hosier.aio.connect(protecting(), "example.com", 80)
 
     run(main())

@@ -7,8 +7,7 @@ from typing import NoReturn
 
 from ...protocol.address import Address
 from ..dial import ATTEMPT_DELAY, begin_connect, new_socket
-from ..journey import Journey
-from ..layered import AnyHandshake
+from ..journey import AnyHandshake, Journey
 from ..lookup import Place4or6, addresses, literal, pick, refuse_onion
 
 __all__ = ("Exchange", "arrive", "look_up", "look_up_here", "raise_from", "talk")

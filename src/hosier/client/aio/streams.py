@@ -11,8 +11,7 @@ from ...errors import ConfigError, LocalProtocolError
 from ...protocol.address import Address, parse_address
 from ...protocol.client_connection import RESOLVE, RESOLVE_PTR
 from ...protocol.messages import Command
-from ..journey import Journey, announced, host_of_proxy
-from ..layered import AnyHandshake
+from ..journey import AnyHandshake, Journey, announced, host_of_proxy
 from ..proxy import ProxyChain, chain_for_bind, chain_of, chain_to_tor
 from .layered import LayeredTransport
 from .steps import Exchange, arrive, look_up_here, raise_from, talk

@@ -8,8 +8,7 @@ from typing import Final, TypeVar
 
 from ...errors import ConfigError
 from ...protocol.address import Address
-from ..journey import Journey
-from ..layered import AnyHandshake
+from ..journey import AnyHandshake, Journey
 from .feeding import feed
 from .layered import LayeredTransport
 from .steps import arrive, look_up_here, raise_from
