@@ -10,7 +10,7 @@ import pytest
 
 import hosier.engine.poller
 from hosier.engine.endpoint import EDGES, Endpoint
-from hosier.engine.events import EPOLLET, EPOLLIN, EPOLLOUT
+from hosier.engine.events import EPOLLET, EPOLLIN
 from hosier.engine.listener import Listener
 from hosier.engine.poller import BATCH, BULK_SLICE, ROUND, Engine
 from hosier.engine.portable import PortableEngine

@@ -135,7 +135,8 @@ class Flow:
             else:
                 self._full_reads = 0
             if size < SCRATCH and not source.seen & ENDED:
-                return None  # a short read: dry, the next edge will come. Not so if the end was seen, whose edge is spent
+                # A short read: dry, the next edge will come. Not so if the end was seen, whose edge is spent.
+                return None
 
     def turn(self) -> None:
         """The flow's turn in the engine's round robin: one splice, or one copy where splice cannot serve."""
