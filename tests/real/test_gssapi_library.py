@@ -89,7 +89,12 @@ def test_connect(home: Realm, echo: Address, level: int) -> None:
     data = os.urandom(3 << 20)
     with ours() as server, hosier.connect(proxy(server.address, level), *echo, timeout=PATIENCE) as sock:
         assert isinstance(sock, hosier.ProtectedSocket) == (level > 0)
-        sending = threading.Thread(target=lambda: (sock.sendall(data), sock.shutdown(socket.SHUT_WR)))
+
+        def say() -> None:
+            sock.sendall(data)
+            sock.shutdown(socket.SHUT_WR)
+
+        sending = threading.Thread(target=say)
         sending.start()
         assert exactly(sock, len(data)) == data
         assert sock.recv(1) == b""
