@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -14,9 +15,14 @@ from typing import Any
 
 import pytest
 
+from hosier.client.egress import Upstreams
+from hosier.client.proxy import chain_of
+from hosier.engine.egress import MakeEgress
+from hosier.observe.counts import value_of
 from hosier.server.listening import listening_sockets
 from hosier.server.settings import Limits, ServerSettings
-from hosier.workers.channel import DRAIN, END, READY, Assignment, packed
+from hosier.workers.channel import DRAIN, END, READY, SNAPSHOT, Assignment, packed
+from hosier.workers.counting import create_counts, read_counts
 from hosier.workers.tallies import SharedTallyBook, create_table, read_totals, sessions_under_way
 
 PATIENCE = 30.0
@@ -25,10 +31,11 @@ PATIENCE = 30.0
 class Lone:
     """A worker, and a supervisor's end of its channel."""
 
-    def __init__(self, log: str = "json", **fields: Any) -> None:
+    def __init__(self, log: str = "json", egress: MakeEgress | None = None, **fields: Any) -> None:
         settings = ServerSettings(listen=["127.0.0.1:0"], **fields)
         (self.sock,) = listening_sockets(settings)
         self.table = create_table(settings.caps, 2)
+        self.counts = create_counts(2)
         self.channel, theirs = socket.socketpair()
         self.channel.settimeout(PATIENCE)
         with theirs:
@@ -36,11 +43,12 @@ class Lone:
                 [sys.executable, "-m", "hosier.workers.worker", str(theirs.fileno())],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                pass_fds=(theirs.fileno(), self.sock.fileno(), self.table.plan.fd),
+                pass_fds=(theirs.fileno(), self.sock.fileno(), self.table.plan.fd, self.counts.plan.fd),
                 text=True,
             )
         sockets = (self.sock.fileno(),)
-        self.order = packed(Assignment(settings, sockets, self.table.plan, 1, log, uvloop=False, verbose=True))
+        plans = self.table.plan, self.counts.plan
+        self.order = packed(Assignment(settings, sockets, *plans, 1, log, uvloop=False, verbose=True, egress=egress))
 
     def begin(self) -> None:
         self.channel.sendall(self.order)
@@ -59,8 +67,8 @@ class Lone:
 
 
 @contextmanager
-def lone(log: str = "json", **fields: Any) -> Iterator[Lone]:
-    worker = Lone(log, **fields)
+def lone(log: str = "json", egress: MakeEgress | None = None, **fields: Any) -> Iterator[Lone]:
+    worker = Lone(log, egress, **fields)
     try:
         yield worker
     finally:
@@ -68,6 +76,7 @@ def lone(log: str = "json", **fields: Any) -> Iterator[Lone]:
         worker.process.communicate()
         worker.channel.close()
         worker.sock.close()
+        worker.counts.close()
         with suppress(BufferError):  # a test has tallies of its own
             worker.table.close()
 
@@ -89,6 +98,18 @@ def test_it_serves_counts_and_drains() -> None:
         assert "port 0 is no target" in messages  # it is verbose
         assert read_totals(worker.table, 1).served == 1
         assert sessions_under_way(worker.table) == 0
+
+
+def test_its_way_to_targets_travels_with_its_orders() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as upstream:
+        upstream.settimeout(PATIENCE)
+        egress = Upstreams(chain_of("socks5h://ann:sesame@127.0.0.1:{1}".format(*upstream.getsockname())))
+        with lone(egress=egress) as worker:
+            worker.begin()
+            with worker.client() as client:
+                client.sendall(b"\x05\x01\x00\x03\x04name\x00\x50")
+                with upstream.accept()[0] as asked:
+                    assert asked.recv(4) == b"\x05\x02\x00\x02"
 
 
 def test_impatience() -> None:
@@ -168,3 +189,18 @@ def test_it_has_nothing_of_its_parent() -> None:
         assert f"socket:[{os.fstat(worker.sock.fileno()).st_ino}]" in links
         worker.process.send_signal(signal.SIGKILL)
         assert worker.ended()[0] == -signal.SIGKILL
+
+
+def test_it_says_who_is_with_it_and_counts_for_all_to_see() -> None:
+    with lone() as worker:
+        worker.begin()
+        client = worker.client()
+        worker.channel.sendall(SNAPSHOT)
+        assert worker.channel.recv(1) == SNAPSHOT
+        size = int.from_bytes(worker.channel.recv(4), "big")
+        told = json.loads(worker.channel.recv(size, socket.MSG_WAITALL))
+        assert told["sessions"] == 1
+        assert [each["client"] for each in told["busiest"]] == ["{} {}".format(*client.getsockname())]
+        cells = read_counts(worker.counts)
+        assert (value_of(cells, "sessions_started"), value_of(cells, "sessions_ended")) == (1, 0)
+        client.close()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..config.keys import keys_of
+from ..config.secrets import read_option
 from ..config.settings import ServeSettings
 from ..engine.ports import parse_ports
 from ..errors import ConfigError
@@ -34,6 +35,8 @@ def values_of(arguments: argparse.Namespace) -> dict[str, Any]:
         name, _, within = path.partition(".")
         if name not in keys:
             continue
+        if path == "admin.place" and (token := os.environ.get("HOSIER_ADMIN_TOKEN")):
+            values.setdefault(name, {})["token"] = token
         value = _READ[path](given) if path in _READ else given
         if within:
             values.setdefault(name, {})[within] = value
@@ -68,6 +71,10 @@ def _user(text: str) -> tuple[str, str]:
 
 def _advertise(texts: list[str]) -> list[Advertised]:
     return [parse_advertise(text) for text in texts]
+
+
+def _upstream(texts: list[str]) -> list[str]:
+    return [read_option(text) for text in texts]
 
 
 def _levels(text: str) -> list[int]:
@@ -162,4 +169,5 @@ _READ: Final[Mapping[str, Callable[[Any], Any]]] = {
     "caps": _caps,
     "workers": _workers,
     "udp": _udp,
+    "upstream": _upstream,
 }

@@ -4,8 +4,14 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, get_args
 
+from ..client.egress import Upstreams
+from ..engine.egress import MakeEgress
 from ..errors import ConfigError
 from ..observe.access_log import AccessLog
+from ..observe.admin import AdminListener
+from ..observe.counts import Counts
+from ..observe.pages import Overseen, pages_of
+from ..observe.prometheus import require_prometheus
 from ..server.server import Server
 from .complaints import Complaint
 from .contradictions import Values, contradictions, reason_against, suspects
@@ -14,7 +20,7 @@ from .keys import keys_of
 from .settings import ServeSettings
 from .sources import Sources
 
-__all__ = ("build_server", "build_settings")
+__all__ = ("build_admin", "build_egress", "build_server", "build_settings")
 
 
 def build_settings(sources: Sources) -> ServeSettings:
@@ -34,7 +40,24 @@ def build_server(settings: ServeSettings, write: Callable[[str], None] | None = 
 
     Raises ConfigError, for example if there is no method of a name.
     """
-    return Server(settings, on_session_end=None if write is None else AccessLog(settings.log, write))
+    if settings.admin.places:
+        require_prometheus()
+    return Server(
+        settings,
+        on_session_end=None if write is None else AccessLog(settings.log, write),
+        counts=Counts() if settings.admin.places else None,
+        egress=build_egress(settings),
+    )
+
+
+def build_egress(settings: ServeSettings) -> MakeEgress | None:
+    """The way to targets through the upstreams; None: straight out of this machine. Raises ConfigError."""
+    return Upstreams(settings.chain) if settings.chain else None
+
+
+def build_admin(settings: ServeSettings, overseen: Overseen, version: str) -> AdminListener:
+    """The listener for those who run the server, yet to be entered; it has no place if none was asked for."""
+    return AdminListener(settings.admin.places, pages_of(overseen, version), settings.admin.token or None)
 
 
 def _contradictions(sources: Sources) -> Iterator[Complaint]:

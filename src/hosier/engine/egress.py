@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .poller import Engine
     from .task import Task
 
-__all__ = ("Association", "Binding", "DirectEgress", "Egress")
+__all__ = ("Association", "Binding", "DirectEgress", "Egress", "MakeEgress", "Vetted")
 
 Vetted = Callable[[Sequence[Address]], Sequence[Address]]
 """Given what a target stands for, the addresses that may be dialled; raises if there are none."""
@@ -53,11 +53,12 @@ class Association(Protocol):
 class Egress(Protocol):
     """A way to targets: straight out, through a proxy, through a chain of them."""
 
-    def connect(self, task: "Task", target: Address, vet: Vetted) -> Awaitable[tuple[Endpoint, Address]]:
-        """Connects to the target: the endpoint, and the address that was dialled.
+    def connect(self, task: "Task", target: Address, vet: Vetted) -> Awaitable[tuple[Endpoint, Address | None]]:
+        """Connects to the target: the endpoint, and the address that was dialled; None if others looked it up.
 
-        ``vet`` sees every address just before it is dialled, so that what was judged and what is dialled cannot
-        differ (B-28). Raises OSError, or what ``vet`` raises, when called or when awaited.
+        ``vet`` sees every address just before it is dialled or passed on, so that what was judged and what is dialled
+        cannot differ (B-28); a name that is passed on shows none. Raises OSError, or what ``vet`` raises, when called
+        or when awaited.
         """
 
     def bind(self, task: "Task", peer: Address, near: Address, vet: Vetted) -> Awaitable[Binding]:
@@ -75,6 +76,10 @@ class Egress(Protocol):
 
         ``vet`` sees the address of each target before anything is sent to it. Raises OSError.
         """
+
+
+MakeEgress = Callable[["Engine", Resolver], Egress]
+"""Makes a way to targets, once there is an engine."""
 
 
 class DirectEgress:

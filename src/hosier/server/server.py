@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from socket import SocketType
 from types import TracebackType
@@ -18,11 +18,12 @@ from ..auth.registry import load_method
 from ..auth.users import FixedUsers, Users
 from ..auth.watched_users import WatchedUsers
 from ..engine.choice import make_engine
-from ..engine.egress import DirectEgress, Egress
+from ..engine.egress import DirectEgress, Egress, MakeEgress
 from ..engine.listener import Listener
 from ..engine.poller import Engine
 from ..engine.resolve import Resolver
 from ..errors import ConfigError, PolicyDenied
+from ..observe.counts import Counts
 from ..observe.crowding import CrowdingLog
 from ..observe.record import SessionRecord
 from ..policy.backoff import Backoff
@@ -38,6 +39,8 @@ from .capacity import room
 from .doorkeeper import Doorkeeper
 from .gssapi import gssapi_method
 from .listening import listening_sockets
+from .meter import Meter
+from .pulse import Pulse
 from .session import Session
 from .settings import ListenAddress, ServerSettings
 
@@ -56,6 +59,8 @@ class Server:
         settings: everything it is told; keyword arguments replace single fields.
         on_session_end: called with a SessionRecord for each session that has ended.
         tallies: where sessions are counted for their caps, if that is shared with other processes.
+        counts: where what happens is counted, for metrics; without them nobody looks at sessions before they end.
+        egress: makes the way to targets; None: straight out of this machine.
     """
 
     def __init__(
@@ -64,6 +69,8 @@ class Server:
         *,
         on_session_end: Callable[[SessionRecord], None] | None = None,
         tallies: TallyBook | None = None,
+        counts: Counts | None = None,
+        egress: MakeEgress | None = None,
         **fields: Any,
     ) -> None:
         self.settings = replace(settings or ServerSettings(), **fields)
@@ -90,7 +97,11 @@ class Server:
         self.admission: Admission
         self.caps: Caps
         """Complete after the start: what was set, and what the machine carries."""
+        self.meter = Meter(counts or Counts())
+        self._watches = counts is not None
+        self._pulse: Pulse | None = None
         self._tallies = tallies if tallies is not None else LocalTallyBook()
+        self._make_egress = egress if egress is not None else self._straight
         self._handshaking: dict[Session, None] = {}  # in the order of their accept
         self._crowding = CrowdingLog(_warn)
         self._on_session_end = on_session_end
@@ -109,6 +120,15 @@ class Server:
         """Sessions under way."""
         return len(self.engine.tasks) if self._started else 0
 
+    @property
+    def listens(self) -> bool:
+        """Whether new clients are let in."""
+        return bool(self._listeners)
+
+    def living(self) -> Iterator[Session]:
+        """The sessions themselves; none may end meanwhile."""
+        return (task for task in self.engine.tasks if isinstance(task, Session))
+
     async def start(self, sockets: Sequence[socket.socket] | None = None) -> None:
         """Listens: on its addresses, or on sockets that are bound to them and listen already.
 
@@ -124,17 +144,17 @@ class Server:
         self._started = True
         self.caps = self.settings.caps.complete(room(), is_public=self.settings.is_public)
         self.admission = Admission(self.caps, self._tallies)
-        self.egress = DirectEgress(
-            self.engine, self._resolver, advertise=self.advertised.of, ports=self.settings.port_range
-        )
+        self.egress = self._make_egress(self.engine, self._resolver)
         self._listeners = [Listener(self.engine, sock, self._accepted, self._exhausted) for sock in sockets]
         self.policy = TargetPolicy(
             protect=self.settings.is_public,
             allow=self.settings.allow,
             deny=self.settings.deny,
-            listeners=[parse_address(*address) for address in self.addresses],
+            listeners=[parse_address(*address) for address in (*self.addresses, *self.settings.own_places)],
             is_local=_is_local,
         )
+        if self._watches:
+            self._pulse = Pulse(self.engine.loop, self._beat)
 
     async def drain(self) -> bool:
         """Accepts no more and waits for the running sessions, at most as long as the limit says; True: all ended."""
@@ -148,6 +168,8 @@ class Server:
     async def close(self) -> None:
         """Ends everything now; harmless where nothing was started."""
         self._stop_listening()
+        if self._pulse is not None:
+            self._pulse.stop()
         if self._started:
             self.engine.close()
             self._resolver.close()
@@ -174,29 +196,35 @@ class Server:
             _log.info("%s%s: %s%s", client, wanted, reason, f"; {advice}" if advice else "")
 
     def greeted(self, session: Session) -> None:
-        """Its handshake is over."""
-        del self._handshaking[session]
-        for tally in session.tallies:
-            tally.greeted()
+        """Its handshake is over, and its request here."""
+        self._leave_handshake(session)
+        self.meter.greeted(session)
+
+    def answered(self, session: Session) -> None:
+        """Its command has succeeded; what follows is its relay."""
+        self.meter.answered(session)
 
     def admit_user(self, session: Session, user: str) -> None:
         """Counts a session, past its handshake, among its user's. Raises PolicyDenied."""
         admitted = self.admission.enter_as(user)
         if isinstance(admitted, Refusal):
+            self.meter.limited(admitted.name)
             self._crowding.refused(*admitted, f"user {user!r}"[:80], "refused")
             raise PolicyDenied(f"this user has {admitted.cap} sessions already")
         session.tallies += admitted
 
     def ended(self, session: Session) -> None:
         """The last thing that a session does."""
-        if session in self._handshaking:
-            self.greeted(session)
+        greeted = session not in self._handshaking
+        if not greeted:
+            self._leave_handshake(session)
         for tally in session.tallies:
             tally.leave()
         self.sessions_served += 1
         relay = session.relay
         if relay is not None:
             self.octets_relayed += relay.up.moved + relay.down.moved
+        self.meter.ended(session, greeted=greeted)
         if self._all_ended is not None and len(self.engine.tasks) <= 1:
             self._all_ended.set()
         if self._on_session_end is not None:
@@ -204,15 +232,29 @@ class Server:
 
     # --- private ---
 
+    def _beat(self, seconds: float, lag: float) -> None:
+        self.meter.lagged(lag)
+        self.meter.look(self.living(), seconds)
+
+    def _leave_handshake(self, session: Session) -> None:
+        del self._handshaking[session]
+        for tally in session.tallies:
+            tally.greeted()
+
+    def _straight(self, engine: Engine, resolver: Resolver) -> Egress:
+        return DirectEgress(engine, resolver, advertise=self.advertised.of, ports=self.settings.port_range)
+
     def _accepted(self, sock: SocketType, peer: Any) -> None:
         admitted = self.admission.enter(peer[0])
         if isinstance(admitted, Refusal):
             if admitted.name in ("sessions", "handshakes") and self._handshaking:
                 admitted = self._push_in(peer[0], admitted)
             if isinstance(admitted, Refusal):
+                self.meter.limited(admitted.name)
                 self._crowding.refused(*admitted, peer[0], "closed")
                 sock.close()
                 return
+        self.meter.started()
         session = Session(self, sock, peer, admitted)
         self._handshaking[session] = None
         session.start()
