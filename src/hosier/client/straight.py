@@ -19,6 +19,7 @@ from ..protocol.socks5 import encode_request
 from .dial import finish_connect
 from .journey import Journey
 from .lookup import Place4or6, literal
+from .methods import WITHOUT_AUTHENTICATION
 from .proxy import Proxy
 from .steps import converse, raise_from
 
@@ -63,7 +64,7 @@ def connect_straight(chain: tuple[Proxy, ...], host: str, port: int, timeout: fl
 def _is_usual(proxy: Proxy) -> bool:
     return (
         proxy.protocol == "socks5"
-        and proxy.password is None
+        and proxy.methods == WITHOUT_AUTHENTICATION
         and not proxy.tls
         and proxy.path is None
         and proxy.source_address is None
