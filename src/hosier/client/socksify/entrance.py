@@ -31,7 +31,8 @@ def socksify(
     own, other processes. As a decorator it is a block around each call.
 
     Args:
-        proxy: a proxy or a chain, as for :func:`hosier.connect`, without TLS and GSSAPI. None: straight, within another block.
+        proxy: a proxy or a chain, as for :func:`hosier.connect`, without TLS and GSSAPI. None: straight, for a block in
+            another one.
         bypass: what goes past the proxy, as in NO_PROXY: "localhost, 10.0.0.0/8, .internal.example".
         names: the table of names, if its pools of fake addresses are not to be the usual ones.
 
