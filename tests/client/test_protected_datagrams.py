@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hosier.client.datagrams import Envelope
+from hosier.client.envelope import Envelope
 from hosier.client.protected_datagrams import ProtectedEnvelope
 from hosier.errors import ConfigError
 from hosier.protocol.address import parse_address

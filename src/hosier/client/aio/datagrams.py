@@ -11,8 +11,6 @@ from ...errors import LocalProtocolError
 from ...protocol.address import UNSPECIFIED, Address, parse_address
 from ...protocol.messages import Command
 from ..datagrams import (
-    Envelope,
-    HostPort,
     association_ended,
     connected_udp,
     has_ended,
@@ -21,6 +19,7 @@ from ..datagrams import (
     udp_socket,
     zeros_or,
 )
+from ..envelope import Envelope, HostPort
 from ..journey import Journey, host_of_proxy
 from ..lookup import pick
 from ..proxy import ProxyChain, chain_for_datagrams
