@@ -111,7 +111,7 @@ def test_few_calls(relay: socket.socket) -> None:
 
 @needs_runs
 def test_refused_once(relay: socket.socket) -> None:
-    """Not tried again for a while; other errors are the caller's."""
+    """Not tried again for a while, unless there was no room only; other errors are the caller's."""
     runs = make(relay, Refusing)
     assert isinstance(runs._udp, Refusing)
     with runs._udp:
@@ -122,6 +122,11 @@ def test_refused_once(relay: socket.socket) -> None:
         other = make(relay, Refusing)
         assert isinstance(other._udp, Refusing)
         with other._udp:
+            other._udp.number = errno.ENOBUFS
+            for _ in range(2):
+                other.send(HEADER, payloads([10] * 3))
+            assert other._udp.sent == 2
+            assert len(heard(relay, 6)) == 6
             other._udp.number = errno.ENETDOWN
             with pytest.raises(OSError, match="no runs here"):
                 other.send(HEADER, payloads([10] * 3))

@@ -28,7 +28,8 @@ _ENOUGH: Final = 64
 _REFUSED_FOR: Final = 30.0
 """Seconds without runs after one was refused."""
 
-_REFUSALS: Final = frozenset((errno.EMSGSIZE, errno.EINVAL, errno.EIO, errno.EPERM, errno.ENOBUFS, errno.EAGAIN))
+_ROUTE: Final = frozenset((errno.EMSGSIZE, errno.EINVAL, errno.EIO, errno.EPERM))
+_ROOM: Final = frozenset((errno.EAGAIN, errno.ENOBUFS))
 
 _ANCILLARY: Final = 64
 
@@ -124,9 +125,10 @@ class Runs:
                 if last_try:
                     return False
             except OSError as error:
-                if error.errno not in _REFUSALS:
+                if error.errno in _ROUTE:
+                    self._runs_after = monotonic() + _REFUSED_FOR
+                elif error.errno not in _ROOM:
                     raise
-                self._runs_after = monotonic() + _REFUSED_FOR
                 return False
             else:
                 return True
