@@ -198,7 +198,9 @@ class Server:
 
     def greeted(self, session: Session) -> None:
         """Its handshake is over, and its request here."""
-        self._leave_handshake(session)
+        del self._handshaking[session]
+        for tally in session.tallies:
+            tally.greeted()
         if self.watches:
             self.meter.greeted(session)
 
@@ -215,7 +217,9 @@ class Server:
         """The last thing that a session does."""
         greeted = session not in self._handshaking
         if not greeted:
-            self._leave_handshake(session)
+            del self._handshaking[session]
+            for tally in session.tallies:
+                tally.greeted()
         for tally in session.tallies:
             tally.leave()
         self.sessions_served += 1
@@ -234,11 +238,6 @@ class Server:
     def _beat(self, seconds: float, lag: float) -> None:
         self.meter.lagged(lag)
         self.meter.look(self.living(), seconds)
-
-    def _leave_handshake(self, session: Session) -> None:
-        del self._handshaking[session]
-        for tally in session.tallies:
-            tally.greeted()
 
     def _straight(self, engine: Engine, resolver: Resolver) -> Egress:
         return DirectEgress(engine, resolver, advertise=self.advertised.of, ports=self.settings.port_range)
