@@ -16,7 +16,7 @@ from ..auth.kerberos import KerberosMethod
 from ..auth.passwords import PasswordMethod
 from ..auth.registry import load_method
 from ..auth.users import FixedUsers, Users
-from ..auth.watched_users import WatchedUsers
+from ..auth.watched_users import Proofs, WatchedUsers
 from ..engine.choice import make_engine
 from ..engine.egress import DirectEgress, Egress, MakeEgress
 from ..engine.listener import Listener
@@ -26,7 +26,7 @@ from ..errors import ConfigError, PolicyDenied
 from ..observe.counts import Counts
 from ..observe.crowding import CrowdingLog
 from ..observe.record import SessionRecord
-from ..policy.backoff import Backoff
+from ..policy.backoff import Backoff, Failures
 from ..policy.limits import Admission, Caps, LocalTallyBook, Refusal, Tally, TallyBook
 from ..policy.quota import Quota
 from ..policy.targets import TargetPolicy
@@ -59,6 +59,8 @@ class Server:
         settings: everything it is told; keyword arguments replace single fields.
         on_session_end: called with a SessionRecord for each session that has ended.
         tallies: where sessions are counted for their caps, if that is shared with other processes.
+        failures: likewise, where failures to authenticate are counted.
+        passwords: likewise, what is known of the passwords of a users file.
         counts: where what happens is counted, for metrics; without them nobody looks at sessions before they end.
         egress: makes the way to targets; None: straight out of this machine.
     """
@@ -69,6 +71,8 @@ class Server:
         *,
         on_session_end: Callable[[SessionRecord], None] | None = None,
         tallies: TallyBook | None = None,
+        failures: Failures | None = None,
+        passwords: Proofs | None = None,
         counts: Counts | None = None,
         egress: MakeEgress | None = None,
         **fields: Any,
@@ -76,7 +80,7 @@ class Server:
         self.settings = replace(settings or ServerSettings(), **fields)
         self.sessions_served = 0
         self.octets_relayed = 0
-        self.users: Users | None = _users(self.settings)
+        self.users: Users | None = _users(self.settings, passwords)
         self.methods: Mapping[int, Method | None] = _methods(self.settings, self.users)
         """By number, in the order of preference; None for method 00."""
         self.framings: Mapping[int, AuthFraming] = {
@@ -86,7 +90,7 @@ class Server:
         self.advertised = AdvertisedAddresses(self.settings.advertised)
         udp = self.settings.udp
         self.associations = Quota("associations", total=udp.associations, each=udp.per_user)
-        self.doorkeeper = Doorkeeper(Backoff() if self.settings.backoff else None, _warn)
+        self.doorkeeper = Doorkeeper((failures or Backoff()) if self.settings.backoff else None, _warn)
         proven = self.users is not None and (self.settings.ident or self.settings.socks4_userid)
         self.admits_socks4 = NO_AUTHENTICATION in self.methods or proven
         self.questions_socks4 = self.settings.ident or NO_AUTHENTICATION not in self.methods
@@ -276,10 +280,10 @@ class Server:
             self._listeners.pop().close()
 
 
-def _users(settings: ServerSettings) -> Users | None:
+def _users(settings: ServerSettings, passwords: Proofs | None) -> Users | None:
     fixed = {user.encode(): password.encode() for user, password in settings.users.items()}
     if settings.users_file is not None:
-        return WatchedUsers(str(settings.users_file), PasswordDigests(fixed), _warn)
+        return WatchedUsers(str(settings.users_file), PasswordDigests(fixed), _warn, shared=passwords)
     return FixedUsers(fixed) if fixed else None
 
 
