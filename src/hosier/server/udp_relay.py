@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from socket import SO_KEEPALIVE, SOL_SOCKET
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..engine.egress import Association
 from ..engine.endpoint import Endpoint
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .session import Session
     from .settings import UdpSettings
 
-__all__ = ("UdpRelay",)
+__all__ = ("ClientLane", "UdpRelay")
 
 REMEMBERED: Final = 300.0
 """Seconds after which a target that was not used is forgotten, at the latest after twice as many: the recommendation
@@ -41,6 +41,12 @@ EXPLAINED: Final = 8
 
 _DISCARDED: Final = 4096  # octets of the control connection at once
 _IN_A_ROW: Final = 16
+
+
+class ClientLane(Lane, Protocol):
+    """The lane to the client, whose place may change."""
+
+    place: Any
 
 
 class UdpRelay:
@@ -67,10 +73,7 @@ class UdpRelay:
         self._host = host, scope
         self._owner = owner
         self._client: tuple[Any, ...] | None = None
-        self._inner = DatagramSocket(
-            session.engine, sock, self.up, self.from_anyone, self.from_client, self.joined_from_client
-        )
-        self._to_client = SocketLane(self._inner, None, self.down)
+        self._inner, self._to_client = self._entrance(sock)
         self._filter = Filtering(self._udp.filtering)
         self._lanes: Recent[bytes, Lane] = Recent(self._udp.targets)
         self._expected: Recent[object, bool] = Recent(self._udp.targets)
@@ -238,9 +241,20 @@ class UdpRelay:
 
     # --- who the client is ---
 
+    def _entrance(self, sock: "SocketType") -> tuple[DatagramSocket, ClientLane]:
+        """Where the client's datagrams come in, and the lane that leads back to it."""
+        inner = DatagramSocket(self._engine, sock, self.up, self.from_anyone, self.from_client, self.joined_from_client)
+        return inner, SocketLane(inner, None, self.down)
+
+    def may_be_the_client(self, sockaddr: tuple[Any, ...]) -> bool:
+        """Whether it sends from where the client is to be (S5-REQ-84)."""
+        if sockaddr == self._client:
+            return True
+        return (sockaddr[0], sockaddr[3:]) == self._host and (self._client is None or self._udp.follow)
+
     def _is_the_client(self, packet: memoryview, size: int, sockaddr: tuple[Any, ...]) -> bool:
         """Judges a sender that is not known as the client; the first valid datagram from its address makes it so."""
-        if (sockaddr[0], sockaddr[3:]) != self._host or (self._client is not None and not self._udp.follow):
+        if not self.may_be_the_client(sockaddr):
             self.up.drop("stranger")
             return False
         try:
