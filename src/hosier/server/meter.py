@@ -129,7 +129,7 @@ class Meter:
         self.counts.took(_LAG, _LAG_BOUNDS, seconds)
 
     def limited(self, name: str) -> None:
-        """A cap or a ration was reached."""
+        """A cap or a budget was reached."""
         self.counts.count("limits_hit", name)
 
     # --- private ---
