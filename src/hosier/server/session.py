@@ -15,7 +15,7 @@ from ..engine.events import EPOLLIN
 from ..engine.linger import linger
 from ..engine.relay import Relay
 from ..engine.task import Task, foreign
-from ..errors import PolicyDenied, RemoteProtocolError, ReplyCode, reply_code_for
+from ..errors import PolicyDenied, ProxyConnectionError, RemoteProtocolError, ReplyCode, reply_code_for
 from ..observe.record import SessionRecord
 from ..policy.limits import Tally
 from ..protocol.address import Address
@@ -115,6 +115,8 @@ class Session(Task):
             await self.refuse(denied.code)
         except TimeoutError:
             self.end = f"{self.limit} limit"
+        except ProxyConnectionError as error:
+            self.end = f"upstream lost: {error}"
         except OSError as error:
             self.end = f"client lost: {error.strerror or error}"
         except asyncio.CancelledError:

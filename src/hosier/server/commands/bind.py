@@ -31,6 +31,7 @@ async def bind(session: "Session", request: Request) -> bytes:
     if binding is None:
         return b""
     try:
+        _speakable(request.version, (binding.bound,))
         session.bound = binding.bound
         session.reply = 0
         await client.send_all(connection.send(Reply(0, binding.bound)))
@@ -126,4 +127,5 @@ def _check(session: "Session", binding: "Binding", peer: Address) -> None:
     """Raises PolicyDenied for a peer that is not the one (S4-REQ-33, S5-REQ-58), or that nobody may meet."""
     if not binding.expects(peer):
         raise PolicyDenied(f"{peer} came, who was not expected")
-    session.server.policy.vet_peers((peer,))
+    if any(peer.octets):  # an upstream need not tell
+        session.server.policy.vet_peers((peer,))
