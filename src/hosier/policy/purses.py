@@ -1,7 +1,8 @@
 """What one of those who share a budget has left: the state of a budget for one key.
 
 Where the numbers live is not decided here: one process keeps them to itself (below), several share a table
-(``workers``). What is left of a period's octets is each process's own view, which is told what the others have used (``Usage.learn``).
+(``workers``). What is left of a period's octets is each process's own view, which is told what the others have used
+(``Usage.learn``).
 """
 
 from collections.abc import MutableSequence
@@ -154,9 +155,8 @@ class Purse:
         budget, whose = self.budget, f"{self.key}: budget {self.name!r}"
         if budget.end is not None and today >= budget.end:
             raise Exhausted("budget expired", f"{whose} has expired: {budget.expires}")
-        self.usage.renew(today)
         if self.usage.left <= 0:
-            raise Exhausted("budget octets", f"{whose}: the octets of this {budget.period} are used up")
+            raise Exhausted("budget octets", f"{self.key}: the octets of budget {self.name!r} are used up")
         if budget.sessions and self._slot.tally.enter(budget.sessions, maxsize):
             raise Exhausted("budget sessions", f"{whose} allows {budget.sessions} sessions at the same time")
         if self._rate is not None and not self._rate.take(1, now):

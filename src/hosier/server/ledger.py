@@ -1,6 +1,7 @@
 """Who has used how many octets of which budget, on disk: SQLite, which several processes may write at once.
 
-Everything here is slow, so it is called in a thread. What cannot be written now is the caller's to keep and to bring again.
+Everything here is slow, so it is called in a thread. What cannot be written now is the caller's to keep and to bring
+again.
 """
 
 import sqlite3

@@ -30,6 +30,8 @@ AGAIN: Final = 60.0
 LAST_WORDS: Final = 2.0
 """Seconds that the last writing may take when the server stops."""
 
+_HOUR: Final = 3600.0
+_Totals = dict[tuple[str, str], Entry]
 _log = logging.getLogger("hosier")
 
 
@@ -69,6 +71,7 @@ class Treasurer:
         self._known: dict[tuple[str, str], Entry] = {} if ledger is None else ledger.entries()
         self._writing: asyncio.Future[None] | None = None
         self._next_line = 0.0
+        self._clean_at = 0.0
 
     def __len__(self) -> int:
         """Purses that are open."""
@@ -113,7 +116,7 @@ class Treasurer:
     def beat(self, sessions: "Iterable[Session]") -> None:
         """Once a second: ends what has nothing to draw on any more, begins to write, forgets what nobody uses."""
         today, now = time(), monotonic()
-        spent = {purse: reason for purse in self._purses.values() if (reason := _why_spent(purse, today))}
+        spent = {purse: why for purse in self._purses.values() if (why := _why_spent(purse, today)) is not None}
         for session in [session for session in sessions if spent and not spent.keys().isdisjoint(session.purses)]:
             limit, reason = next(spent[purse] for purse in session.purses if purse in spent)
             self._limited(limit)
@@ -166,7 +169,8 @@ class Treasurer:
     def _forget_idle(self, now: float) -> None:
         for place, purse in [(place, purse) for place, purse in self._purses.items() if purse.is_idle]:
             if purse.is_full(now) and not (self._ledger is not None and purse.usage.unsaved):
-                self._known[place] = Entry(purse.usage.since, purse.usage.used)
+                if self._ledger is not None:
+                    self._known[place] = Entry(purse.usage.since, purse.usage.used)
                 del self._purses[place]
                 self._vault.close(f"{purse.name} {purse.key}")
 
@@ -176,17 +180,27 @@ class Treasurer:
         for purse in purses.values():
             purse.usage.renew(today)
         used = {place: Entry(purse.usage.since, purse.usage.unsaved) for place, purse in purses.items()}
+        over = self._over(today) if today >= self._clean_at else []
         try:
-            totals = await asyncio.to_thread(ledger.add, used)
+            totals = await asyncio.to_thread(_write, ledger, used, over)
         except OSError as error:
             self._complain(error)
         else:
             for place, purse in purses.items():
                 since, total = totals[place]
-                if since == used[place].since == purse.usage.since:
+                if since == used[place].since:
                     purse.usage.saved(used[place].octets, total)
+                else:  # the clock of who wrote it is ahead; ours will follow
+                    purse.usage.unsaved -= used[place].octets
         finally:
             self._writing = None
+
+    def _over(self, today: float) -> list[tuple[str, int]]:
+        """Once an hour: the budgets, and what is before their period. Forgets it here."""
+        self._clean_at = today + _HOUR
+        starts = {name: start_of(budget.period, today) for name, budget in self._budgets.items()}
+        self._known = {place: entry for place, entry in self._known.items() if entry.since >= starts.get(place[0], 0)}
+        return list(starts.items())
 
     def _complain(self, error: OSError) -> None:
         now = monotonic()
@@ -195,13 +209,20 @@ class Treasurer:
             _log.warning("cannot write usage: %s; it is kept in memory until that works again", error)
 
 
+def _write(ledger: Ledger, used: Mapping[tuple[str, str], Entry], over: Sequence[tuple[str, int]]) -> _Totals:
+    """In a thread."""
+    if over:
+        ledger.forget(over)
+    return ledger.add(used)
+
+
 def _why_spent(purse: Purse, today: float) -> tuple[str, str] | None:
     """Why nobody can draw on a purse any more, in the words of the metrics and in ours."""
     end = purse.budget.end
     if end is not None and today >= end:
         return "budget expired", f"{purse.key}: budget {purse.name!r} has expired"
     if purse.budget.octets is not None and purse.usage.left <= 0:
-        return "budget octets", f"{purse.key}: budget {purse.name!r}: the octets of this {purse.budget.period} are used up"
+        return "budget octets", f"{purse.key}: the octets of budget {purse.name!r} are used up"
     return None
 
 

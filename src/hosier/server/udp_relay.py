@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..engine.egress import Association
 from ..engine.endpoint import Endpoint
+from ..engine.paced import Pace, PacedLane
 from ..engine.recent import Recent
 from ..engine.segments import RUN_DATAGRAMS, RUN_OCTETS, ClosedLane, Cut, Lane, SocketLane, Traffic
 from ..engine.udp import DatagramSocket, Sizes, Sockaddrs, Views
@@ -70,7 +71,8 @@ class UdpRelay:
         self._inner = DatagramSocket(
             session.engine, sock, self.up, self.from_anyone, self.from_client, self.joined_from_client
         )
-        self._to_client = SocketLane(self._inner, None, self.down)
+        self._up_pace: Pace | None = None
+        self._to_client: SocketLane | PacedLane = SocketLane(self._inner, None, self.down)
         self._filter = Filtering(self._udp.filtering)
         self._lanes: Recent[bytes, Lane] = Recent(self._udp.targets)
         self._expected: Recent[object, bool] = Recent(self._udp.targets)
@@ -99,6 +101,13 @@ class UdpRelay:
             if not count % _IN_A_ROW:
                 await asyncio.sleep(0)  # who sends without end gets no more than a turn
         self.first_ended = near
+
+    def pace(self, up: Pace | None, down: Pace | None) -> None:
+        """Holds the directions to a pace; what is too fast is dropped."""
+        self._up_pace = up
+        self._lanes = Recent(self._udp.targets)  # those of before know nothing of it
+        if down is not None:
+            self._to_client = PacedLane(self._to_client, self.down, down, self._engine)
 
     def counts(self) -> DatagramCounts:
         """For the log."""
@@ -228,6 +237,8 @@ class UdpRelay:
             lane = ClosedLane(self.up, "refused target")
         except OSError:
             return ClosedLane(self.up, "unreachable")  # this time: it may be different in a moment
+        if self._up_pace is not None:
+            lane = PacedLane(lane, self.up, self._up_pace, self._engine)
         self._lanes[key] = lane
         return lane
 
