@@ -63,7 +63,7 @@ def test_what_others_have_used() -> None:
     usage.spend(300, NOW)
     usage.moved(300)
     usage.spend(10, NOW)  # under way
-    usage.saved(300, 500)
+    usage.saved(usage.since, 300, 500)
     assert (usage.used, usage.unsaved, usage.left) == (500, 0, 490)
     usage.moved(10)
     usage.learn(700)
@@ -83,8 +83,20 @@ def test_a_new_period() -> None:
     assert usage.left == 0
     usage.moved(7)
     usage.renew(TOMORROW)
-    assert (usage.used, usage.unsaved, usage.left) == (7, 7, 993)
+    assert (usage.used, usage.unsaved, usage.left) == (0, 0, 1000)
     assert usage.since == datetime(2026, 3, 5, tzinfo=UTC).timestamp()
+
+
+def test_a_period_that_ends_while_octets_are_being_saved() -> None:
+    """They were written to the period that they belong to, and are not counted in the new one."""
+    usage = Usage(1000, "day", TODAY)
+    before = usage.since
+    usage.spend(300, NOW)
+    usage.moved(300)
+    usage.renew(TOMORROW)
+    usage.moved(5)
+    usage.saved(before, 300, 300)
+    assert (usage.used, usage.unsaved, usage.left) == (5, 5, 1000)  # those 5 were taken before
 
 
 # --- purses ---
@@ -125,8 +137,7 @@ def test_a_rate_alone_and_a_slow_one() -> None:
 def test_octets() -> None:
     one = purse(Budget(octets="1000", period="week"), used=1000)
     assert refused(one) == ("budget octets", "user ann: the octets of budget 'fair' are used up")
-    one.usage.renew(TODAY + 7 * 86400)
-    one.enter(NOW, TODAY)
+    one.enter(NOW, TODAY + 7 * 86400)
 
 
 def test_expiry() -> None:
@@ -141,8 +152,7 @@ def test_what_flows_draw_from() -> None:
     assert len(one.up) == 1
     assert len(one.down) == 2
     assert Pace(one.down).take(NOW) == (100_000, 0.0)
-    octets, wait = Pace(one.down).take(NOW)
-    assert (octets, wait) == (5000, pytest.approx(0.005))
+    assert Pace(one.down).take(NOW) == pytest.approx((5000, 0.005))
     assert Pace(one.up).take(NOW) == (45_000, 0.0)
     with pytest.raises(PolicyDenied):
         Pace(one.up).take(NOW)

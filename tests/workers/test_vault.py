@@ -45,8 +45,7 @@ def test_all_workers_draw_on_the_same(table: SharedTable) -> None:
     with pytest.raises(Exhausted, match="4 new sessions a second"):
         one.enter(NOW, TODAY)
     Pace(one.down).spend(100_000, NOW)
-    octets, wait = Pace(other.down).take(NOW)
-    assert (octets, wait) == (5000, pytest.approx(0.005))
+    assert Pace(other.down).take(NOW) == pytest.approx((5000, 0.005))
     assert Pace(stranger.down).take(NOW) == (100_000, 0.0)
     stranger.enter(NOW, TODAY)
 

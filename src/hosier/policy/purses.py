@@ -99,10 +99,11 @@ class Usage:
         self.used += octets
         self.unsaved += octets
 
-    def saved(self, octets: int, total: int) -> None:
-        """Of what was unsaved, so much was; then it was ``total`` for all processes."""
-        self.unsaved -= octets
-        self.learn(total)
+    def saved(self, since: int, octets: int, total: int) -> None:
+        """Of what was unsaved of the period since then, so much was saved; all processes have used ``total`` in it."""
+        if since == self.since:  # else it ended meanwhile
+            self.unsaved -= octets
+            self.learn(total)
 
     def learn(self, total: int) -> None:
         """So much is on disk for all processes together."""
@@ -111,12 +112,12 @@ class Usage:
         self.used = used
 
     def renew(self, now: float) -> None:
-        """Begins anew if the period is over."""
+        """Begins anew if the period is over. What is unsaved of it nobody will ask for."""
         since = start_of(self.period, now)
         if since != self.since:
             self.since = since
-            self.used = self.unsaved
-            self.left = self.limit - self.used
+            self.used = self.unsaved = 0
+            self.left = self.limit
 
 
 class Purse:
@@ -155,6 +156,7 @@ class Purse:
         budget, whose = self.budget, f"{self.key}: budget {self.name!r}"
         if budget.end is not None and today >= budget.end:
             raise Exhausted("budget expired", f"{whose} has expired: {budget.expires}")
+        self.usage.renew(today)
         if self.usage.left <= 0:
             raise Exhausted("budget octets", f"{self.key}: the octets of budget {self.name!r} are used up")
         if budget.sessions and self._slot.tally.enter(budget.sessions, maxsize):

@@ -7,6 +7,7 @@ again.
 import sqlite3
 from collections.abc import Iterable, Mapping
 from contextlib import closing
+from time import monotonic
 from typing import Final, NamedTuple
 
 from ..errors import ConfigError
@@ -15,6 +16,9 @@ __all__ = ("Entry", "Ledger")
 
 WAIT: Final = 0.5
 """Seconds to wait for another process that writes."""
+
+READ_SHARE: Final = 50
+"""Times as long as reading took, before it is read again."""
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS usage (
@@ -49,6 +53,8 @@ class Ledger:
     def __init__(self, path: str) -> None:
         """Opens or makes the file. Raises ConfigError if that cannot be."""
         self.path = path
+        self._version = -1
+        self._read_again = 0.0
         try:
             self._connection = sqlite3.connect(path, timeout=WAIT, isolation_level=None, check_same_thread=False)
             # Readers and a writer do not wait for each other, and a process that dies leaves what it has committed.
@@ -65,6 +71,26 @@ class Ledger:
         except sqlite3.Error as error:
             raise OSError(f"{self.path}: {error}") from error
         return {(budget, key): Entry(since, octets) for budget, key, since, octets in rows}
+
+    def news(self) -> dict[tuple[str, str], Entry] | None:
+        """All of it, if others have changed it since it was last read; None: they have not, or it was read just now.
+
+        A large file is read less often, so that reading it is never more than a small part of the time. Raises OSError.
+        """
+        began = monotonic()
+        if began < self._read_again:
+            return None
+        try:
+            (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+        except sqlite3.Error as error:
+            raise OSError(f"{self.path}: {error}") from error
+        if version == self._version:
+            return None
+        entries = self.entries()
+        self._version = version
+        now = monotonic()
+        self._read_again = now + READ_SHARE * (now - began)
+        return entries
 
     def add(self, used: Mapping[tuple[str, str], Entry]) -> dict[tuple[str, str], Entry]:
         """Adds to what is there, all or nothing; returns what there is now, with what other processes have added.

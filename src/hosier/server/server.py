@@ -103,7 +103,8 @@ class Server:
         self.caps: Caps
         """Complete after the start: what was set, and what the machine carries."""
         self.meter = Meter(counts or Counts())
-        self._watches = counts is not None or bool(self.settings.budgets)
+        self.watches = counts is not None or bool(self.settings.budgets)
+        """Whether anybody wants to know; else no session is counted in the meter."""
         self._vault = vault if vault is not None else LocalVault()
         self.treasurer: Treasurer
         self._pulse: Pulse | None = None
@@ -163,7 +164,7 @@ class Server:
             listeners=[parse_address(*address) for address in (*self.addresses, *self.settings.own_places)],
             is_local=_is_local,
         )
-        if self._watches:
+        if self.watches:
             self._pulse = Pulse(self.engine.loop, self._beat)
 
     async def drain(self) -> bool:
@@ -209,7 +210,8 @@ class Server:
     def greeted(self, session: Session) -> None:
         """Its handshake is over, and its request here."""
         self._leave_handshake(session)
-        self.meter.greeted(session)
+        if self.watches:
+            self.meter.greeted(session)
 
     def answered(self, session: Session) -> None:
         """Its command has succeeded; what follows is its relay."""
@@ -242,7 +244,8 @@ class Server:
         relay = session.relay
         if relay is not None:
             self.octets_relayed += relay.up.moved + relay.down.moved
-        self.meter.ended(session, greeted=greeted)
+        if self.watches:
+            self.meter.ended(session, greeted=greeted)
         if session.purses:
             self.treasurer.leave(session)
         if self._all_ended is not None and len(self.engine.tasks) <= 1:
@@ -275,7 +278,8 @@ class Server:
                 self._crowding.refused(*admitted, peer[0], "closed")
                 sock.close()
                 return
-        self.meter.started()
+        if self.watches:
+            self.meter.started()
         session = Session(self, sock, peer, admitted)
         self._handshaking[session] = None
         session.start()

@@ -105,7 +105,8 @@ class Session(Task):
                 leftover = await COMMANDS[request.command](self, request)
                 self.connection = None  # its work is done; a long relay need not carry it
                 if self.relay is not None:
-                    self.server.answered(self)
+                    if self.server.watches:
+                        self.server.answered(self)
                     await self.relay.run(leftover)
                     if not self.relay.ended_well:
                         await self.relay.part()
@@ -208,7 +209,8 @@ class Session(Task):
                 if event.version == 4 and self.server.questions_socks4:
                     await identify(self, event)
                 self.server.greeted(self)
-                self.server.admit(self)
+                if self.user is not None or self.server.watches:
+                    self.server.admit(self)
                 return event
             elif isinstance(event, AuthMessage) or event is PAUSED:
                 assert exchange is not None  # the tables lead here through a selected method only

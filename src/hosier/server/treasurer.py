@@ -123,7 +123,7 @@ class Treasurer:
             session.interrupt(PolicyDenied(reason))
         if self._writing is None:
             self._forget_idle(now)
-            if self._ledger is not None and self._purses:
+            if self._ledger is not None:
                 self._writing = asyncio.ensure_future(self._write(self._ledger))
 
     async def close(self) -> None:
@@ -182,16 +182,14 @@ class Treasurer:
         used = {place: Entry(purse.usage.since, purse.usage.unsaved) for place, purse in purses.items()}
         over = self._over(today) if today >= self._clean_at else []
         try:
-            totals = await asyncio.to_thread(_write, ledger, used, over)
+            totals, news = await asyncio.to_thread(_write, ledger, used, over)
         except OSError as error:
             self._complain(error)
         else:
+            if news is not None:
+                self._known = news
             for place, purse in purses.items():
-                since, total = totals[place]
-                if since == used[place].since:
-                    purse.usage.saved(used[place].octets, total)
-                else:  # the clock of who wrote it is ahead; ours will follow
-                    purse.usage.unsaved -= used[place].octets
+                purse.usage.saved(*used[place], totals[place].octets)
         finally:
             self._writing = None
 
@@ -199,7 +197,6 @@ class Treasurer:
         """Once an hour: the budgets, and what is before their period. Forgets it here."""
         self._clean_at = today + _HOUR
         starts = {name: start_of(budget.period, today) for name, budget in self._budgets.items()}
-        self._known = {place: entry for place, entry in self._known.items() if entry.since >= starts.get(place[0], 0)}
         return list(starts.items())
 
     def _complain(self, error: OSError) -> None:
@@ -209,11 +206,13 @@ class Treasurer:
             _log.warning("cannot write usage: %s; it is kept in memory until that works again", error)
 
 
-def _write(ledger: Ledger, used: Mapping[tuple[str, str], Entry], over: Sequence[tuple[str, int]]) -> _Totals:
-    """In a thread."""
+def _write(
+    ledger: Ledger, used: Mapping[tuple[str, str], Entry], over: Sequence[tuple[str, int]]
+) -> tuple[_Totals, _Totals | None]:
+    """In a thread: what there is now of those who are here, and of all if others have changed that."""
     if over:
         ledger.forget(over)
-    return ledger.add(used)
+    return ledger.add(used) if used else {}, ledger.news()
 
 
 def _why_spent(purse: Purse, today: float) -> tuple[str, str] | None:
