@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from .poller import Engine
     from .relay import Relay
 
-__all__ = ("Pace", "PacedFlow", "PacedLane", "PacedUnwrappingFlow", "PacedWrappingFlow", "paced")
+__all__ = ("Pacer", "PacedFlow", "PacedLane", "PacedUnwrappingFlow", "PacedWrappingFlow", "paced")
 
 
-class Pace(Protocol):
+class Pacer(Protocol):
     """How much may go when, in octets and seconds of the engine's clock."""
 
     def take(self, now: float) -> tuple[int, float]:
@@ -42,7 +42,7 @@ class _Paced(Flow):
     Without slots of its own: two bases that have some cannot be one class.
     """
 
-    _pace: Pace
+    _pace: Pacer
     _credit: int
     """What was paid for and has not moved."""
 
@@ -104,7 +104,7 @@ class _Paced(Flow):
 class PacedFlow(_Paced):
     """Copies or splices, like any flow."""
 
-    def __init__(self, relay: "Relay", source: "Endpoint", sink: "Endpoint", pace: Pace) -> None:
+    def __init__(self, relay: "Relay", source: "Endpoint", sink: "Endpoint", pace: Pacer) -> None:
         super().__init__(relay, source, sink)
         self._pace = pace
         self._credit = 0
@@ -151,7 +151,7 @@ class PacedUnwrappingFlow(_Paced, UnwrappingFlow):
     """Through a security layer, upwards."""
 
     def __init__(
-        self, relay: "Relay", source: "Endpoint", sink: "Endpoint", layer: "Layer", wrapped: bytes, pace: Pace
+        self, relay: "Relay", source: "Endpoint", sink: "Endpoint", layer: "Layer", wrapped: bytes, pace: Pacer
     ) -> None:
         UnwrappingFlow.__init__(self, relay, source, sink, layer, wrapped)
         self._pace = pace
@@ -165,7 +165,7 @@ class PacedUnwrappingFlow(_Paced, UnwrappingFlow):
 class PacedWrappingFlow(_Paced, WrappingFlow):
     """Through a security layer, downwards."""
 
-    def __init__(self, relay: "Relay", source: "Endpoint", sink: "Endpoint", layer: "Layer", pace: Pace) -> None:
+    def __init__(self, relay: "Relay", source: "Endpoint", sink: "Endpoint", layer: "Layer", pace: Pacer) -> None:
         WrappingFlow.__init__(self, relay, source, sink, layer)
         self._pace = pace
         self._credit = 0
@@ -180,7 +180,7 @@ class PacedLane:
 
     __slots__ = ("_engine", "_lane", "_pace", "_tally")
 
-    def __init__(self, lane: Lane, traffic: Traffic, pace: Pace, engine: "Engine") -> None:
+    def __init__(self, lane: Lane, traffic: Traffic, pace: Pacer, engine: "Engine") -> None:
         self._lane = lane
         self._tally = traffic
         self._pace = pace
@@ -208,7 +208,7 @@ class PacedLane:
             self._lane.send(pieces, width)
 
 
-def paced(flow: Flow, pace: Pace) -> Flow:
+def paced(flow: Flow, pace: Pacer) -> Flow:
     """A flow that has not begun, held to the pace from its beginning."""
     relay, source, sink = flow.relay, flow.source, flow.sink
     if isinstance(flow, UnwrappingFlow):

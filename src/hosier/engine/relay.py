@@ -12,7 +12,7 @@ from .events import EPOLLIN
 from .flow import Flow
 from .layered import Layer, UnwrappingFlow, WrappingFlow
 from .linger import LINGER, linger, reset_when_sent
-from .paced import Pace, paced
+from .paced import Pacer, paced
 
 if TYPE_CHECKING:
     from .task import Task
@@ -100,7 +100,7 @@ class Relay:
         self.down = WrappingFlow(self, self.far, self.near, layer)
         self.up.twin, self.down.twin = self.down, self.up
 
-    def pace(self, up: Pace | None, down: Pace | None) -> None:
+    def pace(self, up: Pacer | None, down: Pacer | None) -> None:
         """Holds the directions to a pace, before it runs; to be told after ``protect_near``."""
         flows = (
             paced(self.up, up) if up is not None else self.up,

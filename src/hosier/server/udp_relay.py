@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..engine.egress import Association
 from ..engine.endpoint import Endpoint
-from ..engine.paced import Pace, PacedLane
+from ..engine.paced import PacedLane, Pacer
 from ..engine.recent import Recent
 from ..engine.segments import RUN_DATAGRAMS, RUN_OCTETS, ClosedLane, Cut, Lane, SocketLane, Traffic
 from ..engine.udp import DatagramSocket, Sizes, Sockaddrs, Views
@@ -71,7 +71,7 @@ class UdpRelay:
         self._inner = DatagramSocket(
             session.engine, sock, self.up, self.from_anyone, self.from_client, self.joined_from_client
         )
-        self._up_pace: Pace | None = None
+        self._up_pace: Pacer | None = None
         self._to_client: SocketLane | PacedLane = SocketLane(self._inner, None, self.down)
         self._filter = Filtering(self._udp.filtering)
         self._lanes: Recent[bytes, Lane] = Recent(self._udp.targets)
@@ -102,7 +102,7 @@ class UdpRelay:
                 await asyncio.sleep(0)  # who sends without end gets no more than a turn
         self.first_ended = near
 
-    def pace(self, up: Pace | None, down: Pace | None) -> None:
+    def pace(self, up: Pacer | None, down: Pacer | None) -> None:
         """Holds the directions to a pace; what is too fast is dropped."""
         self._up_pace = up
         self._lanes = Recent(self._udp.targets)  # those of before know nothing of it
