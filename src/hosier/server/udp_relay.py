@@ -10,12 +10,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from socket import SO_KEEPALIVE, SOL_SOCKET
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from ..engine.egress import Association
 from ..engine.endpoint import Endpoint
+from ..engine.paced import PacedLane, Pacer
 from ..engine.recent import Recent
-from ..engine.segments import RUN_DATAGRAMS, RUN_OCTETS, ClosedLane, Cut, Lane, SocketLane, Traffic
+from ..engine.segments import RUN_DATAGRAMS, RUN_OCTETS, ClosedLane, Cut, Lane, PeerLane, SocketLane, Traffic
 from ..engine.udp import DatagramSocket, Sizes, Sockaddrs, Views
 from ..errors import PolicyDenied, RemoteProtocolError
 from ..observe.record import DatagramCounts
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from .session import Session
     from .settings import UdpSettings
 
-__all__ = ("ClientLane", "UdpRelay")
+__all__ = ("UdpRelay",)
 
 REMEMBERED: Final = 300.0
 """Seconds after which a target that was not used is forgotten, at the latest after twice as many: the recommendation
@@ -41,12 +42,6 @@ EXPLAINED: Final = 8
 
 _DISCARDED: Final = 4096  # octets of the control connection at once
 _IN_A_ROW: Final = 16
-
-
-class ClientLane(Lane, Protocol):
-    """The lane to the client, whose place may change."""
-
-    place: Any
 
 
 class UdpRelay:
@@ -73,6 +68,8 @@ class UdpRelay:
         self._host = host, scope
         self._owner = owner
         self._client: tuple[Any, ...] | None = None
+        self._up_pace: Pacer | None = None
+        self._to_client: PeerLane
         self._inner, self._to_client = self._entrance(sock)
         self._filter = Filtering(self._udp.filtering)
         self._lanes: Recent[bytes, Lane] = Recent(self._udp.targets)
@@ -102,6 +99,13 @@ class UdpRelay:
             if not count % _IN_A_ROW:
                 await asyncio.sleep(0)  # who sends without end gets no more than a turn
         self.first_ended = near
+
+    def pace(self, up: Pacer | None, down: Pacer | None) -> None:
+        """Holds the directions to a pace; what is too fast is dropped."""
+        self._up_pace = up
+        self._lanes = Recent(self._udp.targets)  # those of before know nothing of it
+        if down is not None:
+            self._to_client = PacedLane(self._to_client, self.down, down, self._engine)
 
     def counts(self) -> DatagramCounts:
         """For the log."""
@@ -231,6 +235,8 @@ class UdpRelay:
             lane = ClosedLane(self.up, "refused target")
         except OSError:
             return ClosedLane(self.up, "unreachable")  # this time: it may be different in a moment
+        if self._up_pace is not None:
+            lane = PacedLane(lane, self.up, self._up_pace, self._engine)
         self._lanes[key] = lane
         return lane
 
@@ -241,7 +247,7 @@ class UdpRelay:
 
     # --- who the client is ---
 
-    def _entrance(self, sock: "SocketType") -> tuple[DatagramSocket, ClientLane]:
+    def _entrance(self, sock: "SocketType") -> tuple[DatagramSocket, PeerLane]:
         """Where the client's datagrams come in, and the lane that leads back to it."""
         inner = DatagramSocket(self._engine, sock, self.up, self.from_anyone, self.from_client, self.joined_from_client)
         return inner, SocketLane(inner, None, self.down)
