@@ -22,7 +22,8 @@ SETTINGS = ServerSettings(
     limits=Limits(idle=7),
     caps=Caps(sessions=3),
 )
-PLANS = TablePlan(9, 1, 2, 3, b"secret"), TablePlan(10, 0, 9, 3, b""), RecordPlan(11, 5, 7, b"secret")
+MORE = TablePlan(11, 7, 9, 3, b"x"), RecordPlan(12, 5, 7, b"secret")
+PLANS = TablePlan(9, 1, 2, 3, b"secret"), TablePlan(10, 0, 9, 3, b""), *MORE
 ASSIGNMENT = Assignment(SETTINGS, (7, 8), *PLANS, 1, "json", uvloop=False, verbose=True)
 
 

@@ -25,6 +25,7 @@ from hosier.workers.channel import DRAIN, END, READY, SNAPSHOT, Assignment, pack
 from hosier.workers.counting import create_counts, read_counts
 from hosier.workers.memory import CommonMemory
 from hosier.workers.tallies import SharedTallyBook, create_table, read_totals, sessions_under_way
+from hosier.workers.vault import create_vault_table
 
 PATIENCE = 30.0
 
@@ -37,8 +38,9 @@ class Lone:
         (self.sock,) = listening_sockets(settings)
         self.table = create_table(settings.caps, 2)
         self.counts = create_counts(2)
+        self.purses = create_vault_table(2, used=False)
         self.memory = CommonMemory.create()
-        plans = self.table.plan, self.counts.plan, self.memory.plan
+        plans = self.table.plan, self.counts.plan, self.purses.plan, self.memory.plan
         sockets = (self.sock.fileno(),)
         assignment = Assignment(settings, sockets, *plans, 1, log, uvloop=False, verbose=True, egress=egress)
         self.order = packed(assignment)
@@ -80,6 +82,7 @@ def lone(log: str = "json", egress: MakeEgress | None = None, **fields: Any) -> 
         worker.channel.close()
         worker.sock.close()
         worker.counts.close()
+        worker.purses.close()
         with suppress(BufferError):  # a test has tallies of its own
             worker.table.close()
 

@@ -28,6 +28,7 @@ from ..observe.crowding import CrowdingLog
 from ..observe.record import SessionRecord
 from ..policy.backoff import Backoff, Failures
 from ..policy.limits import Admission, Caps, LocalTallyBook, Refusal, Tally, TallyBook
+from ..policy.purses import LocalVault, Vault
 from ..policy.quota import Quota
 from ..policy.targets import TargetPolicy
 from ..protocol.address import IPV6, Address, parse_address
@@ -38,11 +39,13 @@ from .advertise import AdvertisedAddresses
 from .capacity import room
 from .doorkeeper import Doorkeeper
 from .gssapi import gssapi_method
+from .ledger import Ledger
 from .listening import listening_sockets
 from .meter import Meter
 from .pulse import Pulse
 from .session import Session
 from .settings import ListenAddress, ServerSettings
+from .treasurer import Treasurer
 
 __all__ = ("Server",)
 
@@ -62,6 +65,7 @@ class Server:
         failures: likewise, where failures to authenticate are counted.
         passwords: likewise, what is known of the passwords of a users file.
         counts: where what happens is counted, for metrics; without them nobody looks at sessions before they end.
+        vault: where the numbers of budgets stand, if that is shared with other processes.
         egress: makes the way to targets; None: straight out of this machine.
     """
 
@@ -74,6 +78,7 @@ class Server:
         failures: Failures | None = None,
         passwords: Proofs | None = None,
         counts: Counts | None = None,
+        vault: Vault | None = None,
         egress: MakeEgress | None = None,
         **fields: Any,
     ) -> None:
@@ -102,8 +107,10 @@ class Server:
         self.caps: Caps
         """Complete after the start: what was set, and what the machine carries."""
         self.meter = Meter(counts or Counts())
-        self.watches = counts is not None
+        self.watches = counts is not None or bool(self.settings.budgets)
         """Whether anybody wants to know; else no session is counted in the meter."""
+        self._vault = vault if vault is not None else LocalVault()
+        self.treasurer: Treasurer
         self._pulse: Pulse | None = None
         self._tallies = tallies if tallies is not None else LocalTallyBook()
         self._make_egress = egress if egress is not None else self._straight
@@ -144,6 +151,9 @@ class Server:
             sockets = listening_sockets(self.settings)
         if self.users is not None:
             self.users.open()
+        usage_file = self.settings.usage_file
+        ledger = Ledger(str(usage_file)) if self.settings.budgets and usage_file is not None else None
+        self.treasurer = Treasurer(self.settings.budgets, self._vault, ledger, limited=self.meter.limited)
         self.engine = make_engine(self.settings.engine)
         self._resolver = Resolver(self.engine.loop)
         self._started = True
@@ -177,6 +187,7 @@ class Server:
             self._pulse.stop()
         if self._started:
             self.engine.close()
+            await self.treasurer.close()
             self._resolver.close()
         if self.users is not None:
             self.users.close()
@@ -208,8 +219,19 @@ class Server:
         if self.watches:
             self.meter.greeted(session)
 
-    def admit_user(self, session: Session, user: str) -> None:
-        """Counts a session, past its handshake, among its user's. Raises PolicyDenied."""
+    def answered(self, session: Session) -> None:
+        """Its command has succeeded; what follows is its relay."""
+        self.meter.answered(session)
+        if session.purses:
+            self.treasurer.hold(session)
+
+    def admit(self, session: Session) -> None:
+        """Counts a session, past its handshake, where it belongs. Raises PolicyDenied."""
+        if session.user is not None:
+            self._admit_user(session, session.user)
+        self.treasurer.admit(session)
+
+    def _admit_user(self, session: Session, user: str) -> None:
         admitted = self.admission.enter_as(user)
         if isinstance(admitted, Refusal):
             self.meter.limited(admitted.name)
@@ -232,6 +254,8 @@ class Server:
             self.octets_relayed += relay.up.moved + relay.down.moved
         if self.watches:
             self.meter.ended(session, greeted=greeted)
+        if session.purses:
+            self.treasurer.leave(session)
         if self._all_ended is not None and len(self.engine.tasks) <= 1:
             self._all_ended.set()
         if self._on_session_end is not None:
@@ -242,6 +266,7 @@ class Server:
     def _beat(self, seconds: float, lag: float) -> None:
         self.meter.lagged(lag)
         self.meter.look(self.living(), seconds)
+        self.treasurer.beat(self.living())
 
     def _straight(self, engine: Engine, resolver: Resolver) -> Egress:
         return DirectEgress(engine, resolver, advertise=self.advertised.of, ports=self.settings.port_range)

@@ -47,6 +47,9 @@ class Assignment(NamedTuple):
     counts: TablePlan
     """Where everything is counted for the metrics."""
 
+    purses: TablePlan
+    """Where the numbers of budgets stand."""
+
     memory: RecordPlan
     """What they remember together of those who authenticate."""
 
@@ -65,7 +68,7 @@ class Assignment(NamedTuple):
     @property
     def descriptors(self) -> tuple[int, ...]:
         """All that are passed on with it."""
-        return *self.sockets, self.table.fd, self.counts.fd, self.memory.fd
+        return *self.sockets, self.table.fd, self.counts.fd, self.purses.fd, self.memory.fd
 
 
 def packed(assignment: Assignment) -> bytes:

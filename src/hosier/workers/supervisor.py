@@ -26,6 +26,7 @@ from .counting import bury, create_counts, read_counts
 from .memory import CommonMemory
 from .shared import SharedTable
 from .tallies import Totals, create_table, read_totals, sessions_under_way
+from .vault import create_vault_table
 
 __all__ = ("Supervisor",)
 
@@ -80,6 +81,7 @@ class Supervisor:
         self._table: SharedTable
         self._memory: CommonMemory
         self._counts = create_counts(count)
+        self._purses = create_vault_table(count, used=bool(settings.budgets))
         self._watched = watched
         self._workers: dict[int, _Worker] = {}
         self._ready: set[int] = set()
@@ -188,6 +190,7 @@ class Supervisor:
         bury(self._counts, number)
         self.totals = self.totals.plus(read_totals(self._table, number))
         self._table.forget(number)
+        self._purses.forget(number)
         return f"{name} (process {worker.pid}) {_obituary(status)}"
 
     async def _pause(self, death: str, short_lives: int) -> None:
@@ -213,6 +216,7 @@ class Supervisor:
             sockets,
             self._table.plan,
             self._counts.plan,
+            self._purses.plan,
             self._memory.plan,
             number,
             self._log,

@@ -22,6 +22,7 @@ from .counting import cells_of
 from .memory import CommonMemory
 from .shared import SharedTable
 from .tallies import SharedTallyBook, Totals
+from .vault import SharedVault
 
 __all__ = ("work",)
 
@@ -61,6 +62,7 @@ async def _serve(channel: socket.socket, assignment: Assignment) -> None:
         failures=memory.failures,
         passwords=memory.passwords,
         counts=counts,
+        vault=SharedVault(SharedTable(assignment.purses), assignment.number),
         egress=assignment.egress,
     )
     drain, end = asyncio.Event(), asyncio.Event()
