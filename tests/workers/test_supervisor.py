@@ -21,7 +21,7 @@ from hosier.auth.users_file import change_user
 from hosier.errors import ConfigError
 from hosier.observe.counts import value_of
 from hosier.observe.pages import Health
-from hosier.policy.backoff import PER_SOURCE, Tally
+from hosier.policy.backoff import PER_SOURCE, FailureTally
 from hosier.policy.limits import Caps
 from hosier.server.settings import Limits, ListenAddress, ServerSettings
 from hosier.workers import supervisor as module
@@ -196,7 +196,7 @@ def test_failures_at_one_count_at_all(tmp_path: Path) -> None:
         sources = crew.supervisor._memory._records.tables[0]
         counted = sources.read(b"127.0.0.1")
         assert counted is not None
-        assert PER_SOURCE.free < Tally(*counted).failures <= PER_SOURCE.free + 1
+        assert PER_SOURCE.free < FailureTally(*counted).failures <= PER_SOURCE.free + 1
         await each_has_served(crew)
 
     with_crew(2, story, users_file=users_file(tmp_path))

@@ -17,7 +17,7 @@ from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 __all__ = (
     *("PER_SOURCE", "PER_USER", "Acquaintances", "Allowance", "Backoff", "BackoffTables", "FailureTable", "Failures"),
-    *("Pair", "Tallies", "Tally", "after_failure"),
+    *("Pair", "Tallies", "FailureTally", "after_failure"),
 )
 
 ENTRIES: Final = 8192
@@ -56,7 +56,7 @@ class Failures(Protocol):
         """Notes that the user's secret was known at the source."""
 
 
-class Tally(NamedTuple):
+class FailureTally(NamedTuple):
     """What is remembered of a key."""
 
     at: float = 0.0
@@ -69,16 +69,16 @@ class Tally(NamedTuple):
     """How long it is refused."""
 
 
-_NONE: Final = Tally()
+_NONE: Final = FailureTally()
 
 
-def after_failure(before: Tally | None, allowance: Allowance, now: float) -> Tally:
+def after_failure(before: FailureTally | None, allowance: Allowance, now: float) -> FailureTally:
     """What to remember after one more failure; ``before``: what was."""
     at, failures, _ = before or _NONE
     free, forget = allowance
     failures = min(max(0.0, failures - (now - at) / forget) + 1, free + _DOUBLINGS)
     # Beyond what is free: 1 second, 2, 4 and so on.
-    return Tally(now, failures, now + 2 ** (failures - free - 1) if failures > free else now)
+    return FailureTally(now, failures, now + 2 ** (failures - free - 1) if failures > free else now)
 
 
 class FailureTable(Protocol[_AnyKey]):
@@ -114,7 +114,7 @@ class Tallies(Generic[_Key]):
     def __init__(self, allowance: Allowance, entries: int) -> None:
         self._allowance = allowance
         self._entries = entries
-        self._tallies: OrderedDict[_Key, Tally] = OrderedDict()
+        self._tallies: OrderedDict[_Key, FailureTally] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._tallies)

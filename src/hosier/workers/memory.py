@@ -7,7 +7,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final, Generic, TypeVar
 
-from ..policy.backoff import PER_SOURCE, PER_USER, Allowance, Backoff, BackoffTables, Pair, Tally, after_failure
+from ..policy.backoff import PER_SOURCE, PER_USER, Allowance, Backoff, BackoffTables, FailureTally, Pair, after_failure
 from .records import Record, RecordPlan, Records, RecordTable
 
 __all__ = ("CommonMemory",)
@@ -64,11 +64,11 @@ class SharedFailures(Generic[_Key]):
         if now >= self._table.highest:
             return 0.0  # nobody waits for anything
         record = self._table.read(self._octets(key))
-        return 0.0 if record is None else max(0.0, Tally(*record).until - now)
+        return 0.0 if record is None else max(0.0, FailureTally(*record).until - now)
 
     def add(self, key: _Key, now: float) -> None:
         def step(before: Record | None) -> Record:
-            return after_failure(None if before is None else Tally(*before), self._allowance, now)
+            return after_failure(None if before is None else FailureTally(*before), self._allowance, now)
 
         self._table.change(self._octets(key), step)
 
