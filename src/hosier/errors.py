@@ -287,6 +287,8 @@ _ERRNO_FOR_STATUS: Final[dict[int, int]] = {
 
 def reply_code_for(error: BaseException) -> ReplyCode:
     """The reply that a failed attempt deserves (conformance catalogue 3.5); anything unlisted is a general failure."""
+    if isinstance(error, TunnelRefused):
+        return _REPLY_FOR_ERRNO.get(error.errno or 0, ReplyCode.GENERAL_FAILURE)
     if isinstance(error, ReplyError):
         # An upstream's own code is passed on as it is, if it is one of the RFC's (3.5, "upstream").
         if ReplyCode.GENERAL_FAILURE <= error.code <= ReplyCode.ADDRESS_TYPE_NOT_SUPPORTED:
@@ -295,7 +297,7 @@ def reply_code_for(error: BaseException) -> ReplyCode:
         return ReplyCode.NOT_ALLOWED if refused else ReplyCode.GENERAL_FAILURE
     if isinstance(error, PolicyDenied):
         return error.code
-    if isinstance(error, ProxyConnectionError):
+    if isinstance(error, ProxyConnectionError | AuthError):
         return ReplyCode.GENERAL_FAILURE  # of us, who should have had a proxy; it says nothing about the target
     if isinstance(error, socket.gaierror):
         return _REPLY_FOR_NAME_ERROR.get(error.errno or 0, ReplyCode.GENERAL_FAILURE)

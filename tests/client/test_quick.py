@@ -67,6 +67,18 @@ def test_owed_never_reaches_the_payload(stream: bytes) -> None:
     assert rest == b"payload"
 
 
+@pytest.mark.parametrize("stream", STREAMS[:4], ids=lambda stream: stream[:14].hex())
+def test_what_comes_behind_is_handed_over(stream: bytes) -> None:
+    """For who reads more than is owed."""
+    for pieces in ((stream[:2], stream[2:] + b"payload"), (stream[:2], stream[2:5], stream[5:] + b"payload")):
+        handshake = QuickHandshake(REQUEST)
+        handshake.start()
+        for piece in pieces:
+            handshake.feed(piece)
+        assert handshake.done
+        assert handshake.detach() == (b"payload", b"", None)
+
+
 def test_reply_is_there_when_done() -> None:
     handshake = QuickHandshake(REQUEST)
     assert (handshake.start(), handshake.reply, handshake.step) == (b"\x05\x01\x00", None, "method")

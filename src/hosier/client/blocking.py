@@ -1,18 +1,17 @@
 """Through proxies with plain sockets: ``connect``, ``bind``, ``associate``; ``resolve`` and ``resolve_ptr`` of Tor."""
 
-import select
 import socket
 from types import TracebackType
-from typing import TYPE_CHECKING, NoReturn, Self
+from typing import TYPE_CHECKING, Self
 
-from ..errors import ConfigError, LocalProtocolError
+from ..errors import LocalProtocolError
 from ..protocol.address import UNSPECIFIED, Address, parse_address
 from ..protocol.client_connection import RESOLVE, RESOLVE_PTR
 from ..protocol.messages import Command, Reply
-from .dial import dial
 from .journey import AnyHandshake, Journey, announced, host_of_proxy
-from .lookup import look_up, pick
+from .lookup import look_up
 from .proxy import ProxyChain, chain_for_bind, chain_for_datagrams, chain_of, chain_to_tor
+from .steps import arrive, look_up_here, raise_from, secured, talk
 
 if TYPE_CHECKING:
     from .datagrams import ProxiedDatagramSocket
@@ -122,11 +121,11 @@ def associate(
     journey = Journey(chain, Command.UDP_ASSOCIATE, UNSPECIFIED, timeout)
     udp: socket.socket | None = None
     try:
-        control = _arrive(journey)
+        control = arrive(journey)
         try:
             if announce:
                 udp = udp_socket(control.family, (control.getsockname()[0], 0))
-            reply = _talk(control, journey, zeros_or(udp)).reply
+            reply = talk(control, journey, zeros_or(udp)).reply
             assert reply is not None
             journey.passed()
             journey.step = "connect"
@@ -141,7 +140,7 @@ def associate(
         if udp is not None:
             udp.close()
         if isinstance(error, OSError):
-            _raise(journey, error)
+            raise_from(journey, error)
         raise
 
 
@@ -164,94 +163,19 @@ def resolve_ptr(proxy: ProxyChain, address: str, *, timeout: float | None = None
 def _travel(journey: Journey) -> tuple[socket.socket, AnyHandshake]:
     """Through all proxies, up to the last one's answer; for BIND, its first answer."""
     try:
-        sock = _arrive(journey)
+        sock = arrive(journey)
         try:
             while True:
-                handshake = _talk(sock, journey, _target(journey))
+                handshake = talk(sock, journey, look_up_here(journey))
                 if not journey.passed():
                     return sock, handshake
                 if journey.proxy.tls:
-                    sock = _tls(sock, journey)
+                    sock = secured(sock, journey)
         except BaseException:
             sock.close()
             raise
     except OSError as error:
-        _raise(journey, error)
-
-
-def _arrive(journey: Journey) -> socket.socket:
-    """A connection to the nearest proxy, with TLS if it has that."""
-    proxy = journey.proxy
-    if proxy.path is not None:
-        journey.step = "connect"
-        sock = socket.socket(socket.AF_UNIX)
-        try:
-            sock.settimeout(journey.left())
-            sock.connect(proxy.path)
-        except BaseException:
-            sock.close()
-            raise
-    else:
-        places = look_up(proxy.host, proxy.port, journey.left)
-        journey.step = "connect"
-        sock = dial(places, proxy.source_address, journey.left)
-    return _tls(sock, journey) if proxy.tls else sock
-
-
-def _target(journey: Journey) -> Address:
-    """What to ask this proxy for: a name, or its address where names are looked up on this side."""
-    target, proxy = journey.target, journey.proxy
-    if proxy.remote_dns or not target.is_name:
-        return target
-    journey.step = "lookup target"
-    return pick(look_up(target.host, target.port, journey.left), target.port, only_ipv4=proxy.protocol == "socks4")
-
-
-def _talk(sock: socket.socket, journey: Journey, target: Address) -> AnyHandshake:
-    """The conversation with one proxy, up to its answer, reading nothing that comes behind it."""
-    handshake = journey.begin(target)
-    out = handshake.start()
-    if journey.timeout is not None and type(sock) is socket.socket:
-        _talk_in_time(sock, journey, handshake, out)
-        return handshake
-    while not (handshake.done or handshake.first_reply is not None):
-        if journey.timeout is not None:
-            sock.settimeout(journey.left())
-        if out:
-            sock.sendall(out)
-        out = handshake.feed(sock.recv(handshake.owed))
-    return handshake
-
-
-def _talk_in_time(sock: socket.socket, journey: Journey, handshake: AnyHandshake, out: bytes) -> None:
-    """The same for a plain socket and a limit: the socket's own ``settimeout`` costs twice as many system calls."""
-    if sock.gettimeout() != 0:
-        sock.setblocking(False)
-    poll = select.poll()
-    poll.register(sock, select.POLLIN)
-    while not (handshake.done or handshake.first_reply is not None):
-        if out:
-            try:
-                rest = out[sock.send(out) :]
-            except BlockingIOError:
-                rest = out
-            if rest:
-                sock.settimeout(journey.left())
-                sock.sendall(rest)
-                sock.setblocking(False)
-            _wait(poll, journey)
-        try:
-            data = sock.recv(handshake.owed)
-        except BlockingIOError:
-            out = b""
-            _wait(poll, journey)
-        else:
-            out = handshake.feed(data)
-
-
-def _wait(poll: "select.poll", journey: Journey) -> None:
-    while not poll.poll((journey.left() or 0) * 1000):
-        pass
+        raise_from(journey, error)
 
 
 def _answer(sock: socket.socket, journey: Journey, handshake: AnyHandshake) -> Reply:
@@ -265,7 +189,7 @@ def _answer(sock: socket.socket, journey: Journey, handshake: AnyHandshake) -> R
             sock.close()
             raise
     except OSError as error:
-        _raise(journey, error)
+        raise_from(journey, error)
     assert handshake.reply is not None
     return handshake.reply
 
@@ -277,27 +201,8 @@ def _looked_up(journey: Journey) -> Address:
     return handshake.reply.bound
 
 
-def _tls(sock: socket.socket, journey: Journey) -> socket.socket:
-    import ssl
-
-    if isinstance(sock, ssl.SSLSocket):
-        raise ConfigError("TLS inside TLS needs asyncio: use hosier.aio.open_connection")
-    journey.step = "TLS"
-    proxy = journey.proxy
-    context = proxy.ssl_context or ssl.create_default_context()
-    sock.settimeout(journey.left())
-    return context.wrap_socket(sock, server_hostname=proxy.host)
-
-
 def _released(sock: socket.socket, timeout: float | None) -> socket.socket:
     """The limit was for the way here, not for what follows."""
     if timeout is not None:
         sock.settimeout(socket.getdefaulttimeout())
     return sock
-
-
-def _raise(journey: Journey, error: OSError) -> NoReturn:
-    explained = journey.explain(error)
-    if explained is error:
-        raise explained
-    raise explained from error

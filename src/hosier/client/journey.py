@@ -67,6 +67,12 @@ class Journey:
         following = self.chain[self.hop + 1]
         return parse_address(following.host, following.port)
 
+    @property
+    def asked(self) -> bool:
+        """Whether all that is missing is what the last proxy answers to the request."""
+        handshake = self._handshake
+        return self.hop + 1 == len(self.chain) and handshake is not None and handshake.step == "reply"
+
     def left(self) -> float | None:
         """Seconds that are left. Raises ProxyTimedOut when there are none."""
         if self._deadline is None:

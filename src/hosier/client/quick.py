@@ -7,6 +7,7 @@ which judges it; so this file knows one good case and no rule.
 from typing import Final
 
 from ..protocol.client_connection import ClientHandshake
+from ..protocol.connection import Handoff
 from ..protocol.messages import Reply, Request
 from ..protocol.socks5 import decode_reply, encode_request
 
@@ -65,11 +66,18 @@ class QuickHandshake:
                 return encode_request(self._request) + self._early
             return self._give_up(data)
         received = self._received = received + data
-        if data and received.startswith(_GRANTED_IPV4) and len(received) <= _REPLY_SIZE:
-            self.owed = _REPLY_SIZE - len(received)
-            self.done = not self.owed
+        if data and received.startswith(_GRANTED_IPV4):
+            missing = _REPLY_SIZE - len(received)
+            self.owed = max(missing, 0)
+            self.done = missing <= 0
             return b""
         return self._give_up(_CHOICE + received, closed=not data)
+
+    def detach(self) -> Handoff:
+        """What has arrived behind the reply, where more was read than is owed."""
+        if self._full is not None:
+            return self._full.detach()
+        return Handoff((self._received or b"")[_REPLY_SIZE:], b"", None)
 
     # --- private ---
 

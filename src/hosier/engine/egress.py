@@ -1,6 +1,6 @@
 """How a target is reached: three verbs, whatever lies between. The server's commands use nothing else."""
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from ..protocol.address import NAME, Address
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .poller import Engine
     from .task import Task
 
-__all__ = ("Association", "Binding", "DirectEgress", "Egress", "Sources", "Vetted")
+__all__ = ("Association", "Binding", "DirectEgress", "Egress", "MakeEgress", "Sources", "Vetted")
 
 
 class Binding(Protocol):
@@ -53,11 +53,12 @@ class Egress(Protocol):
 
     def connect(
         self, task: "Task", target: Address, vet: Vetted, sources: Sources | None = None
-    ) -> Awaitable[tuple[Endpoint, Address]]:
-        """Connects to the target: the endpoint, and the address that was dialled.
+    ) -> Awaitable[tuple[Endpoint, Address | None]]:
+        """Connects to the target: the endpoint, and the address that was dialled; None if others looked it up.
 
-        ``vet`` sees every address just before it is dialled, so that what was judged and what is dialled cannot
-        differ (B-28); ``sources`` tells where to leave from towards those that it lets pass. Raises OSError, or what ``vet`` raises, when called or when awaited.
+        ``vet`` sees every address just before it is dialled, so that what was judged and what is dialled cannot differ
+        (B-28), and whatever is passed on, even a name. ``sources`` tells where to leave from towards what it lets
+        pass. Raises OSError, or what ``vet`` raises, when called or when awaited.
         """
 
     def bind(
@@ -75,6 +76,10 @@ class Egress(Protocol):
 
         Raises OSError.
         """
+
+
+MakeEgress = Callable[["Engine", Resolver], Egress]
+"""Makes a way to targets, once there is an engine."""
 
 
 class DirectEgress:

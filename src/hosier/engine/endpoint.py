@@ -9,15 +9,17 @@ import struct
 from collections.abc import Generator
 from socket import SHUT_WR, SO_ERROR, SO_LINGER, SOL_SOCKET, SocketType
 from types import coroutine
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
+from ..protocol.address import Address, address_of_socket
 from .events import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 
 if TYPE_CHECKING:
+    from .layered import Layer
     from .poller import Engine
     from .task import Task
 
-__all__ = ("ARRIVED", "BROKEN", "ENDED", "READABLE", "WRITABLE", "Endpoint", "Owner")
+__all__ = ("ARRIVED", "BROKEN", "ENDED", "READABLE", "WRITABLE", "Endpoint", "Owner", "Tunnel")
 
 EDGES: Final = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET
 ARRIVED: Final = EPOLLIN | EPOLLOUT
@@ -45,10 +47,23 @@ class _Nobody:
 NOBODY: Final = _Nobody()
 
 
+class Tunnel(NamedTuple):
+    """What is to be known of an endpoint that leads farther than its socket: through others, who relay."""
+
+    bound: Address
+    """Where the last of them comes from, towards the target."""
+
+    said: bytes = b""
+    """What has arrived already, below the layer."""
+
+    layer: "Layer | None" = None
+    """What protects the octets on the way."""
+
+
 class Endpoint:
     """One connected (or connecting) stream socket. Its ``owner`` gets the edges."""
 
-    __slots__ = ("engine", "fd", "owner", "registered", "seen", "sock", "was_reset")
+    __slots__ = ("engine", "fd", "owner", "registered", "seen", "sock", "tunnel", "was_reset")
 
     def __init__(self, engine: "Engine", sock: SocketType, owner: Owner, seen: int = 0) -> None:
         """``seen``: what is known of the socket already, EPOLLIN where data is likely to be there."""
@@ -59,6 +74,7 @@ class Endpoint:
         self.seen = seen
         self.registered = False
         self.was_reset = False
+        self.tunnel: Tunnel | None = None
 
     def __repr__(self) -> str:
         return f"<Endpoint fd={self.fd}>"
@@ -66,6 +82,12 @@ class Endpoint:
     @property
     def closed(self) -> bool:
         return self.fd < 0
+
+    @property
+    def bound(self) -> Address:
+        """Where it comes from, in the eyes of whom it leads to."""
+        tunnel = self.tunnel
+        return address_of_socket(self.sock.getsockname()) if tunnel is None else tunnel.bound
 
     def register(self) -> None:
         """Tells the engine to watch it. A connecting socket is registered after connect(): before, epoll calls it

@@ -58,11 +58,13 @@ class Relay:
 
     @coroutine
     def run(self, leftover: bytes = b"") -> Generator[None, None, None]:
-        """Relays until both directions have ended. ``leftover`` came from near already and goes first.
+        """Relays until both directions have ended. ``leftover`` came from near already and goes first; so does what
+        came through far's tunnel.
 
         Raises TimeoutError at the idle limit; whatever interrupts it, both flows are given up.
         """
         near, far, task = self.near, self.far, self.task
+        said = far.tunnel.said if far.tunnel is not None else b""
         near.owner, far.owner = self.up, self.down
         part = self.idle_limit / IDLE_PARTS
         task.set_limit("idle", part)
@@ -73,8 +75,8 @@ class Relay:
         try:
             if leftover or near.seen & READABLE:
                 self.up.begin(leftover)
-            if far.seen & READABLE:
-                self.down.begin(b"")
+            if said or far.seen & READABLE:
+                self.down.begin(said)
             moved = quiet = 0
             while not self.finished:
                 task.waiting = self

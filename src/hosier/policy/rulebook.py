@@ -62,14 +62,14 @@ class Rulebook:
             by_address=False,
         )
         self._windows = [window for rule in rules for window in rule.windows]
+        self.has_times = bool(self._windows)
+        """Whether any rule asks for the time."""
+        self.has_names = any(rule.patterns for rule in rules)
+        """Whether any rule asks for a name."""
 
     def __len__(self) -> int:
         return len(self._rules)
 
-    @property
-    def has_names(self) -> bool:
-        """Whether any rule asks for a name."""
-        return any(one.rule.patterns for one in self._rules)
 
     def groups_of(self, user: str | None) -> frozenset[str]:
         return _NO_GROUPS if user is None else self._groups.get(user, _NO_GROUPS)

@@ -8,7 +8,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Final
 
 from ..errors import PolicyDenied
-from ..protocol.address import IPV4, IPV6, Address
+from ..protocol.address import IPV4, IPV6, NAME, Address
 from .networks import Networks, embedded_ipv4, parse_network
 
 __all__ = ("PROTECTED", "TargetPolicy")
@@ -101,6 +101,8 @@ class TargetPolicy:
         reason for the first."""
         if len(addresses) == 1:
             address = addresses[0]
+            if address.kind == NAME:
+                return addresses  # whoever looks it up must judge what it stands for
             # Nearly every IPv4 address is in no network of interest; its first octet tells.
             boring = address.kind == IPV4 and address.octets[0] not in self._of_interest
             if boring and address.port not in self._ports_of_interest:

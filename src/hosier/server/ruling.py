@@ -90,6 +90,8 @@ class Ruling:
 
     def judge(self, address: Address, *, is_peer: bool = False) -> PolicyDenied | None:
         """Why the address must not be reached, or must not connect; None: it may."""
+        if address.is_name:
+            return self._judge_passed_on(address)
         policy = self._server.policy
         denied = (policy.judge_peer if is_peer else policy.judge)(address, self._ask)
         if denied is not None:
@@ -103,7 +105,15 @@ class Ruling:
 
     # --- private ---
 
-    def _ask(self, octets: bytes) -> PolicyDenied | bool:
+    def _judge_passed_on(self, name: Address) -> PolicyDenied | None:
+        """A name that others look up: no condition on its address can hold."""
+        answer = self._ask(None)
+        if isinstance(answer, PolicyDenied):
+            return answer
+        self._verdicts[name] = self._last
+        return None
+
+    def _ask(self, octets: bytes | None) -> PolicyDenied | bool:
         """For the protection, which asks for each face of an address: refused, or whether it is opened."""
         rulebook = self._server.rulebook
         assert rulebook is not None  # or nobody would ask
@@ -114,7 +124,9 @@ class Ruling:
         verdict = self._last = rulebook.decide(facts)
         if verdict.log_level == "verbose":
             self._server.explain(self._session, words(verdict), insist=True)
-        return verdict.opened.find(octets) is not None if verdict.allowed else refusal(verdict)
+        if not verdict.allowed:
+            return refusal(verdict)
+        return octets is not None and verdict.opened.find(octets) is not None
 
 
 def facts_of(session: "Session", target: Address | None) -> Facts:

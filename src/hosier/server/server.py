@@ -18,7 +18,7 @@ from ..auth.registry import load_method
 from ..auth.users import FixedUsers, Users
 from ..auth.watched_users import WatchedUsers
 from ..engine.choice import make_engine
-from ..engine.egress import DirectEgress, Egress
+from ..engine.egress import DirectEgress, Egress, MakeEgress
 from ..engine.listener import Listener
 from ..engine.poller import Engine
 from ..engine.resolve import Resolver
@@ -56,6 +56,7 @@ class Server:
         settings: everything it is told; keyword arguments replace single fields.
         on_session_end: called with a SessionRecord for each session that has ended.
         tallies: where sessions are counted for their caps, if that is shared with other processes.
+        egress: makes the way to targets; None: straight out of this machine.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Server:
         *,
         on_session_end: Callable[[SessionRecord], None] | None = None,
         tallies: TallyBook | None = None,
+        egress: MakeEgress | None = None,
         **fields: Any,
     ) -> None:
         self.settings = replace(settings or ServerSettings(), **fields)
@@ -91,6 +93,7 @@ class Server:
         self.caps: Caps
         """Complete after the start: what was set, and what the machine carries."""
         self._tallies = tallies if tallies is not None else LocalTallyBook()
+        self._make_egress = egress if egress is not None else self._straight
         self._handshaking: dict[Session, None] = {}  # in the order of their accept
         self._crowding = CrowdingLog(_warn)
         self._on_session_end = on_session_end
@@ -124,9 +127,7 @@ class Server:
         self._started = True
         self.caps = self.settings.caps.complete(room(), is_public=self.settings.is_public)
         self.admission = Admission(self.caps, self._tallies)
-        self.egress = DirectEgress(
-            self.engine, self._resolver, advertise=self.advertised.of, ports=self.settings.port_range
-        )
+        self.egress = self._make_egress(self.engine, self._resolver)
         self._listeners = [Listener(self.engine, sock, self._accepted, self._exhausted) for sock in sockets]
         self.policy = TargetPolicy(
             protect=self.settings.is_public,
@@ -203,6 +204,9 @@ class Server:
             self._on_session_end(session.record())
 
     # --- private ---
+
+    def _straight(self, engine: Engine, resolver: Resolver) -> Egress:
+        return DirectEgress(engine, resolver, advertise=self.advertised.of, ports=self.settings.port_range)
 
     def _accepted(self, sock: SocketType, peer: Any) -> None:
         admitted = self.admission.enter(peer[0])

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING, Final
 
 from ...engine.relay import Relay
-from ...protocol.address import address_of_socket
 from ...protocol.messages import Reply, Request
 
 if TYPE_CHECKING:
@@ -27,8 +26,7 @@ async def connect(session: "Session", request: Request) -> bytes:
         return b""
     session.relay = Relay(session, session.client, far, server.settings.limits.idle)
     session.reply = 0
-    bound = address_of_socket(far.sock.getsockname())  # S5-REQ-53
-    if rest := session.client.send_some(connection.send(_new(Reply, (0, bound)))):
+    if rest := session.client.send_some(connection.send(_new(Reply, (0, far.bound)))):  # S5-REQ-53
         await session.client.send_all(rest)
     handoff = connection.detach()
     if handoff.layer is not None:

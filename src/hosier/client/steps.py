@@ -1,0 +1,112 @@
+"""The steps of a way through proxies, on blocking sockets: look up, dial, talk."""
+
+import select
+import socket
+from typing import NoReturn
+
+from ..errors import ConfigError
+from ..protocol.address import Address
+from .dial import dial
+from .journey import AnyHandshake, Journey
+from .lookup import look_up, pick
+
+__all__ = ("arrive", "look_up_here", "raise_from", "secured", "talk")
+
+
+def arrive(journey: Journey) -> socket.socket:
+    """A connection to the nearest proxy, with TLS if it has that."""
+    proxy = journey.proxy
+    if proxy.path is not None:
+        journey.step = "connect"
+        sock = socket.socket(socket.AF_UNIX)
+        try:
+            sock.settimeout(journey.left())
+            sock.connect(proxy.path)
+        except BaseException:
+            sock.close()
+            raise
+    else:
+        places = look_up(proxy.host, proxy.port, journey.left)
+        journey.step = "connect"
+        sock = dial(places, proxy.source_address, journey.left)
+    return secured(sock, journey) if proxy.tls else sock
+
+
+def secured(sock: socket.socket, journey: Journey) -> socket.socket:
+    """The same connection with TLS to the proxy in it."""
+    import ssl
+
+    if isinstance(sock, ssl.SSLSocket):
+        raise ConfigError("TLS inside TLS needs asyncio: use hosier.aio.open_connection")
+    journey.step = "TLS"
+    proxy = journey.proxy
+    context = proxy.ssl_context or ssl.create_default_context()
+    sock.settimeout(journey.left())
+    return context.wrap_socket(sock, server_hostname=proxy.host)
+
+
+def look_up_here(journey: Journey) -> Address:
+    """What to ask this proxy for: a name, or its address where names are looked up on this side."""
+    target, proxy = journey.target, journey.proxy
+    if proxy.remote_dns or not target.is_name:
+        return target
+    journey.step = "lookup target"
+    return pick(look_up(target.host, target.port, journey.left), target.port, only_ipv4=proxy.protocol == "socks4")
+
+
+def talk(sock: socket.socket, journey: Journey, target: Address) -> AnyHandshake:
+    """The conversation with one proxy, up to its answer, reading nothing that comes behind it."""
+    handshake = journey.begin(target)
+    out = handshake.start()
+    if journey.timeout is not None and type(sock) is socket.socket:
+        _talk_in_time(sock, journey, handshake, out)
+        return handshake
+    while not (handshake.done or handshake.first_reply is not None):
+        if journey.timeout is not None:
+            sock.settimeout(journey.left())
+        if out:
+            sock.sendall(out)
+        out = handshake.feed(sock.recv(handshake.owed))
+    return handshake
+
+
+def raise_from(journey: Journey, error: OSError) -> NoReturn:
+    """Raises the error as one of ours, with its place."""
+    explained = journey.explain(error)
+    if explained is error:
+        raise explained
+    raise explained from error
+
+
+# --- private ---
+
+
+def _talk_in_time(sock: socket.socket, journey: Journey, handshake: AnyHandshake, out: bytes) -> None:
+    """The same for a plain socket and a limit: the socket's own ``settimeout`` costs twice as many system calls."""
+    if sock.gettimeout() != 0:
+        sock.setblocking(False)
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    while not (handshake.done or handshake.first_reply is not None):
+        if out:
+            try:
+                rest = out[sock.send(out) :]
+            except BlockingIOError:
+                rest = out
+            if rest:
+                sock.settimeout(journey.left())
+                sock.sendall(rest)
+                sock.setblocking(False)
+            _wait(poll, journey)
+        try:
+            data = sock.recv(handshake.owed)
+        except BlockingIOError:
+            out = b""
+            _wait(poll, journey)
+        else:
+            out = handshake.feed(data)
+
+
+def _wait(poll: "select.poll", journey: Journey) -> None:
+    while not poll.poll((journey.left() or 0) * 1000):
+        pass
