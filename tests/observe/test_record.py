@@ -30,6 +30,8 @@ def test_fields_in_their_order() -> None:
         "seconds",
         "end",
         "datagrams",
+        "rule",
+        "log_level",
     )
 
 

@@ -377,10 +377,10 @@ def test_an_egress_without_a_way() -> None:
             relay = relay_of(scene)
             lane = relay.far.lane
 
-            def no_ipv6(target: Any) -> Any:
+            def no_ipv6(target: Any, vet: Any, sources: Any = None) -> Any:
                 if target.kind == 4:
                     raise reply_error(ReplyCode.NETWORK_UNREACHABLE)
-                return lane(target)
+                return lane(target, vet, sources)
 
             class Way:
                 def __init__(self) -> None:

@@ -27,7 +27,7 @@ class Lone:
 
     def __init__(self, log: str = "json", **fields: Any) -> None:
         settings = ServerSettings(listen=["127.0.0.1:0"], **fields)
-        (self.sock,) = listening_sockets(settings)
+        (self.sock,) = listening_sockets(settings.listen_addresses)
         self.table = create_table(settings.caps, 2)
         self.channel, theirs = socket.socketpair()
         self.channel.settimeout(PATIENCE)

@@ -15,6 +15,7 @@ from ..protocol.auth.password import Credentials
 from .digests import PasswordDigests
 from .hashing import HashingPool
 from .scrypt import ORDINARY, ScryptHash
+from .users import is_among
 from .users_file import file_stamp, is_exposed, read_users
 
 __all__ = ("WatchedUsers",)
@@ -75,6 +76,21 @@ class WatchedUsers:
         if self._has_changed():
             await self._read_again()
         return name in self._hashes or name in self._fixed
+
+    def has(self, user: str) -> bool:
+        return is_among(user, self._hashes) or is_among(user, self._fixed)
+
+    def read_now(self) -> Callable[[], None]:
+        """Reads the file, changed or not; what is returned takes it over. Raises ConfigError."""
+        stamp = file_stamp(self._path)
+        hashes = read_users(self._path)
+
+        def take() -> None:
+            self._take(hashes)
+            self._stamp = stamp
+            self._changed = False
+
+        return take
 
     def open(self) -> None:
         if not self._hashes:

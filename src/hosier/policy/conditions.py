@@ -4,13 +4,15 @@ One list for deciding and for explaining, so that what is told about a decision 
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from socket import AF_INET, AF_INET6, inet_ntop
 from typing import Any, NamedTuple
 
 from .facts import Facts
 from .networks import Networks
 from .rules import Rule
+from .time_windows import moment
 
-__all__ = ("Condition", "conditions_of")
+__all__ = ("Condition", "conditions_of", "host_of")
 
 Resolve = Callable[[str], Iterable[str]]
 """Given a listener as a rule names it, the listeners of the server that are meant."""
@@ -48,15 +50,19 @@ def conditions_of(rule: Rule, listeners: Resolve) -> Iterator[Condition]:
     if rule.windows:
         windows = rule.windows
         yield Condition(
-            "times", lambda facts: any(window.holds(facts.minute) for window in windows), lambda _: "this time"
+            "times",
+            lambda facts: any(window.holds(facts.minute) for window in windows),
+            lambda facts: moment(facts.minute),
         )
     if rule.clients:
         clients = Networks(rule.clients)
-        yield Condition("clients", lambda facts: clients.find(facts.client) is not None, lambda _: "the client")
+        yield Condition(
+            "clients", lambda facts: clients.find(facts.client) is not None, lambda facts: host_of(facts.client)
+        )
     if rule.patterns:
         yield Condition("names", _names(rule), lambda facts: _shown(facts.name))
     if rule.networks:
-        yield Condition("networks", _networks(rule), lambda facts: "the address" if facts.address else "no address")
+        yield Condition("networks", _networks(rule), lambda facts: host_of(facts.address))
 
 
 def _among(key: str, values: Iterable[Any], of: Callable[[Facts], Any]) -> Condition:
@@ -95,6 +101,11 @@ def _networks(rule: Rule) -> Callable[[Facts], bool]:
         return address is not None and networks.find(address) is not None
 
     return within
+
+
+def host_of(octets: bytes | None) -> str:
+    """An address as text."""
+    return "nothing" if octets is None else inet_ntop(AF_INET if len(octets) == 4 else AF_INET6, octets)
 
 
 def _shown(value: object) -> str:

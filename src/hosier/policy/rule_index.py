@@ -34,10 +34,12 @@ class NumberedRule:
         self.verdict = verdict
 
     def holds(self, facts: Facts) -> bool:
-        for question in self.questions:
+        for question in self.questions:  # all() of a generator costs more than the questions
             if not question(facts):
-                return False
-        return True
+                break
+        else:
+            return True
+        return False
 
 
 class _Dimension:

@@ -25,7 +25,7 @@ class Step(NamedTuple):
     label: str
     holds: bool
     why: str
-    """The condition that does not hold, or all those that do."""
+    """The condition that does not hold, and for what; or the keys of all those that do."""
 
 
 class Rulebook:
@@ -70,7 +70,6 @@ class Rulebook:
     def __len__(self) -> int:
         return len(self._rules)
 
-
     def groups_of(self, user: str | None) -> frozenset[str]:
         return _NO_GROUPS if user is None else self._groups.get(user, _NO_GROUPS)
 
@@ -97,10 +96,9 @@ class Rulebook:
         for one in self._rules:
             wrong = next((condition for condition in one.conditions if not condition.holds(facts)), None)
             if wrong is not None:
-                yield Step(one.verdict.rule, holds=False, why=f"{wrong.key} does not hold for {wrong.shown(facts)}")
+                yield Step(one.verdict.rule, holds=False, why=f"{wrong.key}: not {wrong.shown(facts)}")
                 continue
-            keys = ", ".join(condition.key for condition in one.conditions)
-            yield Step(one.verdict.rule, holds=True, why=f"{keys} hold" if keys else "it has no conditions")
+            yield Step(one.verdict.rule, holds=True, why=", ".join(condition.key for condition in one.conditions))
             return
 
 

@@ -56,7 +56,7 @@ class Verdict(NamedTuple):
     reply: ReplyCode = ReplyCode.NOT_ALLOWED
     """What the client is told if it is not allowed."""
 
-    egress: Mapping[int, Address] = {}  # noqa: RUF012  # nobody changes it
+    egress: Mapping[int, Address] = {}  # nobody changes it
     """Our addresses to leave from, by the kind of address (``AddressType``); empty: whichever the system takes."""
 
     budgets: tuple[str, ...] = ()
@@ -192,4 +192,4 @@ def _span(given: int | str) -> PortSpan:
         span = PortSpan(int(first), int(last or first))
         if 1 <= span.first <= span.last <= 0xFFFF:
             return span
-    raise ConfigError(f"{given!r} are no ports: write 443 or \"8000-8999\", from 1 to 65535")
+    raise ConfigError(f'{given!r} are no ports: write 443 or "8000-8999", from 1 to 65535')

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from ..errors import ConfigError
 
-__all__ = ("DAYS", "WEEK", "TimeWindow", "next_change", "parse_times")
+__all__ = ("DAYS", "WEEK", "TimeWindow", "moment", "next_change", "parse_times")
 
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -44,10 +44,16 @@ def parse_times(text: str) -> tuple[TimeWindow, ...]:
     if found[2] is None:
         return tuple(TimeWindow(day * _DAY, (day + 1) * _DAY) for day in days)
     start, end = _minute(found[2], found[3], text), _minute(found[4], found[5], text)
-    if start == _DAY or start == end:
+    if start in (_DAY, end):
         raise ConfigError(f"{text!r} starts and ends at the same time: {_EXPECTED}")
     length = (end - start) % _DAY or _DAY
     return tuple(TimeWindow(day * _DAY + start, day * _DAY + start + length) for day in days)
+
+
+def moment(minute: int) -> str:
+    """A minute of the week as text: ``mon 08:00``."""
+    day, rest = divmod(minute, _DAY)
+    return f"{DAYS[day]} {rest // 60:02}:{rest % 60:02}"
 
 
 def next_change(windows: Iterable[TimeWindow], minute: int) -> int | None:
@@ -58,10 +64,11 @@ def next_change(windows: Iterable[TimeWindow], minute: int) -> int | None:
 
 def _days(text: str, whole: str) -> Iterator[int]:
     for part in text.split(","):
-        first, _, last = part.partition("-")
-        if first not in DAYS or (last or first) not in DAYS:
+        first, dash, last = part.partition("-")
+        last = last if dash else first
+        if first not in DAYS or last not in DAYS:
             raise ConfigError(f"{part!r} in {whole!r} is no day: {', '.join(DAYS)} are")
-        start, end = DAYS.index(first), DAYS.index(last or first)
+        start, end = DAYS.index(first), DAYS.index(last)
         yield from (day % 7 for day in range(start, end + 1 if end >= start else end + 8))
 
 

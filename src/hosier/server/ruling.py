@@ -70,9 +70,9 @@ class Ruling:
         """The last one that allowed something, or what is foreseen; None: nothing is yet."""
         return next(reversed(self._verdicts.values()), self._foreseen)
 
-    def verdict_of(self, address: Address) -> Verdict | None:
-        """The one that let this address pass."""
-        return self._verdicts.get(address, self.verdict)
+    def verdict_of(self, address: Address | None) -> Verdict | None:
+        """The one that let this address pass; None: what was passed on."""
+        return self.verdict if address is None else self._verdicts.get(address, self.verdict)
 
     def sources(self, address: Address) -> Address | None:
         verdict = self.verdict_of(address)

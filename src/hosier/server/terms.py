@@ -4,7 +4,7 @@ Made as a whole and taken over as a whole, at the start and for each reload.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from ..auth.base import Method
 from ..auth.digests import PasswordDigests
@@ -28,11 +28,22 @@ _log = logging.getLogger("hosier")
 
 
 class Terms:
-    """Raises ConfigError where the settings cannot be kept: a file that is wrong, a method that there is not."""
+    """Raises ConfigError where the settings cannot be kept: a file that is wrong, a method that there is not.
 
-    def __init__(self, settings: ServerSettings) -> None:
+    Where ``before`` says of users what ``settings`` say, they are the same object: what it knows of passwords stays
+    known, and who is being checked goes on.
+    """
+
+    def __init__(self, settings: ServerSettings, before: "Terms | None" = None) -> None:
         self.settings = settings
-        self.users: Users | None = _users(settings)
+        self.users: Users | None
+        self._renew: Callable[[], None] | None = None
+        if before is not None and _same_users(before.settings, settings):
+            self.users = before.users
+            if isinstance(self.users, WatchedUsers):
+                self._renew = self.users.read_now()
+        else:
+            self.users = _users(settings)
         self.methods: Mapping[int, Method | None] = _methods(settings, self.users)
         """By number, in the order of preference; None for method 00."""
         self.framings: Mapping[int, AuthFraming] = {
@@ -47,9 +58,15 @@ class Terms:
         """None: there are no rules."""
         self.accounts = Accounts(settings.accounts)
 
-    def close(self) -> None:
-        """Lets threads end; harmless a second time."""
-        if self.users is not None:
+    def take_over(self, before: "Terms") -> None:
+        """These hold from now on, and no others."""
+        if self._renew is not None:
+            self._renew()
+        before.close(self)
+
+    def close(self, others: "Terms | None" = None) -> None:
+        """Lets threads end, but for those that others still need; harmless a second time."""
+        if self.users is not None and (others is None or others.users is not self.users):
             self.users.close()
 
 
@@ -63,6 +80,10 @@ def rulebook_of(settings: ServerSettings) -> Rulebook | None:
         listeners=lambda text: map(str, parse_listen(text)),
         otherwise=not settings.is_public,
     )
+
+
+def _same_users(before: ServerSettings, after: ServerSettings) -> bool:
+    return (before.users, before.users_file) == (after.users, after.users_file)
 
 
 def _users(settings: ServerSettings) -> Users | None:

@@ -23,6 +23,7 @@ from ..policy.answers import Filtering
 from ..protocol.address import Address, address_of_socket
 from ..protocol.fragments import REASSEMBLY_SECONDS, Reassembly
 from ..protocol.udp import HEADER_SIZES, decode_datagram, encode_header
+from .ruling import Ruling
 
 if TYPE_CHECKING:
     from socket import SocketType
@@ -104,6 +105,22 @@ class UdpRelay:
         """For the log."""
         dropped = Counter(self.up.dropped) + Counter(self.down.dropped)
         return DatagramCounts(self.up.datagrams, self.down.datagrams, dropped)
+
+    def judge_again(self) -> None:
+        """The rules are others now, or say something else: every target is judged anew when the client next sends to
+        it. Those that are still allowed may go on answering until then."""
+        kept = set()
+        for key, lane in self._lanes.items():
+            if lane.place is not None and self._is_still_allowed(key, lane.place):
+                kept.add(self._filter.key(lane.place[0], lane.place[1]))
+        self._lanes = Recent(self._udp.targets)
+        self._expected = Recent(self._udp.targets)
+        for place in kept:
+            self._expected[place] = True
+        headers, self._headers = self._headers, Recent(self._udp.targets)
+        for sockaddr, header in headers.items():
+            if self._filter.key(sockaddr[0], sockaddr[1]) in kept:
+                self._headers[sockaddr] = header
 
     async def part(self) -> None:
         """Datagrams say no goodbye."""
@@ -222,7 +239,8 @@ class UdpRelay:
     def _open_lane(self, key: bytes, target: Address) -> Lane:
         lane: Lane
         try:
-            lane = self.far.lane(target)
+            judge = Ruling(self._task, target)
+            lane = self.far.lane(target, judge.vet, judge.sources)
         except PolicyDenied as denied:
             self._explain(denied)
             lane = ClosedLane(self.up, "refused target")
@@ -230,6 +248,15 @@ class UdpRelay:
             return ClosedLane(self.up, "unreachable")  # this time: it may be different in a moment
         self._lanes[key] = lane
         return lane
+
+    def _is_still_allowed(self, key: bytes, place: tuple[Any, ...]) -> bool:
+        """Whether the target of a header that was taken before, which led to a place, would lead there now."""
+        _, target, _ = decode_datagram(key)
+        try:
+            Ruling(self._task, target.canonical()).vet((address_of_socket(place),))
+        except PolicyDenied:
+            return False
+        return True
 
     def _explain(self, denied: PolicyDenied) -> None:
         self._explained += 1

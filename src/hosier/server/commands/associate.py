@@ -6,6 +6,7 @@ from ...engine.udp import datagram_socket
 from ...errors import PolicyDenied, ReplyCode
 from ...protocol.address import IPV6, Address, address_of_socket
 from ...protocol.messages import Reply, Request
+from ..ruling import Ruling
 from ..udp_relay import UdpRelay
 
 if TYPE_CHECKING:
@@ -47,6 +48,9 @@ async def _open(session: "Session", announced: Address) -> Address:
     near = address_of_socket(session.client.sock.getsockname()).canonical()
     scope = session.peer[3:] if client.kind == IPV6 else ()
     owner = session.user or client.host
+    judge = server.judging(session, None)
+    if isinstance(judge, Ruling):
+        session.verdict = judge.verdict
     server.associations.enter(owner)
     try:
         sock = datagram_socket(near, scope=scope[0] if scope else 0, buffer=udp.buffer, ports=ports)
@@ -58,7 +62,7 @@ async def _open(session: "Session", announced: Address) -> Address:
         bound = server.advertised.of(address_of_socket(sock.getsockname()))
         if announced.port and announced.octets in (client.octets, bytes(len(client.octets)), bytes(4)):
             relay.announced(announced.port)
-        relay.far = await server.egress.associate(session, relay, server.policy.vet, buffer=udp.buffer)
+        relay.far = await server.egress.associate(session, relay, buffer=udp.buffer)
     except BaseException:
         relay.dissolve()
         raise
