@@ -15,6 +15,7 @@ MAX_FUNCTION = 60
 # Tests that look at more than one source file.
 THEMES = {
     "client/test_misbehaviour.py",
+    "client/socksify/test_unmodified_code.py",
     "protocol/test_properties.py",
     "protocol/test_seam.py",
     "protocol/test_vectors.py",

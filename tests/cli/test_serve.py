@@ -234,8 +234,8 @@ def live(
     working: list[asyncio.Future[Any]] = []
     announce = serve._announce
 
-    def announced(server: hosier.Server, addresses: Sequence[ListenAddress]) -> None:
-        announce(server, addresses)
+    def announced(server: hosier.Server, addresses: Sequence[ListenAddress], admin: Sequence[str]) -> None:
+        announce(server, addresses, admin)
         working.append(asyncio.ensure_future(then(server)))
 
     monkeypatch.setattr(serve, "_announce", announced)

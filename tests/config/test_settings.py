@@ -6,7 +6,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from hosier.config.settings import ServeSettings
+from hosier.config.settings import AdminSettings, ServeSettings
 from hosier.errors import ConfigError
 from hosier.observe.access_log import FORMATS
 from hosier.server.server import Server
@@ -39,3 +39,47 @@ def test_the_server_s_own_checks_are_made() -> None:
 def test_a_server_takes_them() -> None:
     settings = ServeSettings(strict=True, log="off")
     assert Server(settings).settings is not None
+
+
+# --- the admin pages ---
+
+
+@pytest.mark.parametrize(
+    ("listen", "places"),
+    [
+        ("", []),
+        ("127.0.0.1:9180", [("127.0.0.1", 9180)]),
+        (":9180", [("127.0.0.1", 9180), ("::1", 9180)]),
+        ("unix:/run/hosier/admin.sock", ["unix:/run/hosier/admin.sock"]),
+    ],
+)
+def test_where_the_admin_pages_are(listen: str, places: list[object]) -> None:
+    assert AdminSettings(place=listen).places == places
+
+
+def test_admin_pages_are_off_and_never_public_without_a_token() -> None:
+    assert ServeSettings().admin.places == []
+    with pytest.raises(ConfigError, match=r"^the admin pages on 0\.0\.0\.0:9180 would tell strangers who does what"):
+        AdminSettings(place="*:9180")
+    assert len(AdminSettings(place="*:9180", token="open-sesame").places) == 2
+    assert "sesame" not in repr(AdminSettings(place="*:9180", token="open-sesame"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"place": "unix:"}, "the admin socket has no name"),
+        ({"place": "nowhere"}, "cannot listen on 'nowhere'"),
+        ({"token": "open sesame"}, "the admin token has letters that HTTP cannot carry"),
+        ({"token": "ö"}, "the admin token has letters that HTTP cannot carry"),
+    ],
+)
+def test_mistakes_about_the_admin_pages(settings: dict[str, str], complaint: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{complaint}"):
+        AdminSettings(**settings)
+
+
+def test_no_client_may_go_to_the_admin_pages() -> None:
+    settings = ServeSettings(admin=AdminSettings(place="127.0.0.1:9180"))
+    assert settings.own_places == [("127.0.0.1", 9180)]
+    assert ServeSettings(admin=AdminSettings(place="unix:x")).own_places == []

@@ -20,7 +20,7 @@ def test_who_has_no_account_is_not_judged() -> None:
 
 def test_the_last_day_is_a_whole_one() -> None:
     accounts = Accounts({"ann": Account(expires=date(2027, 1, 31))})
-    end = datetime(2027, 2, 1).timestamp()  # noqa: DTZ001  # the machine's clock
+    end = datetime(2027, 2, 1).timestamp()  # the machine's clock
     assert accounts
     assert accounts.judge("ann", HERE, end - 1) is None
     denied = accounts.judge("ann", HERE, end)
@@ -44,7 +44,7 @@ def test_where_a_user_may_come_from() -> None:
 
 
 def test_the_next_end() -> None:
-    first, second = datetime(2027, 1, 2).timestamp(), datetime(2027, 1, 4).timestamp()  # noqa: DTZ001
+    first, second = datetime(2027, 1, 2).timestamp(), datetime(2027, 1, 4).timestamp()
     accounts = Accounts(
         {"a": Account(expires=date(2027, 1, 1)), "b": Account(expires=date(2027, 1, 3)), "c": Account()}
     )

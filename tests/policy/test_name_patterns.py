@@ -61,7 +61,7 @@ def test_what_a_pattern_means(pattern: str, meant: list[str], others: list[str])
 
 @pytest.mark.parametrize("text", ["", ".", "..a", "a..b", ".*.example", "a\\b", "a\0b", "x" * 256])
 def test_no_patterns(text: str) -> None:
-    with pytest.raises(ConfigError, match="is no name of a target: write www.example.com"):
+    with pytest.raises(ConfigError, match="is no name of a target"):
         parse_pattern(text)
 
 

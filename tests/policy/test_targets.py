@@ -377,7 +377,7 @@ def test_no_rule_opens_what_nothing_opens() -> None:
         protect=True, deny=nets("203.0.113.0/24"), listeners=[at("192.0.2.1", 1080)], is_local=lambda _: True
     )
     asked, ruling = asking(True)
-    for host, port in (("0.0.0.0", 80), ("224.0.0.1", 80), ("192.0.2.1", 1080), ("203.0.113.5", 80)):  # noqa: S104
+    for host, port in (("0.0.0.0", 80), ("224.0.0.1", 80), ("192.0.2.1", 1080), ("203.0.113.5", 80)):
         assert policy.judge(at(host, port), ruling) is not None
     assert policy.judge(at("198.51.100.1", 0), ruling) is not None
     assert asked == []

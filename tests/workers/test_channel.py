@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
+
+import pytest
 
 from hosier.policy.limits import Caps
 from hosier.policy.networks import parse_network
 from hosier.server.settings import Limits, ServerSettings
-from hosier.workers.channel import Assignment, packed, receive_assignment
+from hosier.workers.channel import Assignment, packed, receive_assignment, receive_value, value
 from hosier.workers.shared import TablePlan
 
 SETTINGS = ServerSettings(
@@ -18,7 +21,8 @@ SETTINGS = ServerSettings(
     limits=Limits(idle=7),
     caps=Caps(sessions=3),
 )
-ASSIGNMENT = Assignment(SETTINGS, (7, 8), TablePlan(9, 1, 2, 3, b"secret"), 1, "json", uvloop=False, verbose=True)
+PLANS = TablePlan(9, 1, 2, 3, b"secret"), TablePlan(10, 0, 9, 3, b"")
+ASSIGNMENT = Assignment(SETTINGS, (7, 8), *PLANS, 1, "json", uvloop=False, verbose=True)
 
 
 def send(channel: socket.socket, data: bytes) -> None:
@@ -59,3 +63,27 @@ def test_a_supervisor_that_died_meanwhile() -> None:
 
 def test_nothing_of_it_shows() -> None:
     assert "open sesame" not in repr(ASSIGNMENT)
+
+
+def heard(data: bytes) -> object:
+    """A value that arrives, followed by the end."""
+
+    async def main() -> object:
+        stream = asyncio.StreamReader()
+        stream.feed_data(data)
+        stream.feed_eof()
+        return await receive_value(stream)
+
+    return asyncio.run(main())
+
+
+def test_a_value_behind_a_word() -> None:
+    content = {"users": {"Ä": [1, 2.5, None]}}
+    assert heard(value(content)) == content
+
+
+def test_a_value_of_one_who_died() -> None:
+    data = value(["x" * 100])
+    for size in (0, 3, 4, len(data) - 1):
+        with pytest.raises(EOFError):
+            heard(data[:size])

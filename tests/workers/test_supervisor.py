@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 
 from hosier.errors import ConfigError
+from hosier.observe.counts import value_of
+from hosier.observe.pages import Health
 from hosier.policy.limits import Caps
 from hosier.server.settings import Limits, ListenAddress, ServerSettings
 from hosier.workers import supervisor as module
@@ -316,3 +318,64 @@ def test_caps_hold_for_all_together() -> None:
 )
 def test_obituaries(status: int, text: str) -> None:
     assert module._obituary(status) == text
+
+
+# --- what its admin pages ask ---
+
+
+def test_counts_of_all_workers_and_who_is_here() -> None:
+    async def story(crew: Crew) -> None:
+        supervisor = crew.supervisor
+        for _ in range(40):
+            assert await crew.enter()
+        await until(lambda: value_of(supervisor.cells(), "replies", "0") == 40, "all answers are counted")
+        assert value_of(supervisor.cells(), "sessions_started") == 40
+        told = await supervisor.snapshot()
+        assert told["sessions"] == len(told["busiest"]) == 40
+        assert set(told["users"]) == {"-"}
+        assert supervisor.health() == Health(True, True)
+        assert {name: value for name, (_, value) in supervisor.gauges().items()} == {"workers": 2, "worker_deaths": 0}
+
+    with_crew(2, story)
+
+
+def test_counts_of_a_worker_that_died_stay_and_its_sessions_are_lost() -> None:
+    async def story(crew: Crew) -> None:
+        supervisor = crew.supervisor
+        for _ in range(40):
+            assert await crew.enter()
+        victim = crew.pids()[0]
+        os.kill(victim, signal.SIGKILL)
+        await crew.replaced(0, victim)
+        cells = supervisor.cells()
+        assert value_of(cells, "sessions_started") == value_of(cells, "handshakes", "ok") == 40
+        lost = value_of(cells, "sessions_ended", "lost")
+        assert 0 < lost < 40
+        assert (await supervisor.snapshot())["sessions"] == 40 - lost
+        assert supervisor.gauges()["worker_deaths"][1] == 1
+
+    with_crew(2, story)
+
+
+def test_a_worker_that_hangs_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ANSWER", 0.2)
+
+    async def story(crew: Crew) -> None:
+        victim = crew.pids()[0]
+        os.kill(victim, signal.SIGSTOP)
+        await until(lambda: stopped(victim), "it has stopped")
+        assert await crew.supervisor.snapshot() == {"sessions": 0, "busiest": [], "users": {}}
+        os.kill(victim, signal.SIGCONT)
+
+    with_crew(2, story)
+
+
+def test_health_while_it_starts_and_stops() -> None:
+    supervisor = Supervisor(ServerSettings(listen=["127.0.0.1:0"]), 2, say=print)
+    assert supervisor.health() == Health(False, True, "no worker lets clients in")
+
+    async def story(crew: Crew) -> None:
+        crew.supervisor.stop()
+        assert crew.supervisor.health() == Health(False, True, "stopping")
+
+    with_crew(1, story)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -14,9 +15,11 @@ from typing import Any
 
 import pytest
 
+from hosier.observe.counts import value_of
 from hosier.server.listening import listening_sockets
 from hosier.server.settings import Limits, ServerSettings
-from hosier.workers.channel import DRAIN, END, READY, Assignment, packed
+from hosier.workers.channel import DRAIN, END, READY, SNAPSHOT, Assignment, packed
+from hosier.workers.counting import create_counts, read_counts
 from hosier.workers.tallies import SharedTallyBook, create_table, read_totals, sessions_under_way
 
 PATIENCE = 30.0
@@ -29,6 +32,7 @@ class Lone:
         settings = ServerSettings(listen=["127.0.0.1:0"], **fields)
         (self.sock,) = listening_sockets(settings.listen_addresses)
         self.table = create_table(settings.caps, 2)
+        self.counts = create_counts(2)
         self.channel, theirs = socket.socketpair()
         self.channel.settimeout(PATIENCE)
         with theirs:
@@ -36,11 +40,12 @@ class Lone:
                 [sys.executable, "-m", "hosier.workers.worker", str(theirs.fileno())],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                pass_fds=(theirs.fileno(), self.sock.fileno(), self.table.plan.fd),
+                pass_fds=(theirs.fileno(), self.sock.fileno(), self.table.plan.fd, self.counts.plan.fd),
                 text=True,
             )
         sockets = (self.sock.fileno(),)
-        self.order = packed(Assignment(settings, sockets, self.table.plan, 1, log, uvloop=False, verbose=True))
+        plans = self.table.plan, self.counts.plan
+        self.order = packed(Assignment(settings, sockets, *plans, 1, log, uvloop=False, verbose=True))
 
     def begin(self) -> None:
         self.channel.sendall(self.order)
@@ -68,6 +73,7 @@ def lone(log: str = "json", **fields: Any) -> Iterator[Lone]:
         worker.process.communicate()
         worker.channel.close()
         worker.sock.close()
+        worker.counts.close()
         with suppress(BufferError):  # a test has tallies of its own
             worker.table.close()
 
@@ -168,3 +174,18 @@ def test_it_has_nothing_of_its_parent() -> None:
         assert f"socket:[{os.fstat(worker.sock.fileno()).st_ino}]" in links
         worker.process.send_signal(signal.SIGKILL)
         assert worker.ended()[0] == -signal.SIGKILL
+
+
+def test_it_says_who_is_with_it_and_counts_for_all_to_see() -> None:
+    with lone() as worker:
+        worker.begin()
+        client = worker.client()
+        worker.channel.sendall(SNAPSHOT)
+        assert worker.channel.recv(1) == SNAPSHOT
+        size = int.from_bytes(worker.channel.recv(4), "big")
+        told = json.loads(worker.channel.recv(size, socket.MSG_WAITALL))
+        assert told["sessions"] == 1
+        assert [each["client"] for each in told["busiest"]] == ["{} {}".format(*client.getsockname())]
+        cells = read_counts(worker.counts)
+        assert (value_of(cells, "sessions_started"), value_of(cells, "sessions_ended")) == (1, 0)
+        client.close()

@@ -34,6 +34,8 @@ def values_of(arguments: argparse.Namespace) -> dict[str, Any]:
         name, _, within = path.partition(".")
         if name not in keys:
             continue
+        if path == "admin.place" and (token := os.environ.get("HOSIER_ADMIN_TOKEN")):
+            values.setdefault(name, {})["token"] = token
         value = _READ[path](given) if path in _READ else given
         if within:
             values.setdefault(name, {})[within] = value

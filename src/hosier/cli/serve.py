@@ -10,7 +10,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ..config.build import build_server, build_settings
+from .. import __version__
+from ..config.build import build_admin, build_server, build_settings
 from ..config.dangers import dangers
 from ..config.load import load
 from ..config.settings import ServeSettings
@@ -23,6 +24,7 @@ from ..policy.limits import Caps
 from ..protocol.auth.password import PasswordFraming
 from ..protocol.messages import NO_AUTHENTICATION
 from ..server.capacity import processors, raise_descriptor_limit
+from ..server.overview import Overview
 from ..server.process import calm_collector, drain_unless, explain_on_stderr, loop_runner
 from ..server.server import Server
 from ..server.settings import Limits, ListenAddress, UdpSettings
@@ -87,6 +89,12 @@ def add_parser(verbs: Any) -> None:
     add("--udp", action="append", metavar="NAME=VALUE", help=f"UDP ASSOCIATE: {udp}")
     add("--strict", action="store_true", help="refuse what the RFCs forbid and the world sends all the same")
     add("--log", choices=(*FORMATS, "off"), help="a line per session on standard output (text)")
+    add(
+        "--admin",
+        dest="admin.place",
+        metavar="PLACE",
+        help="metrics and status over HTTP at [HOST]:PORT or unix:PATH, with HOSIER_ADMIN_TOKEN (extra 'server')",
+    )
     add("--engine", choices=ENGINES, help="what moves the octets (auto: the best one)")
     add("--uvloop", action="store_true", help="run on uvloop (extra 'uvloop')")
     add("-v", "--verbose", action="store_true", help="explain each refusal on standard error")
@@ -148,17 +156,17 @@ async def _serve(settings: ServeSettings, warnings: Sequence[str] = ()) -> None:
         except NotImplementedError:  # Windows: between two instructions, whatever runs
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(on_signal))
     started = time.monotonic()
-    await server.start()
-    _warn(warnings)
-    _announce(server, server.addresses)
-    _tell_caps(server.caps)
     try:
-        await stop.wait()
-        if server.sessions:
-            _say(
-                f"stopping: waiting up to {settings.limits.drain:g} s for {server.sessions} sessions; again to end them"
-            )
-        await drain_unless(server, impatient)
+        async with build_admin(settings, Overview(server), __version__) as admin:
+            await server.start()
+            _warn(warnings)
+            _announce(server, server.addresses, admin.addresses)
+            _tell_caps(server.caps)
+            await stop.wait()
+            if server.sessions:
+                patience = f"{settings.limits.drain:g} s for {server.sessions} sessions"
+                _say(f"stopping: waiting up to {patience}; again to end them")
+            await drain_unless(server, impatient)
     finally:
         await server.close()
         if writer is not None:
@@ -175,13 +183,16 @@ async def _supervise(settings: ServeSettings, count: int, warnings: Sequence[str
         settings, count, say=_say, log=settings.log, uvloop=settings.uvloop, verbose=settings.verbose
     )
 
+    admin = build_admin(settings, supervisor, __version__)
+
     def announce(addresses: Sequence[ListenAddress]) -> None:
         _warn(warnings)
-        _announce(server, addresses)
+        _announce(server, addresses, admin.addresses)
         _tell_caps(supervisor.settings.caps, f"{count} workers, ")
 
     started = time.monotonic()
-    code = await supervisor.run(announce)
+    async with admin:
+        code = await supervisor.run(announce)
     _tell_totals(*supervisor.totals, started)
     return code
 
@@ -203,11 +214,13 @@ def _warn(warnings: Sequence[str]) -> None:
         _say(f"warning: {warning}")
 
 
-def _announce(server: Server, addresses: Sequence[ListenAddress]) -> None:
+def _announce(server: Server, addresses: Sequence[ListenAddress], admin: Sequence[str] = ()) -> None:
     versions = "SOCKS4, SOCKS4a, SOCKS5" if server.admits_socks4 else "SOCKS5"
     names = ["no authentication" if method is None else method.name for method in server.methods.values()]
     for address in addresses:
         _say(f"listening on {address} ({versions}; {', '.join(names)})")
+    for place in admin:
+        _say(f"admin pages on {place}: /metrics /status /healthz /readyz")
     if server.methods.keys().isdisjoint((NO_AUTHENTICATION, PasswordFraming.code)):
         return  # no common client speaks a private method
     first = _reachable(addresses[0])

@@ -6,6 +6,10 @@ from typing import Any, get_args
 
 from ..errors import ConfigError
 from ..observe.access_log import AccessLog
+from ..observe.admin import AdminListener
+from ..observe.counts import Counts
+from ..observe.pages import Overseen, pages_of
+from ..observe.prometheus import require_prometheus
 from ..server.server import Server
 from .complaints import Complaint
 from .contradictions import Values, complaint_against, contradictions, suspects
@@ -15,7 +19,7 @@ from .lines import KeyPath
 from .settings import ServeSettings
 from .sources import Sources
 
-__all__ = ("build_server", "build_settings")
+__all__ = ("build_admin", "build_server", "build_settings")
 
 
 def build_settings(sources: Sources) -> ServeSettings:
@@ -35,7 +39,18 @@ def build_server(settings: ServeSettings, write: Callable[[str], None] | None = 
 
     Raises ConfigError, for example if there is no method of a name.
     """
-    return Server(settings, on_session_end=None if write is None else AccessLog(settings.log, write))
+    if settings.admin.places:
+        require_prometheus()
+    return Server(
+        settings,
+        on_session_end=None if write is None else AccessLog(settings.log, write),
+        counts=Counts() if settings.admin.places else None,
+    )
+
+
+def build_admin(settings: ServeSettings, overseen: Overseen, version: str) -> AdminListener:
+    """The listener for those who run the server, yet to be entered; it has no place if none was asked for."""
+    return AdminListener(settings.admin.places, pages_of(overseen, version), settings.admin.token or None)
 
 
 def _contradictions(sources: Sources) -> Iterator[Complaint]:

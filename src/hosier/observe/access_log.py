@@ -46,6 +46,7 @@ def json_line(record: SessionRecord, when: str) -> str:
         "end": record.end,
         "datagrams": None if record.datagrams is None else record.datagrams._asdict(),
         "rule": record.rule or None,
+        "log_level": record.log_level,
     }
     return json.dumps(fields) + "\n"
 

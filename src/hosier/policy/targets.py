@@ -101,8 +101,6 @@ class TargetPolicy:
         reason for the first."""
         if len(addresses) == 1:
             address = addresses[0]
-            if address.kind == NAME:
-                return addresses  # whoever looks it up must judge what it stands for
             # Nearly every IPv4 address is in no network of interest; its first octet tells.
             boring = address.kind == IPV4 and address.octets[0] not in self._of_interest
             if boring and address.port not in self._ports_of_interest:
@@ -131,6 +129,8 @@ class TargetPolicy:
 
     def _judge(self, address: Address, ruling: Ruling | None = None) -> PolicyDenied | None:
         octets = address.octets
+        if address.kind == NAME:
+            return None  # whoever looks it up must judge what it stands for
         if address.kind == IPV6 and (inner := embedded_ipv4(octets)) is not None:
             denied = self._judge_octets(inner, address, ruling)
             if denied is not None:

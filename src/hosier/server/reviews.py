@@ -88,7 +88,7 @@ class Reviews:
         """Ends those that are forbidden now, and tells how many."""
         self.since = time.monotonic()
         ended = 0
-        for session in self._server.live_sessions():
+        for session in [session for session in self._server.living() if not session.end]:
             try:
                 self.review(session)
             except PolicyDenied as denied:

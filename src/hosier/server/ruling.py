@@ -90,7 +90,7 @@ class Ruling:
 
     def judge(self, address: Address, *, is_peer: bool = False) -> PolicyDenied | None:
         """Why the address must not be reached, or must not connect; None: it may."""
-        if address.is_name:
+        if address.is_name or (is_peer and not any(address.octets)):
             return self._judge_passed_on(address)
         policy = self._server.policy
         denied = (policy.judge_peer if is_peer else policy.judge)(address, self._ask)
@@ -106,7 +106,7 @@ class Ruling:
     # --- private ---
 
     def _judge_passed_on(self, name: Address) -> PolicyDenied | None:
-        """A name that others look up: no condition on its address can hold."""
+        """A name that others look up, or a peer that they do not tell: no condition on its address can hold."""
         answer = self._ask(None)
         if isinstance(answer, PolicyDenied):
             return answer

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from socket import SocketType
@@ -19,6 +19,7 @@ from ..engine.listener import Listener
 from ..engine.poller import Engine
 from ..engine.resolve import Resolver
 from ..errors import PolicyDenied
+from ..observe.counts import Counts
 from ..observe.crowding import CrowdingLog
 from ..observe.record import SessionRecord
 from ..policy.accounts import Accounts
@@ -35,6 +36,8 @@ from .advertise import AdvertisedAddresses
 from .capacity import room
 from .doorkeeper import Doorkeeper
 from .listening import configured_address, listening_sockets
+from .meter import Meter
+from .pulse import Pulse
 from .reload import Reload
 from .reviews import Reviews
 from .ruling import Judge, Ruling
@@ -57,6 +60,7 @@ class Server:
         settings: everything it is told; keyword arguments replace single fields.
         on_session_end: called with a SessionRecord for each session that has ended.
         tallies: where sessions are counted for their caps, if that is shared with other processes.
+        counts: where what happens is counted, for metrics; without them nobody looks at sessions before they end.
         egress: makes the way to targets; None: straight out of this machine.
     """
 
@@ -66,6 +70,7 @@ class Server:
         *,
         on_session_end: Callable[[SessionRecord], None] | None = None,
         tallies: TallyBook | None = None,
+        counts: Counts | None = None,
         egress: MakeEgress | None = None,
         **fields: Any,
     ) -> None:
@@ -91,13 +96,16 @@ class Server:
         self.admission: Admission
         self.caps: Caps
         """Complete after the start: what was set, and what the machine carries."""
+        self.meter = Meter(counts or Counts())
+        self._watches = counts is not None
+        self._pulse: Pulse | None = None
         self._tallies = tallies if tallies is not None else LocalTallyBook()
         self._make_egress = egress if egress is not None else self._straight
         self._handshaking: dict[Session, None] = {}  # in the order of their accept
         self._crowding = CrowdingLog(_warn)
         self._on_session_end = on_session_end
         self._started = False
-        self._listeners: dict[ListenAddress, Listener] = {}  # by how the settings write it
+        self._listeners: dict[Listener, ListenAddress] = {}  # with how the settings write it
         self.reviews = Reviews(self)
         self._all_ended: asyncio.Event | None = None
         self._resolver: Resolver
@@ -105,12 +113,21 @@ class Server:
     @property
     def addresses(self) -> list[ListenAddress]:
         """Where it listens, with the ports that were taken for port 0."""
-        return [ListenAddress(*listener.sock.getsockname()[:2]) for listener in self._listeners.values()]
+        return [ListenAddress(*listener.sock.getsockname()[:2]) for listener in self._listeners]
 
     @property
     def sessions(self) -> int:
         """Sessions under way."""
         return len(self.engine.tasks) if self._started else 0
+
+    @property
+    def listens(self) -> bool:
+        """Whether new clients are let in."""
+        return bool(self._listeners)
+
+    def living(self) -> Iterator[Session]:
+        """The sessions themselves; none may end meanwhile."""
+        return (task for task in self.engine.tasks if isinstance(task, Session))
 
     async def start(self, sockets: Sequence[socket.socket] | None = None) -> None:
         """Listens: on its addresses, or on sockets that are bound to them and listen already.
@@ -128,18 +145,21 @@ class Server:
         for sock in sockets:
             self._listen(sock)
         self._enforce()
+        if self._watches:
+            self._pulse = Pulse(self.engine.loop, self._beat)
 
     def prepare(self, settings: ServerSettings) -> Reload:
         """Everything that other settings need, without a change yet. Raises ConfigError if they cannot be kept."""
-        return Reload(self._terms, settings, {*self._listeners})
+        return Reload(self._terms, settings, {*self._listeners.values()})
 
     def switch(self, reload: Reload) -> int:
         """From now on the other settings hold. Sessions that they forbid are ended, all others stay; returns how many
         were ended."""
         reload.terms.take_over(self._terms)
         self._adopt(reload.terms)
-        for address in reload.closed:
-            self._listeners.pop(address).close()
+        for listener in [one for one, address in self._listeners.items() if address in reload.closed]:
+            del self._listeners[listener]
+            listener.close()
         for sock in reload.sockets:
             self._listen(sock)
         udp = self.settings.udp
@@ -148,10 +168,6 @@ class Server:
             self.users.open()
         self._enforce()
         return self.reviews.review_all()
-
-    def live_sessions(self) -> list[Session]:
-        """Those under way that have not said yet why they end."""
-        return [task for task in self.engine.tasks if isinstance(task, Session) and not task.end]
 
     async def drain(self) -> bool:
         """Accepts no more and waits for the running sessions, at most as long as the limit says; True: all ended."""
@@ -166,6 +182,8 @@ class Server:
         """Ends everything now; harmless where nothing was started."""
         self._stop_listening()
         self.reviews.close()
+        if self._pulse is not None:
+            self._pulse.stop()
         if self._started:
             self.engine.close()
             self._resolver.close()
@@ -197,10 +215,13 @@ class Server:
             _log.log(level, "%s%s: %s%s", client, wanted, reason, f"; {advice}" if advice else "")
 
     def greeted(self, session: Session) -> None:
-        """Its handshake is over."""
-        del self._handshaking[session]
-        for tally in session.tallies:
-            tally.greeted()
+        """Its handshake is over, and its request here."""
+        self._leave_handshake(session)
+        self.meter.greeted(session)
+
+    def answered(self, session: Session) -> None:
+        """Its command has succeeded; what follows is its relay."""
+        self.meter.answered(session)
 
     def admit(self, session: Session) -> None:
         """Judges who a session is, past its handshake, and counts it among its user's. Raises PolicyDenied."""
@@ -212,26 +233,38 @@ class Server:
     def _admit_user(self, session: Session, user: str) -> None:
         admitted = self.admission.enter_as(user)
         if isinstance(admitted, Refusal):
+            self.meter.limited(admitted.name)
             self._crowding.refused(*admitted, f"user {user!r}"[:80], "refused")
             raise PolicyDenied(f"this user has {admitted.cap} sessions already")
         session.tallies += admitted
 
     def ended(self, session: Session) -> None:
         """The last thing that a session does."""
-        if session in self._handshaking:
-            self.greeted(session)
+        greeted = session not in self._handshaking
+        if not greeted:
+            self._leave_handshake(session)
         for tally in session.tallies:
             tally.leave()
         self.sessions_served += 1
         relay = session.relay
         if relay is not None:
             self.octets_relayed += relay.up.moved + relay.down.moved
+        self.meter.ended(session, greeted=greeted)
         if self._all_ended is not None and len(self.engine.tasks) <= 1:
             self._all_ended.set()
         if self._on_session_end is not None:
             self._on_session_end(session.record())
 
     # --- private ---
+
+    def _beat(self, seconds: float, lag: float) -> None:
+        self.meter.lagged(lag)
+        self.meter.look(self.living(), seconds)
+
+    def _leave_handshake(self, session: Session) -> None:
+        del self._handshaking[session]
+        for tally in session.tallies:
+            tally.greeted()
 
     def _straight(self, engine: Engine, resolver: Resolver) -> Egress:
         return DirectEgress(engine, resolver, advertise=self.advertised.of, ports=self.settings.port_range)
@@ -252,7 +285,7 @@ class Server:
     def _listen(self, sock: socket.socket) -> None:
         address = configured_address(sock, self.settings.listen_addresses)
         accepted = partial(self._accepted, str(address))
-        self._listeners[address] = Listener(self.engine, sock, accepted, self._exhausted)
+        self._listeners[Listener(self.engine, sock, accepted, self._exhausted)] = address
 
     def _enforce(self) -> None:
         """Makes what follows from the terms once it is known where we listen."""
@@ -263,7 +296,7 @@ class Server:
             protect=self.settings.is_public,
             allow=self.settings.allow,
             deny=self.settings.deny,
-            listeners=[parse_address(*address) for address in self.addresses],
+            listeners=[parse_address(*address) for address in (*self.addresses, *self.settings.own_places)],
             is_local=_is_local,
         )
         self.reviews.arm()
@@ -274,9 +307,11 @@ class Server:
             if admitted.name in ("sessions", "handshakes") and self._handshaking:
                 admitted = self._push_in(peer[0], admitted)
             if isinstance(admitted, Refusal):
+                self.meter.limited(admitted.name)
                 self._crowding.refused(*admitted, peer[0], "closed")
                 sock.close()
                 return
+        self.meter.started()
         session = Session(self, sock, peer, admitted, listener)
         self._handshaking[session] = None
         session.start()
@@ -296,7 +331,7 @@ class Server:
 
     def _stop_listening(self) -> None:
         while self._listeners:
-            self._listeners.popitem()[1].close()
+            self._listeners.popitem()[0].close()
 
 
 def _warn(line: str) -> None:

@@ -15,7 +15,7 @@ from ..engine.events import EPOLLIN
 from ..engine.linger import linger
 from ..engine.relay import Relay
 from ..engine.task import Task, foreign
-from ..errors import PolicyDenied, RemoteProtocolError, ReplyCode, reply_code_for
+from ..errors import PolicyDenied, ProxyConnectionError, RemoteProtocolError, ReplyCode, reply_code_for
 from ..observe.record import SessionRecord
 from ..policy.limits import Tally
 from ..policy.rules import Verdict
@@ -56,6 +56,7 @@ class Session(Task):
     """One client. ``run()`` is its story; the attributes are what is known of it so far."""
 
     __slots__ = (
+        "asked",
         "bound",
         "client",
         "connection",
@@ -91,7 +92,7 @@ class Session(Task):
         # The kernel holds a connection back until the greeting is there, so a first look is never in vain.
         self.client = Endpoint(engine, sock, self, EPOLLIN)
         self.connection: ServerConnection | None = ServerConnection(server.framings, strict=server.settings.strict)
-        self.started = monotonic()
+        self.started = self.asked = monotonic()
         self.user: str | None = None
         self.method: int | None = None
         self.request: Request | None = None
@@ -111,6 +112,7 @@ class Session(Task):
                 leftover = await COMMANDS[request.command](self, request)
                 self.connection = None  # its work is done; a long relay need not carry it
                 if self.relay is not None:
+                    self.server.answered(self)
                     await self.relay.run(leftover)
                     if not self.relay.ended_well:
                         await self.relay.part()
@@ -123,6 +125,8 @@ class Session(Task):
             await self.refuse(denied.code)
         except TimeoutError:
             self.end = f"{self.limit} limit"
+        except ProxyConnectionError as error:
+            self.end = f"upstream lost: {error}"
         except OSError as error:
             self.end = f"client lost: {error.strerror or error}"
         except asyncio.CancelledError:

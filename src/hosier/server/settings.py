@@ -310,6 +310,11 @@ class ServerSettings:
         return parse_ports(self.ports) if isinstance(self.ports, str) else self.ports
 
     @property
+    def own_places(self) -> Sequence[ListenAddress]:
+        """Where else this program listens, and no client may go."""
+        return ()
+
+    @property
     def has_users(self) -> bool:
         return bool(self.users) or self.users_file is not None
 

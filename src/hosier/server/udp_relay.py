@@ -20,7 +20,7 @@ from ..engine.udp import DatagramSocket, Sizes, Sockaddrs, Views
 from ..errors import PolicyDenied, RemoteProtocolError
 from ..observe.record import DatagramCounts
 from ..policy.answers import Filtering
-from ..protocol.address import Address, address_of_socket
+from ..protocol.address import Address, parse_address
 from ..protocol.fragments import REASSEMBLY_SECONDS, Reassembly
 from ..protocol.udp import HEADER_SIZES, decode_datagram, encode_header
 from .ruling import Ruling
@@ -253,7 +253,7 @@ class UdpRelay:
         """Whether the target of a header that was taken before, which led to a place, would lead there now."""
         _, target, _ = decode_datagram(key)
         try:
-            Ruling(self._task, target.canonical()).vet((address_of_socket(place),))
+            Ruling(self._task, target.canonical()).vet((parse_address(place[0], place[1]),))
         except PolicyDenied:
             return False
         return True
@@ -387,7 +387,7 @@ class UdpRelay:
             if not self._expected.get(self._filter.key(sockaddr[0], sockaddr[1])):
                 self.down.drop("unexpected sender")
                 return None
-            header = self._headers[sockaddr] = encode_header(address_of_socket(sockaddr))
+            header = self._headers[sockaddr] = encode_header(parse_address(sockaddr[0].partition("%")[0], sockaddr[1]))
         return header
 
     def _age(self) -> None:

@@ -1,18 +1,21 @@
 """What supervisor and worker say to each other, over a pair of sockets that nobody else has.
 
-First the assignment, which holds the users' passwords and so must not stand on a command line; then single octets. When
-one side dies, the other finds the end of the stream: no worker outlives its supervisor unnoticed.
+First the assignment, which holds the users' passwords and so must not stand on a command line; then single octets, one
+of which has a value behind it. When one side dies, the other finds the end of the stream: no worker outlives its
+supervisor unnoticed.
 """
 
+import asyncio
+import json
 import pickle
 import socket
 import struct
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ..server.settings import ServerSettings
 from .shared import TablePlan
 
-__all__ = ("DRAIN", "END", "READY", "Assignment", "packed", "receive_assignment")
+__all__ = ("DRAIN", "END", "READY", "SNAPSHOT", "Assignment", "packed", "receive_assignment", "receive_value", "value")
 
 DRAIN: Final = b"d"
 """To the worker: accept no more, let the sessions end."""
@@ -22,6 +25,9 @@ END: Final = b"e"
 
 READY: Final = b"r"
 """From the worker: it accepts."""
+
+SNAPSHOT: Final = b"s"
+"""To the worker: who is with you? From the worker: what follows, as a value."""
 
 _SIZE: Final = struct.Struct("!I")
 
@@ -34,6 +40,11 @@ class Assignment(NamedTuple):
     """The descriptors on which it is to accept."""
 
     table: TablePlan
+    """Where sessions are counted for their caps."""
+
+    counts: TablePlan
+    """Where everything is counted for the metrics."""
+
     number: int
     """Which of the workers it is, from 0."""
 
@@ -44,8 +55,18 @@ class Assignment(NamedTuple):
 
 def packed(assignment: Assignment) -> bytes:
     """As it travels."""
-    data = pickle.dumps(assignment)
-    return _SIZE.pack(len(data)) + data
+    return _packed(pickle.dumps(assignment))
+
+
+def value(content: Any) -> bytes:
+    """Plain data as it travels behind a word."""
+    return _packed(json.dumps(content).encode())
+
+
+async def receive_value(stream: asyncio.StreamReader) -> Any:
+    """What ``value`` has packed. Raises EOFError if the other side died meanwhile."""
+    (size,) = _SIZE.unpack(await stream.readexactly(_SIZE.size))
+    return json.loads(await stream.readexactly(size))
 
 
 def receive_assignment(channel: socket.socket) -> Assignment | None:
@@ -57,6 +78,10 @@ def receive_assignment(channel: socket.socket) -> Assignment | None:
     assignment = pickle.loads(data)  # noqa: S301  # from the process that started us, and from nobody else
     assert isinstance(assignment, Assignment)
     return assignment
+
+
+def _packed(data: bytes) -> bytes:
+    return _SIZE.pack(len(data)) + data
 
 
 def _exactly(channel: socket.socket, size: int) -> bytes:

@@ -5,19 +5,23 @@ gets the same, with the connections that wait in it. So a worker's death costs i
 """
 
 import asyncio
+import contextlib
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from time import monotonic
-from typing import Final, Self
+from time import monotonic, time
+from typing import Any, Final, Self
 
+from ..observe.pages import Health
 from ..server.capacity import room
 from ..server.listening import shared_listening_sockets
 from ..server.settings import ListenAddress, ServerSettings
-from .channel import DRAIN, END, READY, Assignment, packed
+from ..server.snapshot import merged
+from .channel import DRAIN, END, READY, SNAPSHOT, Assignment, packed, receive_value
+from .counting import bury, create_counts, read_counts
 from .shared import SharedTable
 from .tallies import Totals, create_table, read_totals, sessions_under_way
 
@@ -30,6 +34,10 @@ SHORT_LIFE: Final = 10.0
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 5.0
 """Seconds before the next attempt; connections wait in the queue of the dead one meanwhile."""
+
+
+ANSWER: Final = 2.0
+"""Seconds that a worker has to say who is with it."""
 
 
 class Supervisor:
@@ -59,10 +67,13 @@ class Supervisor:
         self.count = count
         self.totals = Totals()
         """What dead workers have done: once it has run, all."""
+        self.started = time()
+        self._deaths = 0
         self._say = say
         self._log, self._uvloop, self._verbose = log, uvloop, verbose
         self._sockets: list[list[socket.socket]] = []
         self._table: SharedTable
+        self._counts = create_counts(count)
         self._workers: dict[int, _Worker] = {}
         self._ready: set[int] = set()
         self._settled = asyncio.Event()
@@ -93,6 +104,32 @@ class Supervisor:
             self._table.close()
         return self._status
 
+    # --- for the admin pages ---
+
+    def cells(self) -> Sequence[int]:
+        """The counts of all workers, the dead ones' too."""
+        return read_counts(self._counts)
+
+    def gauges(self) -> Mapping[str, tuple[str, float]]:
+        return {
+            "workers": ("Processes that let clients in.", len(self._serving())),
+            "worker_deaths": ("Workers that died and were replaced.", self._deaths),
+        }
+
+    def health(self) -> Health:
+        """Ready when all workers are, or were and are being replaced."""
+        serving = len(self._serving())
+        if self._stopping.is_set():
+            return Health(False, True, "stopping")
+        if not serving:
+            return Health(False, len(self._ready) < self.count, "no worker lets clients in")
+        return Health(True, True, "" if serving == self.count else f"{serving} of {self.count} workers let clients in")
+
+    async def snapshot(self) -> dict[str, Any]:
+        """Who is here, with any worker."""
+        asked = [worker.snapshot() for worker in self._serving()]
+        return merged([found for found in await asyncio.gather(*asked) if found is not None])
+
     def stop(self) -> None:
         """Drains all workers; a second time ends them at once."""
         order = END if self._stopping.is_set() else DRAIN
@@ -107,6 +144,9 @@ class Supervisor:
             worker.tell(order)
 
     # --- private ---
+
+    def _serving(self) -> "list[_Worker]":
+        return [worker for worker in self._workers.values() if worker.serves]
 
     async def _keep(self, number: int) -> None:
         """Sees to it that there is a worker of this number."""
@@ -136,6 +176,7 @@ class Supervisor:
                 self._settled.set()
         status = await worker.end()
         del self._workers[number]
+        bury(self._counts, number)
         self.totals = self.totals.plus(read_totals(self._table, number))
         self._table.forget(number)
         return f"{name} (process {worker.pid}) {_obituary(status)}"
@@ -144,6 +185,7 @@ class Supervisor:
         """Tells of a death, and waits if there were some in a row; one alone is replaced at once."""
         seconds = min(FIRST_PAUSE * 2 ** (short_lives - 2), LONGEST_PAUSE) if short_lives > 1 else 0
         when = f"in {seconds:g} s, the death number {short_lives} in a row" if seconds else "at once"
+        self._deaths += 1
         self._say(f"{death}; its sessions are lost; another follows {when}")
         try:
             await asyncio.wait_for(self._stopping.wait(), seconds)
@@ -158,7 +200,14 @@ class Supervisor:
     def _assignment(self, number: int) -> Assignment:
         sockets = tuple(sock.fileno() for sock in self._sockets[number])
         return Assignment(
-            self.settings, sockets, self._table.plan, number, self._log, self._uvloop, verbose=self._verbose
+            self.settings,
+            sockets,
+            self._table.plan,
+            self._counts.plan,
+            number,
+            self._log,
+            self._uvloop,
+            verbose=self._verbose,
         )
 
     def _stop_listening(self) -> None:
@@ -172,6 +221,8 @@ class _Worker:
 
     def __init__(self, process: "subprocess.Popen[bytes]", channel: socket.socket, assignment: Assignment) -> None:
         self.pid = process.pid
+        self.serves = False
+        self._asked: asyncio.Future[Any] | None = None
         self._process = process
         self._channel = channel
         self._outbox = packed(assignment)
@@ -187,7 +238,7 @@ class _Worker:
             process = subprocess.Popen(  # noqa: S603  # ourselves
                 [sys.executable, "-P", "-m", "hosier.workers.worker", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), assignment.table.fd, *assignment.sockets),
+                pass_fds=(theirs.fileno(), assignment.table.fd, assignment.counts.fd, *assignment.sockets),
             )
         except OSError:
             ours.close()
@@ -202,7 +253,8 @@ class _Worker:
         reader, writer = self._streams = await asyncio.open_unix_connection(sock=self._channel)
         writer.write(self._outbox)
         self._outbox = b""
-        return await _read(reader) == READY
+        self.serves = await _read(reader) == READY
+        return self.serves
 
     def tell(self, order: bytes) -> None:
         if self._streams is None:
@@ -210,14 +262,35 @@ class _Worker:
         else:
             self._streams[1].write(order)
 
+    async def snapshot(self) -> dict[str, Any] | None:
+        """Who is with it; None if it does not say, whatever keeps it."""
+        if self._asked is None:
+            self._asked = asyncio.get_running_loop().create_future()
+            self.tell(SNAPSHOT)
+        try:
+            found: dict[str, Any] = await asyncio.wait_for(asyncio.shield(self._asked), ANSWER)
+        except TimeoutError:
+            return None
+        return found
+
     async def end(self) -> int:
         """Waits for its end; the exit status, negative for a signal's number."""
         assert self._streams is not None
         reader, writer = self._streams
-        while await _read(reader):
-            pass
+        while word := await _read(reader):
+            if word == SNAPSHOT:
+                await self._hear(reader)
+        self.serves = False
         writer.close()
         return await asyncio.to_thread(self._process.wait)
+
+    async def _hear(self, reader: asyncio.StreamReader) -> None:
+        """An answer; one that is cut short is that of a worker which dies."""
+        with contextlib.suppress(EOFError, ConnectionError):
+            answer = await receive_value(reader)
+            if self._asked is not None:
+                self._asked.set_result(answer)
+                self._asked = None
 
 
 async def _read(reader: asyncio.StreamReader) -> bytes:

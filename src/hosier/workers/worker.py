@@ -7,14 +7,18 @@ terminal's Ctrl-C reaches every process of the group, and one press must not cou
 import asyncio
 import socket
 import sys
+from collections.abc import Callable
 
 from ..errors import ConfigError
 from ..observe.access_log import AccessLog
+from ..observe.counts import Counts
 from ..observe.record import SessionRecord
 from ..observe.writer import LineWriter
 from ..server.process import calm_collector, drain_unless, explain_on_stderr, loop_runner
 from ..server.server import Server
-from .channel import DRAIN, READY, Assignment, receive_assignment
+from ..server.snapshot import snapshot
+from .channel import DRAIN, READY, SNAPSHOT, Assignment, receive_assignment, value
+from .counting import cells_of
 from .shared import SharedTable
 from .tallies import SharedTallyBook, Totals
 
@@ -47,9 +51,14 @@ async def _serve(channel: socket.socket, assignment: Assignment) -> None:
         if write is not None:
             write(record)
 
-    server = Server(assignment.settings, on_session_end=on_session_end, tallies=tallies)
+    counts = Counts(cells_of(SharedTable(assignment.counts), assignment.number))
+    server = Server(assignment.settings, on_session_end=on_session_end, tallies=tallies, counts=counts)
     drain, end = asyncio.Event(), asyncio.Event()
-    listening = asyncio.ensure_future(_obey(reader, drain, end))
+
+    def tell_who_is_here() -> None:
+        writer.write(SNAPSHOT + value(snapshot(server)))
+
+    listening = asyncio.ensure_future(_obey(reader, drain, end, tell_who_is_here))
     try:
         await server.start([socket.socket(fileno=fd) for fd in assignment.sockets])
         writer.write(READY)
@@ -63,14 +72,19 @@ async def _serve(channel: socket.socket, assignment: Assignment) -> None:
         writer.close()
 
 
-async def _obey(orders: asyncio.StreamReader, drain: asyncio.Event, end: asyncio.Event) -> None:
+async def _obey(
+    orders: asyncio.StreamReader, drain: asyncio.Event, end: asyncio.Event, tell_who_is_here: Callable[[], None]
+) -> None:
     """A supervisor that died wanted what one that stops wants: nobody new, and time for those who are here."""
-    if await orders.read(1) != DRAIN:
-        drain.set()
-        return
+    while order := await orders.read(1):
+        if order == SNAPSHOT:
+            tell_who_is_here()
+        elif order == DRAIN:
+            drain.set()
+        else:
+            drain.set()
+            end.set()
     drain.set()
-    if await orders.read(1):
-        end.set()
 
 
 if __name__ == "__main__":

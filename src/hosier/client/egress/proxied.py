@@ -11,15 +11,19 @@ from errno import EAFNOSUPPORT
 from socket import EAI_NONAME, gaierror
 from typing import TYPE_CHECKING
 
+from ...engine.association import Correspondent
 from ...engine.egress import Sources, Vetted
 from ...engine.endpoint import Endpoint, Tunnel
 from ...engine.resolve import Resolver
+from ...errors import ReplyCode, reply_error
 from ...protocol.address import IPV4, IPV6, NAME, UNSPECIFIED, Address
 from ...protocol.connection import Handoff
 from ...protocol.messages import Command
 from ..journey import AnyHandshake, Journey
 from ..proxy import Proxy, ProxyChain, chain_of
-from .steps import converse, explained, reach_proxy
+from .association import ProxiedAssociation
+from .binding import ProxiedBinding
+from .steps import converse, explained, host_address, reach_proxy
 
 if TYPE_CHECKING:
     from ...engine.poller import Engine
@@ -59,11 +63,49 @@ class ProxiedEgress:
             vet((target,))
         return self._connect(task, target, vet)
 
+    async def bind(
+        self, task: "Task", peer: Address, near: Address, vet: Vetted, sources: Sources | None = None
+    ) -> ProxiedBinding:
+        """As :meth:`Egress.bind`: the last proxy listens, and decides what address it tells."""
+        if self._last.protocol == "http":
+            raise reply_error(ReplyCode.COMMAND_NOT_SUPPORTED, f"{self._last} has no BIND")
+        if any(peer.octets) and (peer.kind != NAME or self._last.remote_dns):
+            vet((peer,))
+        journey = Journey(self.chain, Command.BIND, await self._expressible(peer, vet), None)
+        endpoint, handshake, _ = await self._travel(task, journey)
+        return ProxiedBinding(task, journey, endpoint, handshake)
+
+    async def associate(self, task: "Task", correspondent: Correspondent, *, buffer: int) -> ProxiedAssociation:
+        """As :meth:`Egress.associate`: an association with each proxy, each reached through those before it, so that
+        datagrams go through all of them. Interrupts the task with an OSError when one of them ends it."""
+        for proxy in self.chain:
+            if proxy.protocol != "socks5" or proxy.path is not None or proxy.tls:
+                raise reply_error(ReplyCode.COMMAND_NOT_SUPPORTED, f"{proxy} cannot relay datagrams")
+        controls: list[Endpoint] = []
+        relays: list[Address] = []
+        try:
+            for hops in range(1, len(self.chain) + 1):
+                journey = Journey(self.chain[:hops], Command.UDP_ASSOCIATE, UNSPECIFIED, None)
+                endpoint, handshake, _ = await self._travel(task, journey)
+                controls.append(endpoint)
+                assert handshake.reply is not None  # or it would have raised
+                relays.append(host_address(endpoint, journey.chain, handshake.reply.bound))
+            if relays[0].kind == NAME:  # a proxy may well tell one (A-07)
+                (relays[0], *_) = await self._resolver.resolve(relays[0].octets, relays[0].port)
+            return ProxiedAssociation(
+                task, self._resolver, correspondent, controls, relays, buffer=buffer, names=self._last.remote_dns
+            )
+        except BaseException:
+            for endpoint in controls:
+                endpoint.close()
+            raise
+
     # --- private ---
 
     async def _connect(self, task: "Task", target: Address, vet: Vetted) -> tuple[Endpoint, Address | None]:
         asked = await self._expressible(target, vet)
-        endpoint, handshake, handoff = await self._travel(task, Command.CONNECT, asked)
+        journey = Journey(self.chain, Command.CONNECT, asked, None)
+        endpoint, handshake, handoff = await self._travel(task, journey)
         reply = handshake.reply
         assert reply is not None  # or it would have raised
         bound = reply.bound if reply.bound.kind != NAME else UNSPECIFIED
@@ -90,9 +132,8 @@ class ProxiedEgress:
                 raise OSError(EAFNOSUPPORT, f"{name.host} has no IPv4 address, and {self._last} speaks SOCKS4")
         return vet(found)[0]
 
-    async def _travel(self, task: "Task", command: int, target: Address) -> tuple[Endpoint, AnyHandshake, Handoff]:
+    async def _travel(self, task: "Task", journey: Journey) -> tuple[Endpoint, AnyHandshake, Handoff]:
         """Through all proxies, up to the last one's answer; for BIND, its first answer."""
-        journey = Journey(self.chain, command, target, None)
         try:
             endpoint = await reach_proxy(task, self._engine, self._resolver, journey)
             said = b""

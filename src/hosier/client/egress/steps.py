@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from ...engine.poller import Engine
     from ...engine.task import Task
 
-__all__ = ("reach_proxy", "explained", "host_address", "converse")
+__all__ = ("READ", "converse", "explained", "host_address", "reach_proxy")
 
-_READ: Final = 4096  # octets; what comes behind the last answer is handed on
+READ: Final = 4096
+"""Octets at once; what comes behind the last answer is handed on."""
 
 _NOTHING: Final = Handoff(b"", b"", None)
 
@@ -58,11 +59,11 @@ async def converse(
             await endpoint.send_all(rest)
         if handshake.done or handshake.first_reply is not None:
             break
-        data = said or await endpoint.recv(handshake.owed if counted else _READ)
+        data = said or await endpoint.recv(handshake.owed if counted else READ)
         said = b""
         out = handshake.feed(data)
-    if isinstance(handshake, HttpConnect) or not handshake.done:
-        return handshake, _NOTHING
+    if isinstance(handshake, HttpConnect) or handshake.first_reply is not None:
+        return handshake, _NOTHING  # what comes behind BIND's first answer, the handshake must see
     return handshake, handshake.detach()
 
 

@@ -62,6 +62,7 @@ async def _open(session: "Session", announced: Address) -> Address:
         bound = server.advertised.of(address_of_socket(sock.getsockname()))
         if announced.port and announced.octets in (client.octets, bytes(len(client.octets)), bytes(4)):
             relay.announced(announced.port)
+        session.set_limit("connect", server.settings.limits.connect)
         relay.far = await server.egress.associate(session, relay, buffer=udp.buffer)
     except BaseException:
         relay.dissolve()

@@ -34,6 +34,7 @@ async def bind(session: "Session", request: Request) -> bytes:
     if binding is None:
         return b""
     try:
+        _speakable(request.version, (binding.bound,))
         session.bound = binding.bound
         session.reply = 0
         await client.send_all(connection.send(Reply(0, binding.bound)))
@@ -47,7 +48,8 @@ async def bind(session: "Session", request: Request) -> bytes:
     try:
         if not binding.expects(peer):  # S4-REQ-33, S5-REQ-58
             raise PolicyDenied(f"{peer} came, who was not expected")
-        judge.vet_peers((peer,))
+        if any(peer.octets) or judge is not session.server.policy:  # an upstream need not tell who came
+            judge.vet_peers((peer,))
         if judge is not session.server.policy:
             session.server.reviews.settle(session, judge)
     except PolicyDenied as denied:
