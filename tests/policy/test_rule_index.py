@@ -75,7 +75,7 @@ def test_the_same_where_no_address_is_known(rules: list[Rule], facts: Facts) -> 
     """For rules that have no condition on it."""
     all_rules = numbered([replace(rule, networks=[]) for rule in rules])
     unknown = replace(facts, address=None)
-    assert RuleIndex(all_rules, by_address=False).first(unknown) is one_by_one(all_rules, unknown)
+    assert RuleIndex(all_rules, unknown={"networks"}).first(unknown) is one_by_one(all_rules, unknown)
 
 
 @pytest.mark.parametrize(

@@ -100,3 +100,20 @@ def test_steps() -> None:
 def test_labels() -> None:
     assert label_of(3, Rule(action="deny")) == "rule 3"
     assert label_of(3, Rule(action="deny", name="x")) == "rule 3 (x)"
+
+
+def test_before_any_target_is_known() -> None:
+    """An association may be opened if one datagram might be allowed."""
+    rest = Rule(action="deny")
+    for opening in (
+        Rule(action="allow", ports=[53]),
+        Rule(action="allow", names=[".example"]),
+        Rule(action="allow", networks=[TEN]),
+    ):
+        assert book(opening, rest).foresee_any(Facts(command="associate")).allowed
+        assert not book(rest, opening).foresee_any(Facts(command="associate")).allowed
+        assert not book(rest, opening).foresee(Facts(port=53)).allowed
+    only_ann = Rule(action="allow", ports=[53], users=["ann"])
+    assert not book(only_ann).foresee_any(Facts()).allowed
+    assert book(only_ann).foresee_any(Facts(user="ann")).allowed
+    assert book(Rule(action="deny", ports=[25]), otherwise=True).foresee_any(Facts()).allowed

@@ -14,7 +14,7 @@ import pytest
 from hosier.engine.listener import listening_socket
 from hosier.errors import ConfigError
 from hosier.server import listening as module
-from hosier.server.listening import listening_sockets, shared_listening_sockets
+from hosier.server.listening import configured_address, listening_sockets, shared_listening_sockets
 from hosier.server.settings import ListenAddress, ServerSettings
 
 
@@ -110,3 +110,13 @@ def test_why_it_cannot_listen(number: int, message: str, monkeypatch: pytest.Mon
     with pytest.raises(ConfigError) as caught:
         listening_sockets(places("127.0.0.1:80"))
     assert str(caught.value) == message
+
+
+def test_which_address_of_the_settings_it_is() -> None:
+    addresses = places("127.0.0.1:0", "127.0.0.2:0")
+    for sock, address in zip(listening_sockets(addresses), addresses, strict=True):
+        with sock:
+            assert configured_address(sock, addresses) == address
+            bound = ListenAddress(*sock.getsockname())
+            assert configured_address(sock, [*addresses[:0], bound]) == bound
+            assert configured_address(sock, ()) == bound

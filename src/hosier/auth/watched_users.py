@@ -84,6 +84,7 @@ class WatchedUsers:
         """Reads the file, changed or not; what is returned takes it over. Raises ConfigError."""
         stamp = file_stamp(self._path)
         hashes = read_users(self._path)
+        self._check(hashes)
 
         def take() -> None:
             self._take(hashes)
@@ -144,12 +145,15 @@ class WatchedUsers:
             self._stamp = stamp
             self._changed = False
 
-    def _take(self, hashes: dict[bytes, ScryptHash]) -> None:
+    def _check(self, hashes: dict[bytes, ScryptHash]) -> None:
         twice = next((name for name in hashes if name in self._fixed), None)
         if twice is not None:
             raise ConfigError(
                 f"user {ascii(twice)[1:]} has a password of its own and is in {self._path}: take one away"
             )
+
+    def _take(self, hashes: dict[bytes, ScryptHash]) -> None:
+        self._check(hashes)
         with self._changing:
             before, self._hashes = self._hashes, hashes
             # Whoever has the same line as before has the same password.

@@ -45,7 +45,8 @@ class NumberedRule:
 class _Dimension:
     """One kind of condition as an index: the places that its keys name, and which of them facts lead to."""
 
-    needs_address = False
+    key = ""
+    """The condition."""
 
     def __init__(self) -> None:
         self.places: dict[Hashable, list[NumberedRule]] = {}
@@ -66,11 +67,11 @@ class _Dimension:
 class RuleIndex:
     """``first(facts)`` among rules that come in the order of their numbers.
 
-    ``by_address``: whether what a target stands for is known when it is asked.
+    ``unknown``: conditions by which none may be found, since the facts for them are not there yet.
     """
 
-    def __init__(self, rules: Sequence[NumberedRule], *, by_address: bool = True) -> None:
-        dimensions = [kind() for kind in _DIMENSIONS if by_address or not kind.needs_address]
+    def __init__(self, rules: Sequence[NumberedRule], *, unknown: Collection[str] = ()) -> None:
+        dimensions = [kind() for kind in _DIMENSIONS if kind.key not in unknown]
         keys = [[dimension.keys(one.rule) for one in rules] for dimension in dimensions]
         counts = [Counter(key for each in column for key in each) for column in keys]
         self._others: list[NumberedRule] = []
@@ -108,6 +109,8 @@ class RuleIndex:
 
 
 class _Users(_Dimension):
+    key = "users"
+
     @staticmethod
     def keys(rule: Rule) -> Collection[Hashable]:
         return set(rule.users)
@@ -118,6 +121,8 @@ class _Users(_Dimension):
 
 
 class _Groups(_Dimension):
+    key = "groups"
+
     @staticmethod
     def keys(rule: Rule) -> Collection[Hashable]:
         return set(rule.groups)
@@ -127,6 +132,8 @@ class _Groups(_Dimension):
 
 
 class _Ports(_Dimension):
+    key = "ports"
+
     @staticmethod
     def keys(rule: Rule) -> Collection[Hashable]:
         if sum(last - first for first, last in rule.spans) > MOST_KEYS:
@@ -140,6 +147,8 @@ class _Ports(_Dimension):
 
 class _Names(_Dimension):
     """Keys are names, and domains with a dot before them."""
+
+    key = "names"
 
     @staticmethod
     def keys(rule: Rule) -> Collection[Hashable]:
@@ -184,6 +193,8 @@ class _Networks(_Dimension):
 
 
 class _Clients(_Networks):
+    key = "clients"
+
     @staticmethod
     def keys(rule: Rule) -> Collection[Hashable]:
         return set(map(_network_key, rule.clients))
@@ -193,7 +204,7 @@ class _Clients(_Networks):
 
 
 class _Targets(_Networks):
-    needs_address = True
+    key = "networks"
 
     @staticmethod
     def keys(rule: Rule) -> Collection[Hashable]:

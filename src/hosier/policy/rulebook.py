@@ -56,11 +56,8 @@ class Rulebook:
             for user in users:
                 self._groups[user] = self._groups.get(user, frozenset()) | {group}
         self._all = RuleIndex(self._rules)
-        self._of_no_address = RuleIndex([one for one in self._rules if not one.rule.networks])
-        self._openings = RuleIndex(
-            [_whatever_the_address(one) for one in self._rules if one.rule.networks and one.verdict.allowed],
-            by_address=False,
-        )
+        self._without_address = _Foresight(self._rules, _OF_ADDRESS)
+        self._without_target = _Foresight(self._rules, _OF_TARGET)
         self._windows = [window for rule in rules for window in rule.windows]
         self.has_times = bool(self._windows)
         """Whether any rule asks for the time."""
@@ -80,12 +77,11 @@ class Rulebook:
 
     def foresee(self, facts: Facts) -> Verdict:
         """The verdict before the address is known; it allows if one address might be allowed."""
-        found = self._of_no_address.first(facts)
-        verdict = self._otherwise if found is None else found.verdict
-        opening = self._openings.first(facts)
-        if opening is not None and (found is None or opening.number < found.number):
-            return opening.verdict
-        return verdict
+        return self._without_address.verdict(facts) or self._otherwise
+
+    def foresee_any(self, facts: Facts) -> Verdict:
+        """The verdict before any target is known; it allows if one target might be allowed."""
+        return self._without_target.verdict(facts) or self._otherwise
 
     def next_change(self, minute: int) -> int | None:
         """Minutes from a minute of the week until the times of a rule begin or end; None: no rule has any."""
@@ -102,14 +98,33 @@ class Rulebook:
             return
 
 
+class _Foresight:
+    """What can be said while the facts for some conditions are unknown."""
+
+    def __init__(self, rules: Sequence[NumberedRule], unknown: frozenset[str]) -> None:
+        sure, open_ = [], []
+        for one in rules:
+            known = [condition for condition in one.conditions if condition.key not in unknown]
+            if len(known) == len(one.conditions):
+                sure.append(one)
+            elif one.verdict.allowed:
+                open_.append(NumberedRule(one.number, one.rule, known, one.verdict))
+        self._sure = RuleIndex(sure, unknown=unknown)
+        self._open = RuleIndex(open_, unknown=unknown)
+
+    def verdict(self, facts: Facts) -> Verdict | None:
+        """That of the first rule which holds whatever is unknown, or of one before it that allows and might hold."""
+        sure, might = self._sure.first(facts), self._open.first(facts)
+        if might is not None and (sure is None or might.number < sure.number):
+            return might.verdict
+        return None if sure is None else sure.verdict
+
+
 _NO_GROUPS: Final[frozenset[str]] = frozenset()
+_OF_ADDRESS: Final = frozenset(("networks",))
+_OF_TARGET: Final = frozenset(("names", "networks", "ports"))
 
 
 def label_of(number: int, rule: Rule) -> str:
     """What a rule is called."""
     return f"rule {number} ({rule.name})" if rule.name else f"rule {number}"
-
-
-def _whatever_the_address(one: NumberedRule) -> NumberedRule:
-    others = [condition for condition in one.conditions if condition.key != "networks"]
-    return NumberedRule(one.number, one.rule, others, one.verdict)

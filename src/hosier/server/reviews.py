@@ -6,14 +6,15 @@ What is forbidden now is ended; everything else goes on untouched.
 import asyncio
 import time
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..engine.endpoint import Endpoint
 from ..errors import PolicyDenied
 from ..protocol.address import address_of_socket
 from ..protocol.auth.password import PasswordFraming
 from ..protocol.messages import Command
-from .ruling import Judge, Ruling, minute_of_week
+from .ruling import COMMAND_NAMES, Judge, Ruling, minute_of_week
+from .settings import ServerSettings
 from .udp_relay import UdpRelay
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ("Reviews",)
 
-LONGEST_WAIT = 3600.0
+LONGEST_WAIT: Final = 3600.0
 """Seconds after which the clock is looked at again, in case somebody has set it."""
 
 
@@ -70,15 +71,18 @@ class Reviews:
         if request is None:
             return  # it will be judged when it has said what it wants
         self.identify(session)
+        if not _is_served(request.command, server.settings):
+            raise PolicyDenied(f"{COMMAND_NAMES[request.command]} is switched off")
         if isinstance(session.relay, UdpRelay):
             server.judging(session, None)
             session.relay.judge_again()
             return
         target = request.address.canonical()
         judge = server.judging(session, target)
-        reached = session.dialled or (target if session.relay is not None else None)
+        waits_for_it = session.bound is not None and not target.is_name and any(target.octets)
+        reached = session.dialled or (target if waits_for_it or session.relay is not None else None)
         if reached is None:
-            return  # what it waits for is judged when it comes
+            return  # what it is about to reach is judged when it has
         if request.command == Command.BIND:
             judge.vet_peers((reached,))
         else:
@@ -124,3 +128,9 @@ class Reviews:
         self._timer = None
         self.review_all()
         self.arm()
+
+
+def _is_served(command: int, settings: ServerSettings) -> bool:
+    if command == Command.BIND:
+        return settings.bind.enabled
+    return settings.udp.enabled or command != Command.UDP_ASSOCIATE

@@ -61,7 +61,8 @@ class Ruling:
         if (target is None or target.is_name or not any(target.octets)) and rulebook is not None:
             if target is not None and target.is_name and self._facts.name is None and rulebook.has_names:
                 raise PolicyDenied("a name with a backslash could be any name", code=ReplyCode.NOT_ALLOWED)
-            verdict = self._foreseen = rulebook.foresee(self._facts)
+            foresee = rulebook.foresee_any if target is None else rulebook.foresee
+            verdict = self._foreseen = foresee(self._facts)
             if not verdict.allowed:
                 raise refusal(verdict)
 
