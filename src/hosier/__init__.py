@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from .client.blocking import BindListener, associate, bind, connect, resolve, resolve_ptr
     from .client.datagrams import ProxiedDatagramSocket
     from .client.environment import ProxyChoice, explain_environment, proxy_from_environment
+    from .client.gssapi import Gssapi
+    from .client.protected import ProtectedSocket
     from .client.proxy import Proxy, ProxyChain
     from .client.socksify import socksify
     from .server.server import Server
@@ -41,11 +43,13 @@ __all__ = (
     "AuthError",
     "BindListener",
     "ConfigError",
+    "Gssapi",
     "ProxiedDatagramSocket",
     "LocalProtocolError",
     "OnionReplyCode",
     "Place",
     "PolicyDenied",
+    "ProtectedSocket",
     "ProtocolError",
     "Proxy",
     "ProxyChain",
@@ -75,7 +79,9 @@ __all__ = (
 # What loads when it is first used, and from where.
 _LATER: Final = {
     **dict.fromkeys(("BindListener", "associate", "bind", "connect", "resolve", "resolve_ptr"), "client.blocking"),
+    "Gssapi": "client.gssapi",
     "ProxiedDatagramSocket": "client.datagrams",
+    "ProtectedSocket": "client.protected",
     **dict.fromkeys(("ProxyChoice", "explain_environment", "proxy_from_environment"), "client.environment"),
     "Proxy": "client.proxy",
     "ProxyChain": "client.proxy",

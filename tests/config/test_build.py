@@ -18,8 +18,8 @@ from hosier.config.settings import ServeSettings
 from hosier.config.sources import Sources
 from hosier.errors import ConfigError
 from hosier.observe.record import SessionRecord
-from hosier.policy.accounts import Account
 from hosier.policy import rules
+from hosier.policy.accounts import Account
 from hosier.server.settings import Limits
 
 Build = Callable[..., ServeSettings]

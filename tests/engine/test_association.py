@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from hosier.engine import resolve, udp
-from hosier.engine.association import ASK_AGAIN, LOOK_UPS, WAITING, DirectAssociation
-from hosier.engine.egress import Association, DirectEgress, Sources, Vetted
+from hosier.engine.association import ASK_AGAIN, LOOK_UPS, WAITING, DirectAssociation, Vetted
+from hosier.engine.dial import Sources
+from hosier.engine.egress import Association, DirectEgress
 from hosier.engine.resolve import Resolver
 from hosier.engine.segments import Cut, Lane, Traffic
 from hosier.engine.task import Task

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import pytest
 
 import hosier
-from hosier.engine.association import Correspondent
-from hosier.engine.egress import Association, Binding, DirectEgress, Sources, Vetted
+from hosier.engine.association import Correspondent, Vetted
+from hosier.engine.dial import Sources
+from hosier.engine.egress import Association, Binding, DirectEgress
 from hosier.engine.endpoint import Endpoint
 from hosier.engine.task import Task
 from hosier.errors import LocalProtocolError

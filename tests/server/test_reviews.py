@@ -264,7 +264,7 @@ def test_bind(version: int) -> None:
 def test_bind_that_waits_for_its_peer() -> None:
     async def main() -> None:
         async with stage(bind=BindSettings(anyone=True)) as scene:
-            one, first = await waiting(scene, 5, "0.0.0.0")  # noqa: S104
+            one, first = await waiting(scene, 5, "0.0.0.0")
             other, second = await waiting(scene, 5, "127.0.0.2")
             assert reload(scene, rules=[deny(commands=["bind"], networks=[ip_network("127.0.0.1/32")]), ALLOW]) == 0
             far = arrive(scene, first.place)

@@ -11,7 +11,7 @@ from ..protocol.messages import Command, Reply
 from .journey import AnyHandshake, Journey, announced, host_of_proxy
 from .lookup import look_up
 from .proxy import ProxyChain, chain_for_bind, chain_for_datagrams, chain_of, chain_to_tor
-from .steps import arrive, look_up_here, raise_from, secured, talk
+from .steps import arrive, look_up_here, protected, raise_from, secured, talk
 
 if TYPE_CHECKING:
     from .datagrams import ProxiedDatagramSocket
@@ -25,7 +25,8 @@ def connect(
     """A plain socket that is connected to ``host`` through a proxy, or through several, the nearest first.
 
     Whatever the target has said already is still to be read from it. It blocks without limit, or as
-    ``socket.setdefaulttimeout`` says; ``timeout`` is for the way there. With TLS to the proxy it is an SSLSocket.
+    ``socket.setdefaulttimeout`` says; ``timeout`` is for the way there. With TLS to the proxy it is an SSLSocket, where
+    GSSAPI protects it a ProtectedSocket.
 
     Args:
         timeout: seconds for everything together: names, TCP, TLS, each step at each proxy. None: no limit.
@@ -38,7 +39,7 @@ def connect(
     """
     journey = Journey(chain_of(proxy), Command.CONNECT, parse_address(host, port), timeout, early)
     sock, _ = _travel(journey)
-    return _released(sock, timeout)
+    return _released(protected(sock, journey), timeout)
 
 
 def bind(proxy: ProxyChain, host: str, port: int = 0, *, timeout: float | None = None) -> "BindListener":
@@ -75,7 +76,7 @@ class BindListener:
         self._sock = None
         journey = self._journey.resumed(self._handshake, timeout)
         reply = _answer(sock, journey, self._handshake)
-        return _released(sock, timeout), (reply.bound.host, reply.bound.port)
+        return _released(protected(sock, journey), timeout), (reply.bound.host, reply.bound.port)
 
     def fileno(self) -> int:
         """For select: readable when ``accept()`` has something to say."""
@@ -127,7 +128,7 @@ def associate(
                 udp = udp_socket(control.family, (control.getsockname()[0], 0))
             reply = talk(control, journey, zeros_or(udp)).reply
             assert reply is not None
-            journey.passed()
+            envelope = envelope.under(journey.take_stream())
             journey.step = "connect"
             place = look_up(*relay_address(reply.bound, host_of_proxy(control, chain)), journey.left)[0]
             return ProxiedDatagramSocket(
@@ -170,7 +171,7 @@ def _travel(journey: Journey) -> tuple[socket.socket, AnyHandshake]:
                 if not journey.passed():
                     return sock, handshake
                 if journey.proxy.tls:
-                    sock = secured(sock, journey)
+                    sock = secured(protected(sock, journey), journey)
         except BaseException:
             sock.close()
             raise

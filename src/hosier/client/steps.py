@@ -10,7 +10,7 @@ from .dial import dial
 from .journey import AnyHandshake, Journey
 from .lookup import look_up, pick
 
-__all__ = ("arrive", "look_up_here", "raise_from", "secured", "talk")
+__all__ = ("arrive", "look_up_here", "protected", "raise_from", "secured", "talk")
 
 
 def arrive(journey: Journey) -> socket.socket:
@@ -43,6 +43,24 @@ def secured(sock: socket.socket, journey: Journey) -> socket.socket:
     context = proxy.ssl_context or ssl.create_default_context()
     sock.settimeout(journey.left())
     return context.wrap_socket(sock, server_hostname=proxy.host)
+
+
+def protected(sock: socket.socket, journey: Journey) -> socket.socket:
+    """The same connection under the layers that the proxies have agreed on, if there are any."""
+    try:
+        stream = journey.take_stream()
+        if stream is None:
+            return sock
+        if type(sock) is not socket.socket:
+            raise ConfigError("GSSAPI inside TLS needs asyncio: use hosier.aio.open_connection")
+        from .protected import ProtectedSocket
+
+        return ProtectedSocket(sock, stream)
+    except BaseException as error:
+        sock.close()
+        if isinstance(error, OSError):
+            raise_from(journey, error)
+        raise
 
 
 def look_up_here(journey: Journey) -> Address:

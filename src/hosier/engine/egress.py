@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .poller import Engine
     from .task import Task
 
-__all__ = ("Association", "Binding", "DirectEgress", "Egress", "MakeEgress", "Sources", "Vetted")
+__all__ = ("Association", "Binding", "DirectEgress", "Egress", "MakeEgress")
 
 
 class Binding(Protocol):

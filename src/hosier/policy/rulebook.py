@@ -13,13 +13,13 @@ from .rule_index import NumberedRule, RuleIndex
 from .rules import Rule, Verdict
 from .time_windows import next_change
 
-__all__ = ("Rulebook", "Step")
+__all__ = ("Rulebook", "Asked")
 
 NO_RULE_ALLOWS: Final = Verdict(allowed=True, rule="")
 NO_RULE_DENIES: Final = Verdict(allowed=False, rule="")
 
 
-class Step(NamedTuple):
+class Asked(NamedTuple):
     """One rule on the way to a decision."""
 
     label: str
@@ -87,14 +87,14 @@ class Rulebook:
         """Minutes from a minute of the week until the times of a rule begin or end; None: no rule has any."""
         return next_change(self._windows, minute)
 
-    def steps(self, facts: Facts) -> Iterator[Step]:
+    def steps(self, facts: Facts) -> Iterator[Asked]:
         """Each rule that is asked, up to the one that decides."""
         for one in self._rules:
             wrong = next((condition for condition in one.conditions if not condition.holds(facts)), None)
             if wrong is not None:
-                yield Step(one.verdict.rule, holds=False, why=f"{wrong.key}: not {wrong.shown(facts)}")
+                yield Asked(one.verdict.rule, holds=False, why=f"{wrong.key}: not {wrong.shown(facts)}")
                 continue
-            yield Step(one.verdict.rule, holds=True, why=", ".join(condition.key for condition in one.conditions))
+            yield Asked(one.verdict.rule, holds=True, why=", ".join(condition.key for condition in one.conditions))
             return
 
 

@@ -9,7 +9,7 @@ from time import localtime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Protocol
 
-from ..engine.egress import Sources
+from ..engine.dial import Sources
 from ..errors import PolicyDenied, ReplyCode
 from ..policy.facts import Facts
 from ..policy.name_patterns import plain_name

@@ -97,7 +97,8 @@ class Server:
         self.caps: Caps
         """Complete after the start: what was set, and what the machine carries."""
         self.meter = Meter(counts or Counts())
-        self._watches = counts is not None
+        self.watches = counts is not None
+        """Whether anybody wants to know; else no session is counted in the meter."""
         self._pulse: Pulse | None = None
         self._tallies = tallies if tallies is not None else LocalTallyBook()
         self._make_egress = egress if egress is not None else self._straight
@@ -145,7 +146,7 @@ class Server:
         for sock in sockets:
             self._listen(sock)
         self._enforce()
-        if self._watches:
+        if self.watches:
             self._pulse = Pulse(self.engine.loop, self._beat)
 
     def prepare(self, settings: ServerSettings) -> Reload:
@@ -217,11 +218,8 @@ class Server:
     def greeted(self, session: Session) -> None:
         """Its handshake is over, and its request here."""
         self._leave_handshake(session)
-        self.meter.greeted(session)
-
-    def answered(self, session: Session) -> None:
-        """Its command has succeeded; what follows is its relay."""
-        self.meter.answered(session)
+        if self.watches:
+            self.meter.greeted(session)
 
     def admit(self, session: Session) -> None:
         """Judges who a session is, past its handshake, and counts it among its user's. Raises PolicyDenied."""
@@ -249,7 +247,8 @@ class Server:
         relay = session.relay
         if relay is not None:
             self.octets_relayed += relay.up.moved + relay.down.moved
-        self.meter.ended(session, greeted=greeted)
+        if self.watches:
+            self.meter.ended(session, greeted=greeted)
         if self._all_ended is not None and len(self.engine.tasks) <= 1:
             self._all_ended.set()
         if self._on_session_end is not None:
@@ -311,7 +310,8 @@ class Server:
                 self._crowding.refused(*admitted, peer[0], "closed")
                 sock.close()
                 return
-        self.meter.started()
+        if self.watches:
+            self.meter.started()
         session = Session(self, sock, peer, admitted, listener)
         self._handshaking[session] = None
         session.start()

@@ -7,8 +7,8 @@ what comes back bears as many. All of them travel through one socket, which is c
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from ...engine.association import Correspondent, DirectAssociation
-from ...engine.egress import Sources, Vetted
+from ...engine.association import Correspondent, DirectAssociation, Vetted
+from ...engine.dial import Sources
 from ...engine.endpoint import ENDED, Endpoint
 from ...engine.recent import Recent
 from ...engine.resolve import Resolver
@@ -72,7 +72,7 @@ class ProxiedAssociation(DirectAssociation):
                 control.owner = self
                 if control.seen & ENDED:
                     raise _ended()
-                if not control.registered:
+                if not control.heard:
                     control.register()
         except BaseException:
             self._sock.close()

@@ -11,8 +11,8 @@ from errno import EAFNOSUPPORT
 from socket import EAI_NONAME, gaierror
 from typing import TYPE_CHECKING
 
-from ...engine.association import Correspondent
-from ...engine.egress import Sources, Vetted
+from ...engine.association import Correspondent, Vetted
+from ...engine.dial import Sources
 from ...engine.endpoint import Endpoint, Tunnel
 from ...engine.resolve import Resolver
 from ...errors import ConfigError, ReplyCode, reply_error
@@ -44,6 +44,8 @@ class Upstreams:
         for proxy in self.chain:
             if proxy.tls:
                 raise ConfigError(f"{proxy}: TLS to an upstream is not there yet; leave out +tls")
+            if proxy.gssapi is not None:
+                raise ConfigError(f"{proxy}: GSSAPI with an upstream is not there yet; leave out +gssapi")
 
     def __call__(self, engine: "Engine", resolver: Resolver) -> "ProxiedEgress":
         return ProxiedEgress(engine, resolver, self.chain)
@@ -67,10 +69,10 @@ class ProxiedEgress:
     ) -> Awaitable[tuple[Endpoint, Address | None]]:
         """As :meth:`Egress.connect`; the address that was dialled is not known of a name. Where we leave from is the
         nearest proxy's business."""
+        if target.kind == NAME:
+            self._guard.refuse_question(target)
         if target.kind != NAME or self._last.remote_dns:
             vet((target,))
-        else:
-            self._guard.refuse_question(target)
         return self._connect(task, target, vet)
 
     async def bind(
