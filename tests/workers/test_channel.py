@@ -21,7 +21,7 @@ SETTINGS = ServerSettings(
     limits=Limits(idle=7),
     caps=Caps(sessions=3),
 )
-PLANS = TablePlan(9, 1, 2, 3, b"secret"), TablePlan(10, 0, 9, 3, b"")
+PLANS = TablePlan(9, 1, 2, 3, b"secret"), TablePlan(10, 0, 9, 3, b""), TablePlan(11, 7, 9, 3, b"x")
 ASSIGNMENT = Assignment(SETTINGS, (7, 8), *PLANS, 1, "json", uvloop=False, verbose=True)
 
 

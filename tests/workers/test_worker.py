@@ -24,6 +24,7 @@ from hosier.server.settings import Limits, ServerSettings
 from hosier.workers.channel import DRAIN, END, READY, SNAPSHOT, Assignment, packed
 from hosier.workers.counting import create_counts, read_counts
 from hosier.workers.tallies import SharedTallyBook, create_table, read_totals, sessions_under_way
+from hosier.workers.vault import create_vault_table
 
 PATIENCE = 30.0
 
@@ -36,6 +37,7 @@ class Lone:
         (self.sock,) = listening_sockets(settings.listen_addresses)
         self.table = create_table(settings.caps, 2)
         self.counts = create_counts(2)
+        self.purses = create_vault_table(2, used=False)
         self.channel, theirs = socket.socketpair()
         self.channel.settimeout(PATIENCE)
         with theirs:
@@ -43,11 +45,17 @@ class Lone:
                 [sys.executable, "-m", "hosier.workers.worker", str(theirs.fileno())],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                pass_fds=(theirs.fileno(), self.sock.fileno(), self.table.plan.fd, self.counts.plan.fd),
+                pass_fds=(
+                    theirs.fileno(),
+                    self.sock.fileno(),
+                    self.table.plan.fd,
+                    self.counts.plan.fd,
+                    self.purses.plan.fd,
+                ),
                 text=True,
             )
         sockets = (self.sock.fileno(),)
-        plans = self.table.plan, self.counts.plan
+        plans = self.table.plan, self.counts.plan, self.purses.plan
         self.order = packed(Assignment(settings, sockets, *plans, 1, log, uvloop=False, verbose=True, egress=egress))
 
     def begin(self) -> None:
@@ -77,6 +85,7 @@ def lone(log: str = "json", egress: MakeEgress | None = None, **fields: Any) -> 
         worker.channel.close()
         worker.sock.close()
         worker.counts.close()
+        worker.purses.close()
         with suppress(BufferError):  # a test has tallies of its own
             worker.table.close()
 

@@ -12,6 +12,7 @@ from .journey import AnyHandshake, Journey, announced, host_of_proxy
 from .lookup import look_up
 from .proxy import ProxyChain, chain_for_bind, chain_for_datagrams, chain_of, chain_to_tor
 from .steps import arrive, look_up_here, protected, raise_from, secured, talk
+from .straight import connect_straight
 
 if TYPE_CHECKING:
     from .datagrams import ProxiedDatagramSocket
@@ -37,9 +38,13 @@ def connect(
     AuthError; ProxyConnectionError, ProxyTimedOut; RemoteProtocolError if the proxy breaks the protocol. All of them
     are OSErrors with ``place``. ConfigError and LocalProtocolError, which are not, for arguments that cannot be used.
     """
-    journey = Journey(chain_of(proxy), Command.CONNECT, parse_address(host, port), timeout, early)
-    sock, _ = _travel(journey)
-    return _released(protected(sock, journey), timeout)
+    chain = chain_of(proxy)
+    sock = None if early else connect_straight(chain, host, port, timeout)
+    if sock is None:
+        journey = Journey(chain, Command.CONNECT, parse_address(host, port), timeout, early)
+        sock, _ = _travel(journey)
+        sock = protected(sock, journey)
+    return _released(sock, timeout)
 
 
 def bind(proxy: ProxyChain, host: str, port: int = 0, *, timeout: float | None = None) -> "BindListener":

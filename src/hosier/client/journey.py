@@ -100,6 +100,10 @@ class Journey:
         self._handshake = handshake if self._stream is None else LayeredHandshake(handshake, self._stream)
         return self._handshake
 
+    def go_on_with(self, handshake: AnyHandshake) -> None:
+        """A conversation with this proxy that somebody else has begun."""
+        self._handshake = handshake
+
     def passed(self) -> bool:
         """This proxy has done its part; whether another one follows. Raises RemoteProtocolError if what came under
         its layer already is broken."""

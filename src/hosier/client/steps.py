@@ -10,7 +10,7 @@ from .dial import dial
 from .journey import AnyHandshake, Journey
 from .lookup import look_up, pick
 
-__all__ = ("arrive", "look_up_here", "protected", "raise_from", "secured", "talk")
+__all__ = ("arrive", "converse", "look_up_here", "protected", "raise_from", "secured", "talk")
 
 
 def arrive(journey: Journey) -> socket.socket:
@@ -75,17 +75,21 @@ def look_up_here(journey: Journey) -> Address:
 def talk(sock: socket.socket, journey: Journey, target: Address) -> AnyHandshake:
     """The conversation with one proxy, up to its answer, reading nothing that comes behind it."""
     handshake = journey.begin(target)
-    out = handshake.start()
+    converse(sock, journey, handshake, handshake.start())
+    return handshake
+
+
+def converse(sock: socket.socket, journey: Journey, handshake: AnyHandshake, out: bytes) -> None:
+    """A handshake that has begun, from where it has to send this, up to the answer."""
     if journey.timeout is not None and type(sock) is socket.socket:
-        _talk_in_time(sock, journey, handshake, out)
-        return handshake
+        _converse_in_time(sock, journey, handshake, out)
+        return
     while not (handshake.done or handshake.first_reply is not None):
         if journey.timeout is not None:
             sock.settimeout(journey.left())
         if out:
             sock.sendall(out)
         out = handshake.feed(sock.recv(handshake.owed))
-    return handshake
 
 
 def raise_from(journey: Journey, error: OSError) -> NoReturn:
@@ -99,7 +103,7 @@ def raise_from(journey: Journey, error: OSError) -> NoReturn:
 # --- private ---
 
 
-def _talk_in_time(sock: socket.socket, journey: Journey, handshake: AnyHandshake, out: bytes) -> None:
+def _converse_in_time(sock: socket.socket, journey: Journey, handshake: AnyHandshake, out: bytes) -> None:
     """The same for a plain socket and a limit: the socket's own ``settimeout`` costs twice as many system calls."""
     if sock.gettimeout() != 0:
         sock.setblocking(False)

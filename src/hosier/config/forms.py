@@ -17,6 +17,7 @@ from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hi
 from ..engine.ports import PortRange, parse_ports
 from ..errors import ConfigError
 from ..policy.networks import parse_network
+from ..policy.octets import Octets, parse_octets
 from ..server.advertise import Advertised, parse_advertise
 from ..server.settings import ListenAddress, parse_listen
 from .secrets import FromEnvironment, FromFile, Secret, read_secret
@@ -82,6 +83,7 @@ FORMS: Final[Mapping[Any, Form]] = {
         'an address, or "LOCAL=ADDR" for one of several', '"192.0.2.1"', (str,), lambda text, _: parse_advertise(text)
     ),
     PortRange | str: Form('ports such as "40000-40999"', '"40000-40999"', (str,), lambda text, _: parse_ports(text)),
+    Octets | str: Form('octets such as "10MB"', '"10MB"', (int, str), lambda given, _: parse_octets(given)),
     date | datetime: Form(
         "a date such as 2027-01-31, or one with a time such as 2027-01-31T18:00:00",
         "2027-01-31",

@@ -25,6 +25,7 @@ from ..observe.record import SessionRecord
 from ..policy.accounts import Accounts
 from ..policy.backoff import Backoff
 from ..policy.limits import Admission, Caps, LocalTallyBook, Refusal, Tally, TallyBook
+from ..policy.purses import LocalVault, Vault
 from ..policy.quota import Quota
 from ..policy.rulebook import Rulebook
 from ..policy.targets import TargetPolicy
@@ -35,6 +36,7 @@ from ..protocol.messages import NO_AUTHENTICATION
 from .advertise import AdvertisedAddresses
 from .capacity import room
 from .doorkeeper import Doorkeeper
+from .ledger import Ledger
 from .listening import configured_address, listening_sockets
 from .meter import Meter
 from .pulse import Pulse
@@ -44,6 +46,7 @@ from .ruling import Judge, Ruling
 from .session import Session
 from .settings import ListenAddress, ServerSettings
 from .terms import Terms
+from .treasurer import Treasurer
 
 __all__ = ("Server",)
 
@@ -61,6 +64,7 @@ class Server:
         on_session_end: called with a SessionRecord for each session that has ended.
         tallies: where sessions are counted for their caps, if that is shared with other processes.
         counts: where what happens is counted, for metrics; without them nobody looks at sessions before they end.
+        vault: where the numbers of budgets stand, if that is shared with other processes.
         egress: makes the way to targets; None: straight out of this machine.
     """
 
@@ -71,6 +75,7 @@ class Server:
         on_session_end: Callable[[SessionRecord], None] | None = None,
         tallies: TallyBook | None = None,
         counts: Counts | None = None,
+        vault: Vault | None = None,
         egress: MakeEgress | None = None,
         **fields: Any,
     ) -> None:
@@ -97,8 +102,10 @@ class Server:
         self.caps: Caps
         """Complete after the start: what was set, and what the machine carries."""
         self.meter = Meter(counts or Counts())
-        self.watches = counts is not None
+        self.watches = counts is not None or bool(self.settings.budgets)
         """Whether anybody wants to know; else no session is counted in the meter."""
+        self._vault = vault if vault is not None else LocalVault()
+        self.treasurer: Treasurer
         self._pulse: Pulse | None = None
         self._tallies = tallies if tallies is not None else LocalTallyBook()
         self._make_egress = egress if egress is not None else self._straight
@@ -140,6 +147,9 @@ class Server:
             sockets = listening_sockets(self.settings.listen_addresses)
         if self.users is not None:
             self.users.open()
+        usage_file = self.settings.usage_file
+        ledger = Ledger(str(usage_file)) if self.settings.budgets and usage_file is not None else None
+        self.treasurer = Treasurer(self.settings.budgets, self._vault, ledger, limited=self.meter.limited)
         self.engine = make_engine(self.settings.engine)
         self._resolver = Resolver(self.engine.loop)
         self._started = True
@@ -187,6 +197,7 @@ class Server:
             self._pulse.stop()
         if self._started:
             self.engine.close()
+            await self.treasurer.close()
             self._resolver.close()
         self._terms.close()
 
@@ -221,12 +232,19 @@ class Server:
         if self.watches:
             self.meter.greeted(session)
 
+    def answered(self, session: Session) -> None:
+        """Its command has succeeded; what follows is its relay."""
+        self.meter.answered(session)
+        if session.purses:
+            self.treasurer.hold(session)
+
     def admit(self, session: Session) -> None:
         """Judges who a session is, past its handshake, and counts it among its user's. Raises PolicyDenied."""
         if self.accounts or session.started <= self.reviews.since:
             self.reviews.identify(session)
         if session.user is not None:
             self._admit_user(session, session.user)
+        self.treasurer.admit(session)
 
     def _admit_user(self, session: Session, user: str) -> None:
         admitted = self.admission.enter_as(user)
@@ -249,6 +267,8 @@ class Server:
             self.octets_relayed += relay.up.moved + relay.down.moved
         if self.watches:
             self.meter.ended(session, greeted=greeted)
+        if session.purses:
+            self.treasurer.leave(session)
         if self._all_ended is not None and len(self.engine.tasks) <= 1:
             self._all_ended.set()
         if self._on_session_end is not None:
@@ -259,6 +279,7 @@ class Server:
     def _beat(self, seconds: float, lag: float) -> None:
         self.meter.lagged(lag)
         self.meter.look(self.living(), seconds)
+        self.treasurer.beat(self.living())
 
     def _leave_handshake(self, session: Session) -> None:
         del self._handshaking[session]

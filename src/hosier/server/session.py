@@ -18,6 +18,7 @@ from ..engine.task import Task, foreign
 from ..errors import PolicyDenied, ProxyConnectionError, RemoteProtocolError, ReplyCode, reply_code_for
 from ..observe.record import SessionRecord
 from ..policy.limits import Tally
+from ..policy.purses import Purse
 from ..policy.rules import Verdict
 from ..protocol.address import Address
 from ..protocol.auth.password import Credentials
@@ -65,6 +66,7 @@ class Session(Task):
         "listener",
         "method",
         "peer",
+        "purses",
         "relay",
         "reply",
         "request",
@@ -89,6 +91,7 @@ class Session(Task):
         self.peer = peer
         self.tallies = tallies  # where it counts
         self.listener = listener  # where it came in, as the settings write it
+        self.purses: tuple[Purse, ...] = ()  # what it draws on
         # The kernel holds a connection back until the greeting is there, so a first look is never in vain.
         self.client = Endpoint(engine, sock, self, EPOLLIN)
         self.connection: ServerConnection | None = ServerConnection(server.framings, strict=server.settings.strict)
@@ -113,7 +116,7 @@ class Session(Task):
                 self.connection = None  # its work is done; a long relay need not carry it
                 if self.relay is not None:
                     if self.server.watches:
-                        self.server.meter.answered(self)
+                        self.server.answered(self)
                     await self.relay.run(leftover)
                     if not self.relay.ended_well:
                         await self.relay.part()

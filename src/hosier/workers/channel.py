@@ -46,6 +46,9 @@ class Assignment(NamedTuple):
     counts: TablePlan
     """Where everything is counted for the metrics."""
 
+    purses: TablePlan
+    """Where the numbers of budgets stand."""
+
     number: int
     """Which of the workers it is, from 0."""
 

@@ -25,6 +25,7 @@ from .channel import DRAIN, END, READY, SNAPSHOT, Assignment, packed, receive_va
 from .counting import bury, create_counts, read_counts
 from .shared import SharedTable
 from .tallies import Totals, create_table, read_totals, sessions_under_way
+from .vault import create_vault_table
 
 __all__ = ("Supervisor",)
 
@@ -77,6 +78,7 @@ class Supervisor:
         self._sockets: list[list[socket.socket]] = []
         self._table: SharedTable
         self._counts = create_counts(count)
+        self._purses = create_vault_table(count, used=bool(settings.budgets))
         self._workers: dict[int, _Worker] = {}
         self._ready: set[int] = set()
         self._settled = asyncio.Event()
@@ -182,6 +184,7 @@ class Supervisor:
         bury(self._counts, number)
         self.totals = self.totals.plus(read_totals(self._table, number))
         self._table.forget(number)
+        self._purses.forget(number)
         return f"{name} (process {worker.pid}) {_obituary(status)}"
 
     async def _pause(self, death: str, short_lives: int) -> None:
@@ -207,6 +210,7 @@ class Supervisor:
             sockets,
             self._table.plan,
             self._counts.plan,
+            self._purses.plan,
             number,
             self._log,
             self._uvloop,
@@ -242,7 +246,13 @@ class _Worker:
             process = subprocess.Popen(  # noqa: S603  # ourselves
                 [sys.executable, "-P", "-m", "hosier.workers.worker", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), assignment.table.fd, assignment.counts.fd, *assignment.sockets),
+                pass_fds=(
+                    theirs.fileno(),
+                    assignment.table.fd,
+                    assignment.counts.fd,
+                    assignment.purses.fd,
+                    *assignment.sockets,
+                ),
             )
         except OSError:
             ours.close()

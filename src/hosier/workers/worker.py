@@ -21,6 +21,7 @@ from .channel import DRAIN, READY, SNAPSHOT, Assignment, receive_assignment, val
 from .counting import cells_of
 from .shared import SharedTable
 from .tallies import SharedTallyBook, Totals
+from .vault import SharedVault
 
 __all__ = ("work",)
 
@@ -53,7 +54,12 @@ async def _serve(channel: socket.socket, assignment: Assignment) -> None:
 
     counts = Counts(cells_of(SharedTable(assignment.counts), assignment.number))
     server = Server(
-        assignment.settings, on_session_end=on_session_end, tallies=tallies, counts=counts, egress=assignment.egress
+        assignment.settings,
+        on_session_end=on_session_end,
+        tallies=tallies,
+        counts=counts,
+        vault=SharedVault(SharedTable(assignment.purses), assignment.number),
+        egress=assignment.egress,
     )
     drain, end = asyncio.Event(), asyncio.Event()
 
