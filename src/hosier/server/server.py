@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from ..auth.base import Method
 from ..auth.users import Users
+from ..auth.watched_users import Proofs
 from ..engine.choice import make_engine
 from ..engine.egress import DirectEgress, Egress, MakeEgress
 from ..engine.listener import Listener
@@ -23,7 +24,7 @@ from ..observe.counts import Counts
 from ..observe.crowding import CrowdingLog
 from ..observe.record import SessionRecord
 from ..policy.accounts import Accounts
-from ..policy.backoff import Backoff
+from ..policy.backoff import Backoff, Failures
 from ..policy.limits import Admission, Caps, LocalTallyBook, Refusal, Tally, TallyBook
 from ..policy.purses import LocalVault, Vault
 from ..policy.quota import Quota
@@ -63,6 +64,8 @@ class Server:
         settings: everything it is told; keyword arguments replace single fields.
         on_session_end: called with a SessionRecord for each session that has ended.
         tallies: where sessions are counted for their caps, if that is shared with other processes.
+        failures: likewise, where failures to authenticate are counted.
+        passwords: likewise, what is known of the passwords of a users file.
         counts: where what happens is counted, for metrics; without them nobody looks at sessions before they end.
         vault: where the numbers of budgets stand, if that is shared with other processes.
         egress: makes the way to targets; None: straight out of this machine.
@@ -74,6 +77,8 @@ class Server:
         *,
         on_session_end: Callable[[SessionRecord], None] | None = None,
         tallies: TallyBook | None = None,
+        failures: Failures | None = None,
+        passwords: Proofs | None = None,
         counts: Counts | None = None,
         vault: Vault | None = None,
         egress: MakeEgress | None = None,
@@ -90,11 +95,11 @@ class Server:
         self.questions_socks4: bool
         self.rulebook: Rulebook | None
         self.accounts: Accounts
-        self._adopt(Terms(self.settings))
+        self._adopt(Terms(self.settings, passwords=passwords))
         self.quick_methods = frozenset((NO_AUTHENTICATION, PasswordFraming.code))
         udp = self.settings.udp
         self.associations = Quota("associations", total=udp.associations, each=udp.per_user)
-        self.doorkeeper = Doorkeeper(Backoff() if self.settings.backoff else None, _warn)
+        self.doorkeeper = Doorkeeper((failures or Backoff()) if self.settings.backoff else None, _warn)
         self.engine: Engine
         self.egress: Egress
         self.policy: TargetPolicy
@@ -228,7 +233,9 @@ class Server:
 
     def greeted(self, session: Session) -> None:
         """Its handshake is over, and its request here."""
-        self._leave_handshake(session)
+        del self._handshaking[session]
+        for tally in session.tallies:
+            tally.greeted()
         if self.watches:
             self.meter.greeted(session)
 
@@ -258,7 +265,9 @@ class Server:
         """The last thing that a session does."""
         greeted = session not in self._handshaking
         if not greeted:
-            self._leave_handshake(session)
+            del self._handshaking[session]
+            for tally in session.tallies:
+                tally.greeted()
         for tally in session.tallies:
             tally.leave()
         self.sessions_served += 1
@@ -280,11 +289,6 @@ class Server:
         self.meter.lagged(lag)
         self.meter.look(self.living(), seconds)
         self.treasurer.beat(self.living())
-
-    def _leave_handshake(self, session: Session) -> None:
-        del self._handshaking[session]
-        for tally in session.tallies:
-            tally.greeted()
 
     def _straight(self, engine: Engine, resolver: Resolver) -> Egress:
         return DirectEgress(engine, resolver, advertise=self.advertised.of, ports=self.settings.port_range)

@@ -12,7 +12,7 @@ from ..auth.kerberos import KerberosMethod
 from ..auth.passwords import PasswordMethod
 from ..auth.registry import load_method
 from ..auth.users import FixedUsers, Users
-from ..auth.watched_users import WatchedUsers
+from ..auth.watched_users import Proofs, WatchedUsers
 from ..errors import ConfigError
 from ..policy.accounts import Accounts
 from ..policy.rulebook import Rulebook
@@ -31,10 +31,13 @@ class Terms:
     """Raises ConfigError where the settings cannot be kept: a file that is wrong, a method that there is not.
 
     Where ``before`` says of users what ``settings`` say, they are the same object: what it knows of passwords stays
-    known, and who is being checked goes on.
+    known, and who is being checked goes on. ``passwords``: where those that were shown to be right are remembered, if
+    that is shared with other processes.
     """
 
-    def __init__(self, settings: ServerSettings, before: "Terms | None" = None) -> None:
+    def __init__(
+        self, settings: ServerSettings, before: "Terms | None" = None, *, passwords: Proofs | None = None
+    ) -> None:
         self.settings = settings
         self.users: Users | None
         self._renew: Callable[[], None] | None = None
@@ -43,7 +46,7 @@ class Terms:
             if isinstance(self.users, WatchedUsers):
                 self._renew = self.users.read_now()
         else:
-            self.users = _users(settings)
+            self.users = _users(settings, passwords)
         self.methods: Mapping[int, Method | None] = _methods(settings, self.users)
         """By number, in the order of preference; None for method 00."""
         self.framings: Mapping[int, AuthFraming] = {
@@ -86,10 +89,10 @@ def _same_users(before: ServerSettings, after: ServerSettings) -> bool:
     return (before.users, before.users_file) == (after.users, after.users_file)
 
 
-def _users(settings: ServerSettings) -> Users | None:
+def _users(settings: ServerSettings, passwords: Proofs | None) -> Users | None:
     fixed = {user.encode(): password.encode() for user, password in settings.users.items()}
     if settings.users_file is not None:
-        return WatchedUsers(str(settings.users_file), PasswordDigests(fixed), _warn)
+        return WatchedUsers(str(settings.users_file), PasswordDigests(fixed), _warn, shared=passwords)
     return FixedUsers(fixed) if fixed else None
 
 

@@ -60,6 +60,7 @@ class UdpRelay:
         self.near: Endpoint = session.client
         self.far: Association
         self.first_ended: Endpoint | None = None
+        self.first_was_reset = False
         self.up = self.sent = Traffic()
         self.down = self.received = Traffic()
         self._task = session
