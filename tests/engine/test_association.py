@@ -10,7 +10,7 @@ import pytest
 
 from hosier.engine import resolve, udp
 from hosier.engine.association import ASK_AGAIN, LOOK_UPS, WAITING, DirectAssociation, Vetted
-from hosier.engine.dial import Sources
+from hosier.engine.dial import Departures
 from hosier.engine.egress import Association, DirectEgress
 from hosier.engine.resolve import Resolver
 from hosier.engine.segments import Cut, Lane, Traffic
@@ -57,7 +57,7 @@ class Way:
         self.resolver = Resolver(lab.loop)
         self.association = DirectAssociation(lab.engine, self.resolver, self.user, buffer=BUFFER)
 
-    def lane(self, target: Address, sources: Sources | None = None) -> Lane:
+    def lane(self, target: Address, sources: Departures | None = None) -> Lane:
         return self.association.lane(target, self._vet, sources)
 
     def close(self) -> None:

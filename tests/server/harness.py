@@ -15,7 +15,7 @@ import pytest
 
 import hosier
 from hosier.engine.association import Correspondent, Vetted
-from hosier.engine.dial import Sources
+from hosier.engine.dial import Departures
 from hosier.engine.egress import Association, Binding, DirectEgress
 from hosier.engine.endpoint import Endpoint
 from hosier.engine.task import Task
@@ -296,7 +296,7 @@ class FakeEgress:
         self.asked: list[Address] = []
 
     async def connect(
-        self, task: Task, target: Address, vet: Vetted, sources: Sources | None = None
+        self, task: Task, target: Address, vet: Vetted, sources: Departures | None = None
     ) -> tuple[Endpoint, Address]:
         assert isinstance(self._direct, DirectEgress)
         self.asked.append(target)
@@ -304,7 +304,7 @@ class FakeEgress:
         return await self._direct.connect(task, target, vet, sources)
 
     async def bind(
-        self, task: Task, peer: Address, near: Address, vet: Vetted, sources: Sources | None = None
+        self, task: Task, peer: Address, near: Address, vet: Vetted, sources: Departures | None = None
     ) -> Binding:
         self.asked.append(peer)
         await self._work(peer)

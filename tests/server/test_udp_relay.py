@@ -507,7 +507,7 @@ def test_many_targets_are_forgotten_in_time() -> None:
                 if not number % 20:
                     await client.proof(target)
             await client.proof(target)
-            assert max(len(relay._lanes), len(relay._expected), len(relay._headers)) <= 100
+            assert max(len(relay._lanes), len(relay._answerers)) <= 100
             await finished(scene, client)
 
     run(main)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..errors import PolicyDenied
 from ..protocol.address import IPV4, IPV6, NAME, Address
-from .dial import Sources
+from .dial import Departures
 from .resolve import Resolver
 from .segments import Cut, Lane, Pieces, SocketLane, Traffic
 from .udp import DatagramSocket, Sizes, Sockaddrs, Views, datagram_socket
@@ -70,7 +70,7 @@ class DirectAssociation:
         self._sockets: dict[Address, DatagramSocket] = {}  # by where they are bound to
         self._look_ups: dict[asyncio.Task[None], NameLane] = {}
 
-    def lane(self, target: Address, vet: Vetted, sources: Sources | None = None) -> Lane:
+    def lane(self, target: Address, vet: Vetted, sources: Departures | None = None) -> Lane:
         """The way to the target; one to a name holds datagrams back until the name has been looked up.
 
         ``vet`` sees the target's addresses before anything is sent there, ``sources`` tells where to leave from.
@@ -81,7 +81,7 @@ class DirectAssociation:
             return NameLane(self, target, self._correspondent.sent, vet, sources)
         return self.open(vet((target,)), sources)
 
-    def open(self, addresses: Sequence[Address], sources: Sources | None) -> Lane:
+    def open(self, addresses: Sequence[Address], sources: Departures | None) -> Lane:
         """The way to the first address whose family this machine has."""
         for address in addresses[:-1]:
             try:
@@ -131,7 +131,7 @@ class DirectAssociation:
         if not task.cancelled() and (error := task.exception()) is not None:
             self.engine.report(error, f"a look-up crashed: {error!r}")
 
-    def _open(self, address: Address, sources: Sources | None) -> Lane:
+    def _open(self, address: Address, sources: Departures | None) -> Lane:
         user = self._correspondent
         assert user is not None  # it is not closed
         local = (sources and sources(address)) or _EVERYWHERE[address.kind]
@@ -156,7 +156,7 @@ class NameLane:
         target: Address,
         traffic: Traffic,
         vet: Vetted,
-        sources: Sources | None,
+        sources: Departures | None,
     ) -> None:
         self.vet = vet
         self.sources = sources

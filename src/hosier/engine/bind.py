@@ -25,7 +25,7 @@ from types import coroutine
 from typing import TYPE_CHECKING, Final
 
 from ..protocol.address import IPV4, IPV6, Address, address_of_socket, parse_address
-from .dial import Sources
+from .dial import Departures
 from .endpoint import ENDED, Endpoint
 from .events import EPOLLIN
 from .listener import OWN_PORT
@@ -141,7 +141,7 @@ def listen_for_peer(
     *,
     advertise: Advertise = lambda local: local,
     ports: PortRange | None = None,
-    sources: Sources | None = None,
+    sources: Departures | None = None,
 ) -> PeerListener:
     """Listens for one of the peers, in each family among them that the machine has; the first one's is told.
 
@@ -184,7 +184,7 @@ def local_address_towards(peer: Address) -> Address:
         return address_of_socket(probe.getsockname())._replace(port=0)
 
 
-def _local_addresses(peers: Sequence[Address], near: Address, sources: Sources | None) -> dict[int, Address]:
+def _local_addresses(peers: Sequence[Address], near: Address, sources: Departures | None) -> dict[int, Address]:
     """By family, our address that the peers of that family can connect to. Raises OSError if there is none at all."""
     found: dict[int, Address] = {}
     failures: list[OSError] = []

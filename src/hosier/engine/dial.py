@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     from .poller import Engine
     from .task import Task
 
-__all__ = ("Sources", "dial", "dial_from", "interleaved")
+__all__ = ("Departures", "dial", "dial_from", "interleaved")
 
 STAGGER: Final = 0.25
 """Seconds: the Connection Attempt Delay that RFC 8305 §5 recommends."""
 
 
-Sources = Callable[[Address], Address | None]
+Departures = Callable[[Address], Address | None]
 """Given an address that is to be reached, the one of this machine to leave from, port 0; None: whichever the system
 takes."""
 
 
 def dial(
-    task: "Task", engine: "Engine", addresses: Sequence[Address], sources: Sources | None = None
+    task: "Task", engine: "Engine", addresses: Sequence[Address], sources: Departures | None = None
 ) -> Awaitable[tuple[Endpoint, Address]]:
     """The endpoint connected to one of the addresses, and that address.
 
@@ -76,7 +76,7 @@ def dial_from(
 
 @coroutine
 def _dial_one(
-    task: "Task", engine: "Engine", address: Address, sources: Sources | None
+    task: "Task", engine: "Engine", address: Address, sources: Departures | None
 ) -> Generator[None, None, tuple[Endpoint, Address]]:
     kind, octets, port = address
     sock = _socket(kind)
@@ -145,7 +145,7 @@ def _leave_from(sock: SocketType, source: Address | None) -> None:
 class _Race:
     """Several connects under way; it owns their endpoints until one has won."""
 
-    def __init__(self, task: "Task", engine: "Engine", addresses: list[Address], sources: Sources | None) -> None:
+    def __init__(self, task: "Task", engine: "Engine", addresses: list[Address], sources: Departures | None) -> None:
         self._task = task
         self._sources = sources
         self._engine = engine

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 from ..protocol.address import NAME, Address
 from .association import Correspondent, DirectAssociation, Vetted
 from .bind import Advertise, listen_for_peer
-from .dial import Sources, dial
+from .dial import Departures, dial
 from .endpoint import Endpoint
 from .ports import PortRange
 from .resolve import Resolver
@@ -40,7 +40,7 @@ class Binding(Protocol):
 class Association(Protocol):
     """A way for datagrams to many targets."""
 
-    def lane(self, target: Address, vet: Vetted, sources: Sources | None = None) -> Lane:
+    def lane(self, target: Address, vet: Vetted, sources: Departures | None = None) -> Lane:
         """The way to one target, a name or an address; ``vet`` sees its address before anything is sent there.
         Raises OSError, or what ``vet`` raises."""
 
@@ -52,7 +52,7 @@ class Egress(Protocol):
     """A way to targets: straight out, through a proxy, through a chain of them."""
 
     def connect(
-        self, task: "Task", target: Address, vet: Vetted, sources: Sources | None = None
+        self, task: "Task", target: Address, vet: Vetted, sources: Departures | None = None
     ) -> Awaitable[tuple[Endpoint, Address | None]]:
         """Connects to the target: the endpoint, and the address that was dialled; None if others looked it up.
 
@@ -62,7 +62,7 @@ class Egress(Protocol):
         """
 
     def bind(
-        self, task: "Task", peer: Address, near: Address, vet: Vetted, sources: Sources | None = None
+        self, task: "Task", peer: Address, near: Address, vet: Vetted, sources: Departures | None = None
     ) -> Awaitable[Binding]:
         """Listens for a peer: an address, any address of a name, or, for an unspecified address, anyone of its
         family. The peer's port, if it is not 0, is the wished one to listen on.
@@ -104,20 +104,20 @@ class DirectEgress:
         self._ports = ports
 
     def connect(
-        self, task: "Task", target: Address, vet: Vetted, sources: Sources | None = None
+        self, task: "Task", target: Address, vet: Vetted, sources: Departures | None = None
     ) -> Awaitable[tuple[Endpoint, Address]]:
         if target.kind == NAME:
             return self._connect_by_name(task, target, vet, sources)
         return dial(task, self._engine, vet((target,)), sources)
 
     async def _connect_by_name(
-        self, task: "Task", target: Address, vet: Vetted, sources: Sources | None
+        self, task: "Task", target: Address, vet: Vetted, sources: Departures | None
     ) -> tuple[Endpoint, Address]:
         found = await self._resolver.resolve(target.octets, target.port)
         return await dial(task, self._engine, vet([address.canonical() for address in found]), sources)
 
     async def bind(
-        self, task: "Task", peer: Address, near: Address, vet: Vetted, sources: Sources | None = None
+        self, task: "Task", peer: Address, near: Address, vet: Vetted, sources: Departures | None = None
     ) -> Binding:
         peers: Sequence[Address] = (peer,)
         if peer.kind == NAME:

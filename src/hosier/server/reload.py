@@ -5,7 +5,6 @@ from collections.abc import Collection
 from dataclasses import fields, replace
 from typing import Final
 
-from ..auth.watched_users import Proofs
 from .listening import listening_sockets
 from .settings import ListenAddress, ServerSettings
 from .terms import Terms
@@ -27,21 +26,12 @@ class Reload:
         listening: the addresses on which the server listens, as the settings write them.
     """
 
-    def __init__(
-        self,
-        terms: Terms,
-        after: ServerSettings,
-        listening: Collection[ListenAddress],
-        *,
-        passwords: Proofs | None = None,
-    ) -> None:
+    def __init__(self, terms: Terms, after: ServerSettings, listening: Collection[ListenAddress]) -> None:
         before = terms.settings
         self.kept = kept_settings(before, after, NEED_RESTART)
         """Names of settings that differ and stay as they were until the next start."""
         self._before = terms
-        self.terms = Terms(
-            replace(after, **{name: getattr(before, name) for name in self.kept}), terms, passwords=passwords
-        )
+        self.terms = Terms(replace(after, **{name: getattr(before, name) for name in self.kept}), terms)
         self.sockets: list[socket.socket] = []
         """What it will listen on besides."""
         wanted = self.terms.settings.listen_addresses

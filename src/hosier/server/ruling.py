@@ -7,20 +7,20 @@ outlive those that it began with.
 from collections.abc import Mapping, Sequence
 from time import localtime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from ..engine.dial import Sources
+from ..engine.dial import Departures
 from ..errors import PolicyDenied, ReplyCode
 from ..policy.facts import Facts
 from ..policy.name_patterns import plain_name
 from ..policy.rules import Verdict
-from ..protocol.address import Address, address_of_socket
+from ..protocol.address import Address, address_of_socket, parse_address
 from ..protocol.messages import Command
 
 if TYPE_CHECKING:
     from .session import Session
 
-__all__ = ("COMMAND_NAMES", "Judge", "Ruling", "minute_of_week", "refusal")
+__all__ = ("COMMAND_NAMES", "Judge", "Ruling", "may_lead_to", "minute_of_week", "refusal")
 
 COMMAND_NAMES: Final[Mapping[int, str]] = MappingProxyType(
     {Command.CONNECT: "connect", Command.BIND: "bind", Command.UDP_ASSOCIATE: "associate"}
@@ -31,7 +31,7 @@ class Judge(Protocol):
     """Who says which addresses may be reached: the protection that is always there, alone or with rules."""
 
     @property
-    def sources(self) -> Sources | None:
+    def sources(self) -> Departures | None:
         """Where to leave from towards the addresses that passed; None: it does not matter."""
 
     def vet(self, addresses: Sequence[Address]) -> Sequence[Address]:
@@ -149,6 +149,15 @@ def facts_of(session: "Session", target: Address | None) -> Facts:
         port=None if target is None or command == "bind" else target.port,
         minute=minute_of_week() if rulebook is not None and rulebook.has_times else 0,
     )
+
+
+def may_lead_to(session: "Session", target: Address, place: tuple[Any, ...]) -> bool:
+    """Whether a target that once led to a place, a sockaddr, would lead there now."""
+    try:
+        Ruling(session, target.canonical()).vet((parse_address(place[0], place[1]),))
+    except PolicyDenied:
+        return False
+    return True
 
 
 def method_name(session: "Session") -> str:

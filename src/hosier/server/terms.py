@@ -40,13 +40,14 @@ class Terms:
     ) -> None:
         self.settings = settings
         self.users: Users | None
+        self._passwords: Proofs | None = passwords if before is None else before._passwords
         self._renew: Callable[[], None] | None = None
         if before is not None and _same_users(before.settings, settings):
             self.users = before.users
             if isinstance(self.users, WatchedUsers):
                 self._renew = self.users.read_now()
         else:
-            self.users = _users(settings, passwords)
+            self.users = _users(settings, self._passwords)
         self.methods: Mapping[int, Method | None] = _methods(settings, self.users)
         """By number, in the order of preference; None for method 00."""
         self.framings: Mapping[int, AuthFraming] = {

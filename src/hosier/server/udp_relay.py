@@ -24,7 +24,8 @@ from ..policy.answers import Filtering
 from ..protocol.address import Address, parse_address
 from ..protocol.fragments import REASSEMBLY_SECONDS, Reassembly
 from ..protocol.udp import HEADER_SIZES, decode_datagram, encode_header
-from .ruling import Ruling
+from .answerers import Answerers
+from .ruling import Ruling, may_lead_to
 
 if TYPE_CHECKING:
     from socket import SocketType
@@ -73,10 +74,8 @@ class UdpRelay:
         self._up_pace: Pacer | None = None
         self._to_client: PeerLane
         self._inner, self._to_client = self._entrance(sock)
-        self._filter = Filtering(self._udp.filtering)
         self._lanes: Recent[bytes, Lane] = Recent(self._udp.targets)
-        self._expected: Recent[object, bool] = Recent(self._udp.targets)
-        self._headers: Recent[tuple[Any, ...], bytes] = Recent(self._udp.targets)
+        self._answerers = Answerers(Filtering(self._udp.filtering), self._udp.targets)
         self._age_at = session.engine.now + REMEMBERED
         self._explained = 0
         self._reassembly = Reassembly()
@@ -117,18 +116,9 @@ class UdpRelay:
     def judge_again(self) -> None:
         """The rules are others now, or say something else: every target is judged anew when the client next sends to
         it. Those that are still allowed may go on answering until then."""
-        kept = set()
-        for key, lane in self._lanes.items():
-            if lane.place is not None and self._is_still_allowed(key, lane.place):
-                kept.add(self._filter.key(lane.place[0], lane.place[1]))
-        self._lanes = Recent(self._udp.targets)
-        self._expected = Recent(self._udp.targets)
-        for place in kept:
-            self._expected[place] = True
-        headers, self._headers = self._headers, Recent(self._udp.targets)
-        for sockaddr, header in headers.items():
-            if self._filter.key(sockaddr[0], sockaddr[1]) in kept:
-                self._headers[sockaddr] = header
+        lanes, self._lanes = self._lanes, Recent(self._udp.targets)
+        places = [(decode_datagram(key)[1], lane.place) for key, lane in lanes.items() if lane.place]
+        self._answerers.keep([place for target, place in places if may_lead_to(self._task, target, place)])
 
     async def part(self) -> None:
         """Datagrams say no goodbye."""
@@ -259,15 +249,6 @@ class UdpRelay:
         self._lanes[key] = lane
         return lane
 
-    def _is_still_allowed(self, key: bytes, place: tuple[Any, ...]) -> bool:
-        """Whether the target of a header that was taken before, which led to a place, would lead there now."""
-        _, target, _ = decode_datagram(key)
-        try:
-            Ruling(self._task, target.canonical()).vet((parse_address(place[0], place[1]),))
-        except PolicyDenied:
-            return False
-        return True
-
     def _explain(self, denied: PolicyDenied) -> None:
         self._explained += 1
         if self._explained <= EXPLAINED:
@@ -354,12 +335,12 @@ class UdpRelay:
 
     def reached(self, host: str, port: int) -> None:
         """The client sends to that place now."""
-        self._expected[self._filter.key(host, port)] = True
+        self._answerers.expect(host, port)
 
     def from_targets(self, views: Views, sizes: Sizes, sockaddrs: Sockaddrs) -> None:
         """A batch from anywhere: what may pass goes to the client, under a header that names its sender (S5-REQ-80)."""
         send = self._to_client.send
-        headers = self._headers.young
+        headers = self._answerers.headers.young
         run: list[memoryview | bytes] = []
         sender: tuple[Any, ...] = ()
         header: bytes | None = None
@@ -389,7 +370,7 @@ class UdpRelay:
 
     def joined_from_target(self, cut: Cut, octets: int, sockaddr: tuple[Any, ...]) -> bool:
         """A run that the kernel has joined already goes on as one, if its sender is known and all of it fits."""
-        header = self._headers.young.get(sockaddr)
+        header = self._answerers.headers.young.get(sockaddr)
         if header is None:
             return False
         bodies = cut.parts(octets, 0)[1]
@@ -403,15 +384,12 @@ class UdpRelay:
 
     def _header(self, sockaddr: tuple[Any, ...]) -> bytes | None:
         """The header for a sender that was not heard lately; None if it may not answer."""
-        header = self._headers.get(sockaddr)
+        header = self._answerers.header(sockaddr)
         if header is None:
-            if not self._expected.get(self._filter.key(sockaddr[0], sockaddr[1])):
-                self.down.drop("unexpected sender")
-                return None
-            header = self._headers[sockaddr] = encode_header(parse_address(sockaddr[0].partition("%")[0], sockaddr[1]))
+            self.down.drop("unexpected sender")
         return header
 
     def _age(self) -> None:
         self._age_at = self._engine.now + REMEMBERED
-        for table in (self._lanes, self._expected, self._headers):
-            table.age()
+        self._lanes.age()
+        self._answerers.age()

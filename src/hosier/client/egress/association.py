@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ...engine.association import Correspondent, DirectAssociation, Vetted
-from ...engine.dial import Sources
+from ...engine.dial import Departures
 from ...engine.endpoint import ENDED, Endpoint
 from ...engine.recent import Recent
 from ...engine.resolve import Resolver
@@ -78,7 +78,7 @@ class ProxiedAssociation(DirectAssociation):
             self._sock.close()
             raise
 
-    def lane(self, target: Address, vet: Vetted, sources: Sources | None = None) -> Lane:
+    def lane(self, target: Address, vet: Vetted, sources: Departures | None = None) -> Lane:
         """As :meth:`Association.lane`; a name that is passed on needs no look-up."""
         if target.kind == NAME and self._passes_names:
             vet((target,))
@@ -86,7 +86,7 @@ class ProxiedAssociation(DirectAssociation):
             return HeaderLane(self._way, self._outer + encode_header(target), None)
         return super().lane(target, vet, sources)
 
-    def open(self, addresses: Sequence[Address], sources: Sources | None) -> Lane:
+    def open(self, addresses: Sequence[Address], sources: Departures | None) -> Lane:
         """The way to the first of them: the last proxy has both families, or says so to nobody (S5-REQ-83)."""
         target = addresses[0]
         user = self._correspondent

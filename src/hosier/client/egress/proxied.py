@@ -12,7 +12,7 @@ from socket import EAI_NONAME, gaierror
 from typing import TYPE_CHECKING
 
 from ...engine.association import Correspondent, Vetted
-from ...engine.dial import Sources
+from ...engine.dial import Departures
 from ...engine.endpoint import Endpoint, Tunnel
 from ...engine.resolve import Resolver
 from ...errors import ConfigError, ReplyCode, reply_error
@@ -65,7 +65,7 @@ class ProxiedEgress:
         self._guard = LoopGuard()
 
     def connect(
-        self, task: "Task", target: Address, vet: Vetted, sources: Sources | None = None
+        self, task: "Task", target: Address, vet: Vetted, sources: Departures | None = None
     ) -> Awaitable[tuple[Endpoint, Address | None]]:
         """As :meth:`Egress.connect`; the address that was dialled is not known of a name. Where we leave from is the
         nearest proxy's business."""
@@ -76,7 +76,7 @@ class ProxiedEgress:
         return self._connect(task, target, vet)
 
     async def bind(
-        self, task: "Task", peer: Address, near: Address, vet: Vetted, sources: Sources | None = None
+        self, task: "Task", peer: Address, near: Address, vet: Vetted, sources: Departures | None = None
     ) -> ProxiedBinding:
         """As :meth:`Egress.bind`: the last proxy listens, and decides what address it tells."""
         if self._last.protocol == "http":
