@@ -21,7 +21,7 @@ from ..engine.udp import DatagramSocket, Sizes, Sockaddrs, Views
 from ..errors import PolicyDenied, RemoteProtocolError
 from ..observe.record import DatagramCounts
 from ..policy.answers import Filtering
-from ..protocol.address import Address, parse_address
+from ..protocol.address import Address
 from ..protocol.fragments import REASSEMBLY_SECONDS, Reassembly
 from ..protocol.udp import HEADER_SIZES, decode_datagram, encode_header
 from .answerers import Answerers
