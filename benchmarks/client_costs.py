@@ -237,19 +237,17 @@ def report(results: dict[str, Any]) -> str:
         f"|---|{'---|' * len(names)}",
     ]
     for row, found in figures.items():
-        cells = [
-            f"{medians[row][name]:.2f} ({min(found[name]):.2f}\u2013{max(found[name]):.2f})"
-            if name in found
-            else "\u2013"
-            for name in names
-        ]
-        lines.append(f"| {row} | {' | '.join(cells)} |")
+        lines.append(f"| {row} | {' | '.join(cell(found.get(name)) for name in names)} |")
     lines += ["", "| bar | found | |", "|---|---|---|"]
     for row, other, allowed in BARS:
         ratio = medians[row]["hosier"] / medians[row][other]
         verdict = "met" if ratio <= allowed else "missed"
         lines.append(f"| {row}: at most {allowed} \u00d7 {other} | {ratio:.2f} \u00d7 | {verdict} |")
     return "\n".join(lines) + "\n"
+
+
+def cell(values: list[float] | None) -> str:
+    return f"{statistics.median(values):.2f} ({min(values):.2f}\u2013{max(values):.2f})" if values else "\u2013"
 
 
 def machine() -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from ..errors import ProxyConnectionError, RemoteProtocolError
 from ..protocol.address import IPV4, IPV6, UNSPECIFIED, Address, address_of_socket, parse_address
-from .envelope import LARGEST, Envelope, HostPort
+from .envelope import LARGEST_IPV4, Envelope, HostPort
 from .journey import announced
 from .lookup import Place4or6, look_up, pick
 
@@ -269,7 +269,7 @@ def udp_socket(family: int, local: tuple[str, int]) -> socket.socket:
 
 def largest_for(udp: socket.socket) -> int:
     """Octets of the largest datagram that a socket sends."""
-    return 65_527 if udp.family == socket.AF_INET6 else LARGEST
+    return 65_527 if udp.family == socket.AF_INET6 else LARGEST_IPV4
 
 
 def zeros_or(udp: socket.socket | None) -> Address:

@@ -13,11 +13,11 @@ from ..protocol.udp import MAX_HEADER, decode_datagram, header_size
 if TYPE_CHECKING:
     from .layered import LayeredStream
 
-__all__ = ("LARGEST", "Envelope", "HostPort")
+__all__ = ("LARGEST_IPV4", "Envelope", "HostPort")
 
 HostPort = tuple[str, int]
 
-LARGEST: Final = 65_507
+LARGEST_IPV4: Final = 65_507
 """Octets of the largest datagram over IPv4."""
 
 _MAX_KNOWN: Final = 1024
@@ -35,7 +35,7 @@ class Envelope:
         fragment_size: split what is larger than so many octets, header included; None: never.
     """
 
-    def __init__(self, *, largest: int = LARGEST, fragment_size: int | None = None) -> None:
+    def __init__(self, *, largest: int = LARGEST_IPV4, fragment_size: int | None = None) -> None:
         if fragment_size is not None and fragment_size <= MAX_HEADER:
             raise ConfigError(f"fragments need more than the {MAX_HEADER} octets of the largest header")
         self.largest = largest
