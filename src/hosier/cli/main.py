@@ -7,11 +7,11 @@ from typing import NoReturn
 
 from .. import __version__
 from ..errors import ConfigError
-from . import config, passwd, serve
+from . import config, passwd, serve, top
 
 __all__ = ("main",)
 
-_VERBS = (serve, passwd, config)
+_VERBS = (serve, passwd, config, top)
 
 
 class _Parser(argparse.ArgumentParser):
