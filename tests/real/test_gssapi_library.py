@@ -163,6 +163,90 @@ def test_what_both_accept(home: Realm, echo: Address) -> None:
             hosier.connect(proxy(server.address, 1), *echo, timeout=PATIENCE)
 
 
+@pytest.fixture
+def echoing() -> Iterator[tuple[str, int]]:
+    """A target for datagrams that says everything again."""
+
+    def serve() -> None:
+        while True:
+            data, place = sock.recvfrom(65_535)
+            if data == b"end":
+                return
+            sock.sendto(data, place)
+
+    with socket.socket(type=socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield sock.getsockname()
+        with socket.socket(type=socket.SOCK_DGRAM) as last:
+            last.sendto(b"end", sock.getsockname())
+        thread.join(PATIENCE)
+
+
+def check_datagrams(way: hosier.Proxy, target: tuple[str, int], sizes: tuple[int, ...]) -> None:
+    with hosier.associate(way, timeout=PATIENCE) as datagrams:
+        datagrams.settimeout(PATIENCE)
+        for size in sizes:
+            data = os.urandom(size or datagrams.max_payload(target[0]))
+            datagrams.sendto(data, target)
+            assert datagrams.recvfrom() == (data, target)
+
+
+@PROTECTED
+def test_datagrams(home: Realm, echoing: tuple[str, int], level: int) -> None:
+    """Small ones, and the largest that there are (GS-REQ-42); what is in the log is payload."""
+    with ours() as server:
+        check_datagrams(proxy(server.address, level), echoing, (1, 100, 1200, 9000, 0))
+        [session] = server.sessions_of("UDP_ASSOCIATE", 1)
+        assert session["user"] == ANN
+        assert session["datagrams"] == {"sent": 5, "received": 5, "dropped": {}}
+        assert session["sent"] == session["received"] > 65_000
+
+
+@PROTECTED
+def test_datagrams_awaited(home: Realm, echoing: tuple[str, int], level: int) -> None:
+    async def main(way: hosier.Proxy) -> None:
+        async with asyncio.timeout(PATIENCE), await hosier.aio.associate(way) as datagrams:
+            for size in (1, 1200, datagrams.max_payload(echoing[0])):
+                data = os.urandom(size)
+                await datagrams.sendto(data, echoing)
+                assert await datagrams.recvfrom() == (data, echoing)
+
+    with ours() as server:
+        asyncio.run(main(proxy(server.address, level)))
+
+
+class Interfering:
+    """The way to the proxy, in other hands: what leaves the client waits here until it is let go."""
+
+    def __init__(self, datagrams: hosier.ProxiedDatagramSocket) -> None:
+        self.held: list[bytes] = []
+        self._genuine = datagrams._send
+        datagrams._send = self.held.append  # type: ignore[assignment]
+
+    def let_go(self, *packets: bytes) -> None:
+        for packet in packets:
+            self._genuine(packet)
+
+
+@PROTECTED
+def test_datagrams_in_other_hands(home: Realm, echoing: tuple[str, int], level: int) -> None:
+    """B-23: what comes twice or was changed is dropped and counted, what comes late is not. Dante relays a replay."""
+    with ours() as server, hosier.associate(proxy(server.address, level), timeout=PATIENCE) as datagrams:
+        datagrams.settimeout(PATIENCE)
+        wire = Interfering(datagrams)
+        for number in range(3):
+            datagrams.sendto(b"%d" % number, echoing)
+        first, second, third = wire.held
+        flipped = bytes((*third[:40], third[40] ^ 1, *third[41:]))
+        wire.let_go(second, first, second, flipped, third[:-1], b"\x00\x00\x00\x01in clear", third, third)
+        assert [datagrams.recvfrom()[0] for _ in range(3)] == [b"1", b"0", b"2"]
+        datagrams.close()
+        [session] = server.sessions_of("UDP_ASSOCIATE", 1)
+        assert session["datagrams"] == {"sent": 3, "received": 3, "dropped": {"not genuine": 5}}
+
+
 # --- through Dante's ---
 
 
@@ -202,3 +286,10 @@ def test_through_dante(home: Realm, echo: Address, tmp_path: Path, level: int) -
 def test_bind_through_dante(home: Realm, tmp_path: Path, level: int) -> None:
     with dantes(home, tmp_path) as (place, _):
         check_bind(proxy(place, level))
+
+
+@pytest.mark.parametrize("level", [1, 2])
+def test_datagrams_through_dante(home: Realm, echoing: tuple[str, int], tmp_path: Path, level: int) -> None:
+    with dantes(home, tmp_path) as (place, log):
+        check_datagrams(proxy(place, level), echoing, (1, 100, 1200, 9000))
+        wait_until(lambda: f"gssapi/{LEVELS[level]}%{ANN}" in log.read_text(), "the association in Dante's log")

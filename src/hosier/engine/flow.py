@@ -343,6 +343,7 @@ class Flow:
         self.ended = True
         if self.relay.first_ended is None:
             self.relay.first_ended = source
+            self.relay.first_was_reset = True
         twin = self.twin
         if not twin.done:
             twin.abandon()

@@ -34,6 +34,7 @@ class Relay:
         "fault",
         "finished",
         "first_ended",
+        "first_was_reset",
         "idle_limit",
         "near",
         "task",
@@ -53,6 +54,8 @@ class Relay:
         """What was wrong with the octets of a security layer, if that ended it."""
         self.first_ended: Endpoint | None = None
         """Whose stream ended first."""
+        self.first_was_reset = False
+        """Whether that was no orderly end. A peer that has closed altogether resets what is sent to it later."""
         self.up: Flow = Flow(self, near, far)
         self.down: Flow = Flow(self, far, near)
         self.up.twin, self.down.twin = self.down, self.up

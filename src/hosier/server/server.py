@@ -16,7 +16,7 @@ from ..auth.kerberos import KerberosMethod
 from ..auth.passwords import PasswordMethod
 from ..auth.registry import load_method
 from ..auth.users import FixedUsers, Users
-from ..auth.watched_users import WatchedUsers
+from ..auth.watched_users import Proofs, WatchedUsers
 from ..engine.choice import make_engine
 from ..engine.egress import DirectEgress, Egress, MakeEgress
 from ..engine.listener import Listener
@@ -26,7 +26,7 @@ from ..errors import ConfigError, PolicyDenied
 from ..observe.counts import Counts
 from ..observe.crowding import CrowdingLog
 from ..observe.record import SessionRecord
-from ..policy.backoff import Backoff
+from ..policy.backoff import Backoff, Failures
 from ..policy.limits import Admission, Caps, LocalTallyBook, Refusal, Tally, TallyBook
 from ..policy.purses import LocalVault, Vault
 from ..policy.quota import Quota
@@ -62,6 +62,8 @@ class Server:
         settings: everything it is told; keyword arguments replace single fields.
         on_session_end: called with a SessionRecord for each session that has ended.
         tallies: where sessions are counted for their caps, if that is shared with other processes.
+        failures: likewise, where failures to authenticate are counted.
+        passwords: likewise, what is known of the passwords of a users file.
         counts: where what happens is counted, for metrics; without them nobody looks at sessions before they end.
         vault: where the numbers of budgets stand, if that is shared with other processes.
         egress: makes the way to targets; None: straight out of this machine.
@@ -73,6 +75,8 @@ class Server:
         *,
         on_session_end: Callable[[SessionRecord], None] | None = None,
         tallies: TallyBook | None = None,
+        failures: Failures | None = None,
+        passwords: Proofs | None = None,
         counts: Counts | None = None,
         vault: Vault | None = None,
         egress: MakeEgress | None = None,
@@ -81,7 +85,7 @@ class Server:
         self.settings = replace(settings or ServerSettings(), **fields)
         self.sessions_served = 0
         self.octets_relayed = 0
-        self.users: Users | None = _users(self.settings)
+        self.users: Users | None = _users(self.settings, passwords)
         self.methods: Mapping[int, Method | None] = _methods(self.settings, self.users)
         """By number, in the order of preference; None for method 00."""
         self.framings: Mapping[int, AuthFraming] = {
@@ -91,7 +95,7 @@ class Server:
         self.advertised = AdvertisedAddresses(self.settings.advertised)
         udp = self.settings.udp
         self.associations = Quota("associations", total=udp.associations, each=udp.per_user)
-        self.doorkeeper = Doorkeeper(Backoff() if self.settings.backoff else None, _warn)
+        self.doorkeeper = Doorkeeper((failures or Backoff()) if self.settings.backoff else None, _warn)
         proven = self.users is not None and (self.settings.ident or self.settings.socks4_userid)
         self.admits_socks4 = NO_AUTHENTICATION in self.methods or proven
         self.questions_socks4 = self.settings.ident or NO_AUTHENTICATION not in self.methods
@@ -209,7 +213,9 @@ class Server:
 
     def greeted(self, session: Session) -> None:
         """Its handshake is over, and its request here."""
-        self._leave_handshake(session)
+        del self._handshaking[session]
+        for tally in session.tallies:
+            tally.greeted()
         if self.watches:
             self.meter.greeted(session)
 
@@ -237,7 +243,9 @@ class Server:
         """The last thing that a session does."""
         greeted = session not in self._handshaking
         if not greeted:
-            self._leave_handshake(session)
+            del self._handshaking[session]
+            for tally in session.tallies:
+                tally.greeted()
         for tally in session.tallies:
             tally.leave()
         self.sessions_served += 1
@@ -259,11 +267,6 @@ class Server:
         self.meter.lagged(lag)
         self.meter.look(self.living(), seconds)
         self.treasurer.beat(self.living())
-
-    def _leave_handshake(self, session: Session) -> None:
-        del self._handshaking[session]
-        for tally in session.tallies:
-            tally.greeted()
 
     def _straight(self, engine: Engine, resolver: Resolver) -> Egress:
         return DirectEgress(engine, resolver, advertise=self.advertised.of, ports=self.settings.port_range)
@@ -302,10 +305,10 @@ class Server:
             self._listeners.pop().close()
 
 
-def _users(settings: ServerSettings) -> Users | None:
+def _users(settings: ServerSettings, passwords: Proofs | None) -> Users | None:
     fixed = {user.encode(): password.encode() for user, password in settings.users.items()}
     if settings.users_file is not None:
-        return WatchedUsers(str(settings.users_file), PasswordDigests(fixed), _warn)
+        return WatchedUsers(str(settings.users_file), PasswordDigests(fixed), _warn, shared=passwords)
     return FixedUsers(fixed) if fixed else None
 
 

@@ -282,4 +282,4 @@ class Session(Task):
             return f"security layer: {self.relay.fault}"
         if first is None:
             return "connections lost"
-        return f"{'client' if first is self.client else 'target'} {'reset' if first.was_reset else 'closed'}"
+        return f"{'client' if first is self.client else 'target'} {'reset' if self.relay.first_was_reset else 'closed'}"

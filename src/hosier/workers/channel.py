@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 from ..engine.egress import MakeEgress
 from ..observe.destinations import STDOUT, Destination
 from ..server.settings import ServerSettings
+from .records import RecordPlan
 from .shared import TablePlan
 
 __all__ = (
@@ -64,6 +65,9 @@ class Assignment(NamedTuple):
     purses: TablePlan
     """Where the numbers of budgets stand."""
 
+    memory: RecordPlan
+    """What they remember together of those who authenticate."""
+
     number: int
     """Which of the workers it is, from 0."""
 
@@ -75,6 +79,14 @@ class Assignment(NamedTuple):
 
     egress: MakeEgress | None = None
     """What makes the way to targets; None: straight out."""
+
+    watched: bool = True
+    """Whether anybody wants the metrics."""
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """All that are passed on with it."""
+        return *self.sockets, self.table.fd, self.counts.fd, self.purses.fd, self.memory.fd
 
 
 def packed(assignment: Assignment) -> bytes:

@@ -25,6 +25,7 @@ from ..server.settings import ListenAddress, ServerSettings
 from ..server.snapshot import merged
 from .channel import DRAIN, END, READY, REOPEN, SNAPSHOT, Assignment, packed, receive_value
 from .counting import bury, cells_of, create_counts, read_counts
+from .memory import CommonMemory
 from .shared import SharedTable
 from .tallies import Totals, create_table, read_totals, sessions_under_way
 from .vault import create_vault_table
@@ -76,6 +77,7 @@ class Supervisor:
         uvloop: bool = False,
         verbose: bool = False,
         egress: MakeEgress | None = None,
+        watched: bool = True,
     ) -> None:
         caps = settings.caps.complete(room(count), is_public=settings.is_public)
         self.settings = replace(settings, caps=caps)
@@ -89,8 +91,10 @@ class Supervisor:
         self._log, self._uvloop, self._verbose, self._egress = log, uvloop, verbose, egress
         self._sockets: list[list[socket.socket]] = []
         self._table: SharedTable
+        self._memory: CommonMemory
         self._counts = create_counts(count)
         self._purses = create_vault_table(count, used=bool(settings.budgets))
+        self._watched = watched
         self._workers: dict[int, _Worker] = {}
         self._ready: set[int] = set()
         self._settled = asyncio.Event()
@@ -112,6 +116,7 @@ class Supervisor:
         addresses = [ListenAddress(*sock.getsockname()[:2]) for sock in self._sockets[0]]
         self._become()
         self._table = create_table(self.settings.caps, self.count)
+        self._memory = CommonMemory.create()
         for number in STOP_SIGNALS:
             loop.add_signal_handler(number, self.stop)
         loop.add_signal_handler(REOPEN_SIGNAL, self._tell_all, REOPEN)
@@ -128,6 +133,7 @@ class Supervisor:
                 loop.remove_signal_handler(number)
             self._stop_listening()
             self._table.close()
+            self._memory.close()
         return self._status
 
     # --- for the admin pages ---
@@ -242,12 +248,14 @@ class Supervisor:
             self._table.plan,
             self._counts.plan,
             self._purses.plan,
+            self._memory.plan,
             number,
             self._log,
             self._uvloop,
             verbose=self._verbose,
             destination=self._destination,
             egress=self._egress,
+            watched=self._watched,
         )
 
     def _stop_listening(self) -> None:
@@ -280,13 +288,7 @@ class _Worker:
             process = subprocess.Popen(  # noqa: S603  # ourselves
                 [sys.executable, "-P", "-m", "hosier.workers.worker", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
-                pass_fds=(
-                    theirs.fileno(),
-                    assignment.table.fd,
-                    assignment.counts.fd,
-                    assignment.purses.fd,
-                    *assignment.sockets,
-                ),
+                pass_fds=(theirs.fileno(), *assignment.descriptors),
             )
         except OSError:
             ours.close()

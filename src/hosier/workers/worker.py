@@ -19,6 +19,7 @@ from ..server.server import Server
 from ..server.snapshot import snapshot
 from .channel import DRAIN, READY, REOPEN, SNAPSHOT, Assignment, receive_assignment, value
 from .counting import cells_of
+from .memory import CommonMemory
 from .shared import SharedTable
 from .tallies import SharedTallyBook, Totals
 from .vault import SharedVault
@@ -57,11 +58,14 @@ async def _serve(channel: socket.socket, assignment: Assignment) -> None:
         if write is not None:
             write(record)
 
+    memory = CommonMemory.open(assignment.memory)
     server = Server(
         assignment.settings,
         on_session_end=on_session_end,
         tallies=tallies,
-        counts=counts,
+        failures=memory.failures,
+        passwords=memory.passwords,
+        counts=counts if assignment.watched else None,
         vault=SharedVault(SharedTable(assignment.purses), assignment.number),
         egress=assignment.egress,
     )
