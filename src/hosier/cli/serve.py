@@ -197,6 +197,7 @@ async def _supervise(settings: ServeSettings, count: int, warnings: Sequence[str
     """The same life, as several processes; the exit code."""
     from ..workers.supervisor import Supervisor  # who has one process needs none of it
 
+    notifier = Notifier()
     server = build_server(settings)  # it never starts: it finds what is wrong, and knows what to announce
     supervisor = Supervisor(
         settings,
@@ -208,11 +209,10 @@ async def _supervise(settings: ServeSettings, count: int, warnings: Sequence[str
         uvloop=settings.uvloop,
         verbose=settings.verbose,
         egress=build_egress(settings),
-        watched=bool(settings.admin.places),
+        watched=bool(settings.admin.places) or notifier.is_watched,
     )
 
     admin = build_admin(settings, supervisor, __version__)
-    notifier = Notifier()
 
     def announce(addresses: Sequence[ListenAddress]) -> None:
         _warn(warnings)

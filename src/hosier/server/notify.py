@@ -21,6 +21,11 @@ class Notifier:
             self._place = ""
         self._patience = _watchdog_seconds(environment) if self._place else None
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether somebody wants to hear that we live."""
+        return self._patience is not None
+
     def ready(self, status: str = "") -> None:
         """We serve. Also after a reload."""
         self._tell("READY=1", *([f"STATUS={status}"] if status else []))

@@ -155,9 +155,7 @@ class Supervisor:
             return Health(False, True, "stopping")
         if not serving:
             return Health(False, len(self._ready) < self.count, "no worker lets clients in")
-        if hanging := [
-            str(number + 1) for number, worker in self._workers.items() if worker.hangs(self._beats(number))
-        ]:
+        if self._watched and (hanging := self._hanging()):
             return Health(True, False, f"worker {' and '.join(hanging)} hangs")
         return Health(True, True, "" if serving == self.count else f"{serving} of {self.count} workers let clients in")
 
@@ -180,8 +178,9 @@ class Supervisor:
 
     # --- private ---
 
-    def _beats(self, number: int) -> int:
-        return beats(cells_of(self._counts, number))
+    def _hanging(self) -> list[str]:
+        workers = self._workers.items()
+        return [str(number + 1) for number, worker in workers if worker.hangs(beats(cells_of(self._counts, number)))]
 
     def _tell_all(self, order: bytes) -> None:
         for worker in self._workers.values():
