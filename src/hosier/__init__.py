@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .client.datagrams import ProxiedDatagramSocket
     from .client.environment import ProxyChoice, explain_environment, proxy_from_environment
     from .client.proxy import Proxy, ProxyChain
+    from .client.socksify import socksify
     from .server.server import Server
 
 __version__ = "0.1.0"
@@ -68,6 +69,7 @@ __all__ = (
     "proxy_from_environment",
     "resolve",
     "resolve_ptr",
+    "socksify",
 )
 
 # What loads when it is first used, and from where.
@@ -79,6 +81,7 @@ _LATER: Final = {
     "ProxyChain": "client.proxy",
     "Server": "server.server",
     "aio": "client.aio",
+    "socksify": "client.socksify",
 }
 
 

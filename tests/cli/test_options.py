@@ -122,6 +122,12 @@ def test_networks(settings: Settings) -> None:
     assert found.deny == [ip_network("192.0.2.1/32"), ip_network("2001:db8::/32")]
 
 
+def test_upstream(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATE", "socks5h://ann:sesame@gate.example")
+    made = settings("--upstream", "env:GATE", "--upstream", "socks4a://far.example")
+    assert [str(proxy) for proxy in made.chain] == ["socks5h://gate.example:1080", "socks4a://far.example:1080"]
+
+
 def test_udp(settings: Settings) -> None:
     found = settings("--udp=follow=on", "--udp", "reassemble=off", "--udp=idle=1.5", "--udp=targets=9", "--udp=idle=2")
     assert found.udp == UdpSettings(follow=True, reassemble=False, idle=2, targets=9)

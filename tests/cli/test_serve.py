@@ -123,6 +123,14 @@ def test_room(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "hosier: 2 workers, room for 100 sessions, 25 handshakes\n"
 
 
+def test_upstreams_are_told_without_their_credentials(capsys: pytest.CaptureFixture[str]) -> None:
+    serve._tell_upstreams(ServeSettings(upstream=["socks5h://ann:sesame@gate.example", "socks4a://far.example"]))
+    said = "targets are reached through socks5h://gate.example:1080, then socks4a://far.example:1080"
+    assert capsys.readouterr().err == f"hosier: {said}\n"
+    serve._tell_upstreams(ServeSettings())
+    assert capsys.readouterr().err == ""
+
+
 def test_announcement_with_users(capsys: pytest.CaptureFixture[str]) -> None:
     """The password is not in it; curl asks."""
     assert announced(capsys, listen=["0.0.0.0:0"], users={"ann": "open sesame", "bob": "x"}) == [

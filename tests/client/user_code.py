@@ -35,6 +35,12 @@ def blocking(chain: hosier.ProxyChain) -> bytes:
     return data + sock.recv(1) + peer.recv(room) + f"{address} {chosen} {choice.reason}".encode()
 
 
+@hosier.socksify("h", bypass=["localhost"])
+def unaware() -> bytes:
+    with hosier.socksify(None), socket.create_connection(("example.com", 80)) as sock:
+        return sock.recv(1)
+
+
 class Echo(asyncio.DatagramProtocol):
     pass
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from hosier.config.build import _made, build_server, build_settings
+from hosier.client.egress import Upstreams
+from hosier.config.build import _made, build_egress, build_server, build_settings
 from hosier.config.load import load
 from hosier.config.settings import ServeSettings
 from hosier.config.sources import Sources
@@ -161,3 +162,27 @@ class Rule:
 )
 def test_tables_become_what_they_describe(hint: Any, value: Any, expected: Any) -> None:
     assert _made(hint, value) == expected
+
+
+# --- the way to targets ---
+
+
+def test_upstreams_from_a_file(build: Build, tmp_path: Path) -> None:
+    (tmp_path / "gate").write_text("socks5h://ann:sesame@gate.example\n", encoding="utf-8")
+    settings = build('upstream = [{ file = "gate" }, "socks5h://far.example"]')
+    egress = build_egress(settings)
+    assert egress == Upstreams(settings.chain)
+    assert [proxy.host for proxy in settings.chain] == ["gate.example", "far.example"]
+
+
+def test_straight_out() -> None:
+    assert build_egress(ServeSettings()) is None
+
+
+def test_mistakes_about_upstreams(build: Build) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build('\nupstream = ["ftp://ann:sesame@gate.example"]')
+    assert str(caught.value).startswith("h.toml:2: upstream: there is no proxy scheme 'ftp'")
+    with pytest.raises(ConfigError) as caught:
+        build('upstream = ["socks5h+tls://ann:sesame@gate.example"]')
+    assert str(caught.value).startswith("h.toml:1: upstream: socks5h+tls://gate.example:1080: TLS")

@@ -38,6 +38,7 @@ def warn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warn:
 ANN = '\nusers.ann = "open sesame"'
 OPEN = "this is an open proxy: whoever reaches its port can use it, in your name"
 METADATA = "holds cloud metadata: clients can ask for this machine's keys"
+NAMES = "what names stand for is seen by the last upstream only: it must protect inner networks"
 LOOPBACK = "holds loopback: clients reach what this machine offers only to itself"
 
 
@@ -49,6 +50,11 @@ LOOPBACK = "holds loopback: clients reach what this machine offers only to itsel
             'listen = ["*:1"]\nallow = ["10.0.0.0/8",\n"169.254.0.0/16"]' + ANN,
             [f"h.toml:3: allow, item 2: 169.254.0.0/16 {METADATA}"],
         ),
+        (
+            'listen = ["*:1"]\nupstream = ["socks5h://gate.example"]' + ANN,
+            [f"h.toml:2: upstream: {NAMES}"],
+        ),
+        ('listen = ["*:1"]\nupstream = ["socks5://gate.example"]' + ANN, []),
         ('listen = ["*:1"]\nallow = ["fd00::/8"]' + ANN, [f"h.toml:2: allow, item 1: fd00::/8 {METADATA}"]),
         ('listen = ["*:1"]\nallow = ["127.0.0.1"]' + ANN, [f"h.toml:2: allow, item 1: 127.0.0.1/32 {LOOPBACK}"]),
         (

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hosier.config.secrets import MAX_OCTETS, Secret, may_be_secret, read_secret
+from hosier.config.secrets import MAX_OCTETS, Secret, may_be_secret, read_option, read_secret
 from hosier.errors import ConfigError
 
 
@@ -75,3 +75,13 @@ def test_file_that_is_not_there(tmp_path: Path) -> None:
 )
 def test_what_may_be_one(hint: Any, expected: bool) -> None:
     assert may_be_secret(hint) is expected
+
+
+def test_options_point_to_secrets_or_are_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GATE", "socks5h://gate.example")
+    (tmp_path / "gate").write_text("socks5h://file.example\n", encoding="utf-8")
+    assert read_option("env:GATE") == "socks5h://gate.example"
+    assert read_option(f"file:{tmp_path / 'gate'}") == "socks5h://file.example"
+    assert read_option("socks5h://ann:sesame@gate.example") == "socks5h://ann:sesame@gate.example"
+    with pytest.raises(ConfigError, match="GATES is not set"):
+        read_option("env:GATES")

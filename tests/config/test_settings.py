@@ -83,3 +83,51 @@ def test_no_client_may_go_to_the_admin_pages() -> None:
     settings = ServeSettings(admin=AdminSettings(place="127.0.0.1:9180"))
     assert settings.own_places == [("127.0.0.1", 9180)]
     assert ServeSettings(admin=AdminSettings(place="unix:x")).own_places == []
+
+
+# --- upstreams ---
+
+
+def test_upstreams_are_a_chain_and_a_secret() -> None:
+    settings = ServeSettings(upstream=["socks5h://ann:open%20sesame@gate.example", "socks4a://far.example:9"])
+    assert [str(proxy) for proxy in settings.chain] == ["socks5h://gate.example:1080", "socks4a://far.example:9"]
+    assert settings.chain[0].password == b"open sesame"
+    assert "sesame" not in repr(settings)
+    assert ServeSettings().chain == ()
+
+
+@pytest.mark.parametrize(
+    ("listen", "upstream"),
+    [
+        (":1080", ["socks5h://127.0.0.1"]),
+        (":1080", ["socks5h://[::1]:1080"]),
+        (":1080", ["socks5h://localhost"]),
+        ("*:1080", ["socks5h://127.0.0.9"]),
+        ("192.0.2.1:1080", ["socks5h://192.0.2.1"]),
+        ("192.0.2.1:1080", ["socks5h://gate.example", "socks5h://192.0.2.1"]),
+    ],
+)
+def test_the_server_is_not_its_own_upstream(listen: str, upstream: list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"^the upstream .* is this server itself"):
+        ServeSettings(listen=[listen], upstream=upstream, open=True)
+
+
+@pytest.mark.parametrize(
+    ("listen", "upstream"),
+    [
+        (":1080", ["socks5h://127.0.0.1:1081"]),
+        (":1080", ["socks5h://192.0.2.1"]),
+        (":1080", ["socks5h://127.0.0.9"]),
+        (":1080", ["socks5h://gate.example", "socks5h://127.0.0.1"]),
+        (":1080", ["socks5h://localhost/run/proxy"]),
+        ("127.0.0.1:1080", ["socks5h://[::1]:1080"]),
+    ],
+)
+def test_others_are(listen: str, upstream: list[str]) -> None:
+    assert len(ServeSettings(listen=[listen], upstream=upstream).chain) == len(upstream)
+
+
+def test_an_upstream_that_is_none() -> None:
+    with pytest.raises(ConfigError, match="no proxy scheme 'ftp'") as caught:
+        ServeSettings(upstream=["ftp://ann:sesame@gate.example"])
+    assert "sesame" not in str(caught.value)

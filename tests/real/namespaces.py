@@ -44,18 +44,24 @@ class Machine:
 
 def _listens(pid: int, port: int) -> bool:
     """Whether anybody in the process's namespace listens on the port (proc(5): state 0A)."""
-    lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]
+    tables = [Path(f"/proc/{pid}/net/{name}") for name in ("tcp", "tcp6")]
+    lines = [line for table in tables if table.exists() for line in table.read_text().splitlines()[1:]]
     return any(line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "0A" for line in lines)
 
 
-@contextmanager
-def machines() -> Iterator[tuple[Machine, Machine]]:
-    """The client and the server."""
+def need_namespaces() -> None:
+    """Skips the test, or fails it, where there can be none."""
     if sys.platform != "linux" or os.geteuid():
         message = "network namespaces need Linux and root"
         if os.environ.get("HOSIER_REQUIRE_PEERS") == "1":
             pytest.fail(message, pytrace=False)
         pytest.skip(message)
+
+
+@contextmanager
+def machines() -> Iterator[tuple[Machine, Machine]]:
+    """The client and the server."""
+    need_namespaces()
     client = Machine(f"hosier-client-{os.getpid()}", [CLIENT])
     server = Machine(f"hosier-server-{os.getpid()}", [SERVER, OTHER])
     made: list[str] = []

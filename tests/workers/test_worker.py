@@ -15,6 +15,9 @@ from typing import Any
 
 import pytest
 
+from hosier.client.egress import Upstreams
+from hosier.client.proxy import chain_of
+from hosier.engine.egress import MakeEgress
 from hosier.observe.counts import value_of
 from hosier.server.listening import listening_sockets
 from hosier.server.settings import Limits, ServerSettings
@@ -28,7 +31,7 @@ PATIENCE = 30.0
 class Lone:
     """A worker, and a supervisor's end of its channel."""
 
-    def __init__(self, log: str = "json", **fields: Any) -> None:
+    def __init__(self, log: str = "json", egress: MakeEgress | None = None, **fields: Any) -> None:
         settings = ServerSettings(listen=["127.0.0.1:0"], **fields)
         (self.sock,) = listening_sockets(settings)
         self.table = create_table(settings.caps, 2)
@@ -45,7 +48,7 @@ class Lone:
             )
         sockets = (self.sock.fileno(),)
         plans = self.table.plan, self.counts.plan
-        self.order = packed(Assignment(settings, sockets, *plans, 1, log, uvloop=False, verbose=True))
+        self.order = packed(Assignment(settings, sockets, *plans, 1, log, uvloop=False, verbose=True, egress=egress))
 
     def begin(self) -> None:
         self.channel.sendall(self.order)
@@ -64,8 +67,8 @@ class Lone:
 
 
 @contextmanager
-def lone(log: str = "json", **fields: Any) -> Iterator[Lone]:
-    worker = Lone(log, **fields)
+def lone(log: str = "json", egress: MakeEgress | None = None, **fields: Any) -> Iterator[Lone]:
+    worker = Lone(log, egress, **fields)
     try:
         yield worker
     finally:
@@ -95,6 +98,18 @@ def test_it_serves_counts_and_drains() -> None:
         assert "port 0 is no target" in messages  # it is verbose
         assert read_totals(worker.table, 1).served == 1
         assert sessions_under_way(worker.table) == 0
+
+
+def test_its_way_to_targets_travels_with_its_orders() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as upstream:
+        upstream.settimeout(PATIENCE)
+        egress = Upstreams(chain_of("socks5h://ann:sesame@127.0.0.1:{1}".format(*upstream.getsockname())))
+        with lone(egress=egress) as worker:
+            worker.begin()
+            with worker.client() as client:
+                client.sendall(b"\x05\x01\x00\x03\x04name\x00\x50")
+                with upstream.accept()[0] as asked:
+                    assert asked.recv(4) == b"\x05\x02\x00\x02"
 
 
 def test_impatience() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..config.keys import keys_of
+from ..config.secrets import read_option
 from ..config.settings import ServeSettings
 from ..engine.ports import parse_ports
 from ..errors import ConfigError
@@ -70,6 +71,10 @@ def _user(text: str) -> tuple[str, str]:
 
 def _advertise(texts: list[str]) -> list[Advertised]:
     return [parse_advertise(text) for text in texts]
+
+
+def _upstream(texts: list[str]) -> list[str]:
+    return [read_option(text) for text in texts]
 
 
 def _levels(text: str) -> list[int]:
@@ -164,4 +169,5 @@ _READ: Final[Mapping[str, Callable[[Any], Any]]] = {
     "caps": _caps,
     "workers": _workers,
     "udp": _udp,
+    "upstream": _upstream,
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..config.build import build_admin, build_server, build_settings
+from ..config.build import build_admin, build_egress, build_server, build_settings
 from ..config.dangers import dangers
 from ..config.load import load
 from ..config.settings import ServeSettings
@@ -38,6 +38,7 @@ examples:
   hosier serve --listen '*:1080' --user ann     for others, with a password that is made and shown
   HOSIER_PASSWORD=... hosier serve --user ann   the password from the environment
   hosier serve -v                               explains each refusal
+  hosier serve --upstream socks5h://gate:1080   a gateway that reaches targets through another one
 
 Listening beyond loopback protects inner networks: targets that are private, loopback, link-local or cloud
 metadata are refused unless --allow names them.
@@ -82,6 +83,7 @@ def add_parser(verbs: Any) -> None:
     )
     add("--ports", metavar="LOW-HIGH", help="where to listen for the peers of BIND and for datagrams (any)")
     add("--bind", choices=tuple(BIND_CHOICES), help="serve BIND (on); 'anyone': also for unnamed peers")
+    add("--upstream", action="append", metavar="URL", help="reach targets through this proxy; again for a chain")
     _add_gssapi(parser)
     add("--timeout", action="append", dest="limits", metavar="NAME=SECONDS", help=f"limits: {limits}")
     add("--cap", action="append", dest="caps", metavar="NAME=N", help=f"how many at once: {cap_names()}")
@@ -161,6 +163,7 @@ async def _serve(settings: ServeSettings, warnings: Sequence[str] = ()) -> None:
             await server.start()
             _warn(warnings)
             _announce(server, server.addresses, admin.addresses)
+            _tell_upstreams(settings)
             _tell_caps(server.caps)
             await stop.wait()
             if server.sessions:
@@ -180,7 +183,13 @@ async def _supervise(settings: ServeSettings, count: int, warnings: Sequence[str
 
     server = build_server(settings)  # it never starts: it finds what is wrong, and knows what to announce
     supervisor = Supervisor(
-        settings, count, say=_say, log=settings.log, uvloop=settings.uvloop, verbose=settings.verbose
+        settings,
+        count,
+        say=_say,
+        log=settings.log,
+        uvloop=settings.uvloop,
+        verbose=settings.verbose,
+        egress=build_egress(settings),
     )
 
     admin = build_admin(settings, supervisor, __version__)
@@ -188,6 +197,7 @@ async def _supervise(settings: ServeSettings, count: int, warnings: Sequence[str
     def announce(addresses: Sequence[ListenAddress]) -> None:
         _warn(warnings)
         _announce(server, addresses, admin.addresses)
+        _tell_upstreams(settings)
         _tell_caps(supervisor.settings.caps, f"{count} workers, ")
 
     started = time.monotonic()
@@ -207,6 +217,11 @@ def _tell_caps(caps: Caps, who: str = "") -> None:
     values = {field.name: getattr(caps, field.name) for field in fields(caps)}
     told = [f"{value} {name.replace('_', '-')}" for name, value in values.items() if value]
     _say(f"{who}room for {', '.join(told)}")
+
+
+def _tell_upstreams(settings: ServeSettings) -> None:
+    if settings.chain:
+        _say(f"targets are reached through {', then '.join(map(str, settings.chain))}")
 
 
 def _warn(warnings: Sequence[str]) -> None:

@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 from ..errors import ConfigError
 from .proxy import Proxy
 
-__all__ = ("ProxyChoice", "explain_environment", "proxy_from_environment")
+__all__ = ("ProxyChoice", "explain_environment", "matching_entry", "proxy_from_environment")
 
 Network = IPv4Network | IPv6Network
 
@@ -66,11 +66,24 @@ def explain_environment(
             ignored += f"; {found} is ignored: {error}"
             continue
         except_name, exceptions = _variable(variables, _NONE)
-        entry = _matching_entry(exceptions, host, port)
+        entry = matching_entry(exceptions, host, port)
         if entry is not None:
             return ProxyChoice(None, f"{except_name} has {entry!r}{ignored}")
         return ProxyChoice(proxy, f"{found} is {proxy}{ignored}")
     return ProxyChoice(None, f"no variable names a proxy{ignored}")
+
+
+def matching_entry(entries: str, host: str, port: int | None) -> str | None:
+    """The first entry of a list like NO_PROXY that covers a place; without a port only entries without one count."""
+    name = host.strip("[]").rstrip(".").lower()
+    address = _network(name)
+    for entry in entries.replace(",", " ").split():
+        pattern, wanted_port = _split_port(entry)
+        if wanted_port is not None and wanted_port != port:
+            continue
+        if entry == "*" or _covers(pattern.lower(), name, address):
+            return entry
+    return None
 
 
 # --- private ---
@@ -83,19 +96,6 @@ def _variable(environ: Mapping[str, str], name: str) -> tuple[str, str]:
     if name == "http_proxy" and "REQUEST_METHOD" in environ:
         return name, ""
     return name.upper(), environ.get(name.upper(), "").strip()
-
-
-def _matching_entry(entries: str, host: str, port: int) -> str | None:
-    """The first entry that covers the place."""
-    name = host.strip("[]").rstrip(".").lower()
-    address = _network(name)
-    for entry in entries.replace(",", " ").split():
-        pattern, wanted_port = _split_port(entry)
-        if wanted_port is not None and wanted_port != port:
-            continue
-        if entry == "*" or _covers(pattern.lower(), name, address):
-            return entry
-    return None
 
 
 def _covers(pattern: str, name: str, address: Network | None) -> bool:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, get_args
 
+from ..client.egress import Upstreams
+from ..engine.egress import MakeEgress
 from ..errors import ConfigError
 from ..observe.access_log import AccessLog
 from ..observe.admin import AdminListener
@@ -18,7 +20,7 @@ from .keys import keys_of
 from .settings import ServeSettings
 from .sources import Sources
 
-__all__ = ("build_admin", "build_server", "build_settings")
+__all__ = ("build_admin", "build_egress", "build_server", "build_settings")
 
 
 def build_settings(sources: Sources) -> ServeSettings:
@@ -44,7 +46,13 @@ def build_server(settings: ServeSettings, write: Callable[[str], None] | None = 
         settings,
         on_session_end=None if write is None else AccessLog(settings.log, write),
         counts=Counts() if settings.admin.places else None,
+        egress=build_egress(settings),
     )
+
+
+def build_egress(settings: ServeSettings) -> MakeEgress | None:
+    """The way to targets through the upstreams; None: straight out of this machine. Raises ConfigError."""
+    return Upstreams(settings.chain) if settings.chain else None
 
 
 def build_admin(settings: ServeSettings, overseen: Overseen, version: str) -> AdminListener:

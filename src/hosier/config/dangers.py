@@ -46,6 +46,8 @@ def _towards_strangers(settings: ServeSettings) -> Found:
             yield ("allow", index), f"{network} holds cloud metadata: clients can ask for this machine's keys"
         if any(address in network for address in _LOOPBACK):
             yield ("allow", index), f"{network} holds loopback: clients reach what this machine offers only to itself"
+    if any(proxy.remote_dns for proxy in settings.chain[-1:]):
+        yield ("upstream",), "what names stand for is seen by the last upstream only: it must protect inner networks"
     for name, password in settings.users.items():
         if len(password) < _SHORT_PASSWORD:
             yield ("users", name), f"a password of less than {_SHORT_PASSWORD} characters is soon guessed"

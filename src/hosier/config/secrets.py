@@ -8,7 +8,7 @@ from typing import Any, Final, NewType, get_args
 
 from ..errors import ConfigError
 
-__all__ = ("FromEnvironment", "FromFile", "Secret", "may_be_secret", "read_secret")
+__all__ = ("FromEnvironment", "FromFile", "Secret", "may_be_secret", "read_option", "read_secret")
 
 MAX_OCTETS: Final = 64 * 1024
 
@@ -59,3 +59,10 @@ def read_secret(given: str | Mapping[str, str | Path], _: Path | None = None) ->
         return octets.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
         raise ConfigError(f"{path} is not valid UTF-8") from None
+
+
+def read_option(text: str) -> str:
+    """The same for an option, whose text others on this machine can see: the secret itself, ``env:VARIABLE`` or
+    ``file:PATH``."""
+    kind, _, place = text.partition(":")
+    return read_secret({kind: place} if kind in ("env", "file") else text)

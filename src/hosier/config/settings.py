@@ -1,8 +1,11 @@
 """What ``hosier serve`` can be told: the server's settings, and those of the command around it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Final, Literal
 
+from ..client.proxy import Proxy, chain_of
 from ..errors import ConfigError
 from ..server.settings import ListenAddress, ServerSettings, parse_listen
 
@@ -53,6 +56,10 @@ class ServeSettings(ServerSettings):
     log: Literal["text", "json", "off"] = "text"
     """The form of the access log: a line per session on standard output."""
 
+    upstream: Sequence[str] = field(default=(), repr=False)
+    """Proxies through which targets are reached, the nearest first: URLs such as "socks5h://user:password@host:1080".
+    Names are passed on to the last one (socks5h, socks4a, http) or looked up here (socks5, socks4)."""
+
     uvloop: bool = False
     """Run on uvloop, which the extra ``uvloop`` brings."""
 
@@ -63,6 +70,11 @@ class ServeSettings(ServerSettings):
     """Processes that serve together, "auto": one for each processor."""
 
     @property
+    def chain(self) -> tuple[Proxy, ...]:
+        """The upstreams; none: targets are reached straight out of this machine."""
+        return chain_of(self.upstream) if self.upstream else ()
+
+    @property
     def own_places(self) -> list[ListenAddress]:
         return [place for place in self.admin.places if not isinstance(place, str)]
 
@@ -70,3 +82,20 @@ class ServeSettings(ServerSettings):
         ServerSettings.__post_init__(self)  # super() does not know the class that slots make
         if self.workers != "auto" and not 1 <= self.workers <= MOST_WORKERS:
             raise ConfigError(f"there cannot be {self.workers} workers: 1 to {MOST_WORKERS} can, or auto")
+        for hop, proxy in enumerate(self.chain):
+            if any(_leads_back(proxy, address, hop) for address in self.listen_addresses):
+                raise ConfigError(f"the upstream {proxy} is this server itself: leave it out")
+
+
+def _leads_back(proxy: Proxy, address: ListenAddress, hop: int) -> bool:
+    """Whether the proxy is the server's own listener; what is loopback for another proxy is another machine's."""
+    if proxy.path is not None or proxy.port != address.port:
+        return False
+    host = {"localhost": "127.0.0.1"}.get(proxy.host, proxy.host)
+    try:
+        place, own = ip_address(host), ip_address(address.host)
+    except ValueError:
+        return False  # a name: only the one who dials it knows
+    if place.is_loopback:
+        return not hop and (place == own or (own.is_unspecified and own.version == place.version))
+    return place == own

@@ -91,7 +91,7 @@ class PeerListener:
         """
         control.owner = self
         try:
-            if not control.registered:
+            if not control.heard:
                 control.register()
             while not control.seen & ENDED:
                 if (arrival := self._arrival()) is not None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import reply_code_for
 from ..protocol.address import IPV4, IPV6, Address
 from .endpoint import WRITABLE, Endpoint, Owner
+from .events import EPOLLOUT
 
 if TYPE_CHECKING:
     from .poller import Engine
@@ -78,10 +79,7 @@ def _dial_one(task: "Task", engine: "Engine", address: Address) -> Generator[Non
             # On the loopback the handshake is over when the call returns; asking again costs less than an edge.
             code = sock.connect_ex(sockaddr)
         if code in _UNDER_WAY:
-            endpoint.register()
-            while not endpoint.seen & WRITABLE:
-                task.waiting, task.wanted = endpoint, WRITABLE
-                yield
+            yield from endpoint.wait(WRITABLE)
             code = endpoint.connect_result()
         if code:
             raise OSError(code, os.strerror(code))
@@ -184,7 +182,7 @@ class _Race:
             self._failed(endpoint, code)
             return
         self._attempts[endpoint] = address
-        endpoint.register()
+        endpoint.hear(EPOLLOUT)
         if not code:
             self._winner = endpoint, address
 

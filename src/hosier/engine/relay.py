@@ -68,9 +68,9 @@ class Relay:
         near.owner, far.owner = self.up, self.down
         part = self.idle_limit / IDLE_PARTS
         task.set_limit("idle", part)
-        if not near.registered:
+        if not near.heard:
             near.register()
-        if not far.registered:
+        if not far.heard:
             far.register()
         try:
             if leftover or near.seen & READABLE:

@@ -98,7 +98,8 @@ class Server:
         self.caps: Caps
         """Complete after the start: what was set, and what the machine carries."""
         self.meter = Meter(counts or Counts())
-        self._watches = counts is not None
+        self.watches = counts is not None
+        """Whether anybody wants to know; else no session is counted in the meter."""
         self._pulse: Pulse | None = None
         self._tallies = tallies if tallies is not None else LocalTallyBook()
         self._make_egress = egress if egress is not None else self._straight
@@ -153,7 +154,7 @@ class Server:
             listeners=[parse_address(*address) for address in (*self.addresses, *self.settings.own_places)],
             is_local=_is_local,
         )
-        if self._watches:
+        if self.watches:
             self._pulse = Pulse(self.engine.loop, self._beat)
 
     async def drain(self) -> bool:
@@ -198,11 +199,8 @@ class Server:
     def greeted(self, session: Session) -> None:
         """Its handshake is over, and its request here."""
         self._leave_handshake(session)
-        self.meter.greeted(session)
-
-    def answered(self, session: Session) -> None:
-        """Its command has succeeded; what follows is its relay."""
-        self.meter.answered(session)
+        if self.watches:
+            self.meter.greeted(session)
 
     def admit_user(self, session: Session, user: str) -> None:
         """Counts a session, past its handshake, among its user's. Raises PolicyDenied."""
@@ -224,7 +222,8 @@ class Server:
         relay = session.relay
         if relay is not None:
             self.octets_relayed += relay.up.moved + relay.down.moved
-        self.meter.ended(session, greeted=greeted)
+        if self.watches:
+            self.meter.ended(session, greeted=greeted)
         if self._all_ended is not None and len(self.engine.tasks) <= 1:
             self._all_ended.set()
         if self._on_session_end is not None:
@@ -254,7 +253,8 @@ class Server:
                 self._crowding.refused(*admitted, peer[0], "closed")
                 sock.close()
                 return
-        self.meter.started()
+        if self.watches:
+            self.meter.started()
         session = Session(self, sock, peer, admitted)
         self._handshaking[session] = None
         session.start()

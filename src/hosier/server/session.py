@@ -102,7 +102,8 @@ class Session(Task):
                 leftover = await COMMANDS[request.command](self, request)
                 self.connection = None  # its work is done; a long relay need not carry it
                 if self.relay is not None:
-                    self.server.answered(self)
+                    if self.server.watches:
+                        self.server.meter.answered(self)
                     await self.relay.run(leftover)
                     if not self.relay.ended_well:
                         await self.relay.part()

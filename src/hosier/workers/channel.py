@@ -12,6 +12,7 @@ import socket
 import struct
 from typing import Any, Final, NamedTuple
 
+from ..engine.egress import MakeEgress
 from ..server.settings import ServerSettings
 from .shared import TablePlan
 
@@ -51,6 +52,8 @@ class Assignment(NamedTuple):
     log: str
     uvloop: bool
     verbose: bool
+    egress: MakeEgress | None = None
+    """What makes the way to targets; None: straight out."""
 
 
 def packed(assignment: Assignment) -> bytes:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from time import monotonic, time
 from typing import Any, Final, Self
 
+from ..engine.egress import MakeEgress
 from ..observe.pages import Health
 from ..server.capacity import room
 from ..server.listening import shared_listening_sockets
@@ -50,6 +51,7 @@ class Supervisor:
         log: the form of the access log, as ``AccessLog`` knows it, or "off".
         uvloop: whether the workers run on uvloop.
         verbose: whether they explain each refusal.
+        egress: makes the way to targets, as the server takes it.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Supervisor:
         log: str = "text",
         uvloop: bool = False,
         verbose: bool = False,
+        egress: MakeEgress | None = None,
     ) -> None:
         caps = settings.caps.complete(room(count), is_public=settings.is_public)
         self.settings = replace(settings, caps=caps)
@@ -70,7 +73,7 @@ class Supervisor:
         self.started = time()
         self._deaths = 0
         self._say = say
-        self._log, self._uvloop, self._verbose = log, uvloop, verbose
+        self._log, self._uvloop, self._verbose, self._egress = log, uvloop, verbose, egress
         self._sockets: list[list[socket.socket]] = []
         self._table: SharedTable
         self._counts = create_counts(count)
@@ -208,6 +211,7 @@ class Supervisor:
             self._log,
             self._uvloop,
             verbose=self._verbose,
+            egress=self._egress,
         )
 
     def _stop_listening(self) -> None:

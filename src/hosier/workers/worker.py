@@ -52,7 +52,9 @@ async def _serve(channel: socket.socket, assignment: Assignment) -> None:
             write(record)
 
     counts = Counts(cells_of(SharedTable(assignment.counts), assignment.number))
-    server = Server(assignment.settings, on_session_end=on_session_end, tallies=tallies, counts=counts)
+    server = Server(
+        assignment.settings, on_session_end=on_session_end, tallies=tallies, counts=counts, egress=assignment.egress
+    )
     drain, end = asyncio.Event(), asyncio.Event()
 
     def tell_who_is_here() -> None:

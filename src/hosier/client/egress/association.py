@@ -72,7 +72,7 @@ class ProxiedAssociation(DirectAssociation):
                 control.owner = self
                 if control.seen & ENDED:
                     raise _ended()
-                if not control.registered:
+                if not control.heard:
                     control.register()
         except BaseException:
             self._sock.close()

@@ -15,7 +15,7 @@ from ...engine.association import Correspondent
 from ...engine.egress import Vetted
 from ...engine.endpoint import Endpoint, Tunnel
 from ...engine.resolve import Resolver
-from ...errors import ReplyCode, reply_error
+from ...errors import ConfigError, ReplyCode, reply_error
 from ...protocol.address import IPV4, IPV6, NAME, UNSPECIFIED, Address
 from ...protocol.connection import Handoff
 from ...protocol.messages import Command
@@ -23,6 +23,7 @@ from ..journey import AnyHandshake, Journey
 from ..proxy import Proxy, ProxyChain, chain_of
 from .association import ProxiedAssociation
 from .binding import ProxiedBinding
+from .loops import LoopGuard
 from .steps import converse, explained, host_address, reach_proxy
 
 if TYPE_CHECKING:
@@ -37,6 +38,12 @@ class Upstreams:
     """A chain of proxies, before there is an engine: calling it makes the way through them."""
 
     chain: tuple[Proxy, ...]
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for what the engine does not speak."""
+        for proxy in self.chain:
+            if proxy.tls:
+                raise ConfigError(f"{proxy}: TLS to an upstream is not there yet; leave out +tls")
 
     def __call__(self, engine: "Engine", resolver: Resolver) -> "ProxiedEgress":
         return ProxiedEgress(engine, resolver, self.chain)
@@ -53,11 +60,14 @@ class ProxiedEgress:
         self._engine = engine
         self._resolver = resolver
         self._last = self.chain[-1]
+        self._guard = LoopGuard()
 
     def connect(self, task: "Task", target: Address, vet: Vetted) -> Awaitable[tuple[Endpoint, Address | None]]:
         """As :meth:`Egress.connect`; the address that was dialled is not known of a name."""
         if target.kind != NAME:
             vet((target,))
+        else:
+            self._guard.refuse_question(target)
         return self._connect(task, target, vet)
 
     async def bind(self, task: "Task", peer: Address, near: Address, vet: Vetted) -> ProxiedBinding:
@@ -130,7 +140,26 @@ class ProxiedEgress:
         return vet(found)[0]
 
     async def _travel(self, task: "Task", journey: Journey) -> tuple[Endpoint, AnyHandshake, Handoff]:
-        """Through all proxies, up to the last one's answer; for BIND, its first answer."""
+        """Through all proxies, up to the last one's answer; for BIND, its first answer. Raises OSError."""
+        guard, target = self._guard, journey.destination
+        question = guard.enter(target)
+        try:
+            if question is not None:
+                await self._ask(task, question)
+            return await self._walk(task, journey)
+        finally:
+            guard.leave(target)
+
+    async def _ask(self, task: "Task", question: Address) -> None:
+        """Whether the chain leads back: raises OSError if it does."""
+        try:
+            (await self._walk(task, Journey(self.chain, Command.CONNECT, question, None)))[0].close()
+        except OSError:
+            pass  # as it should be: there is no such name
+        finally:
+            self._guard.answered()
+
+    async def _walk(self, task: "Task", journey: Journey) -> tuple[Endpoint, AnyHandshake, Handoff]:
         try:
             endpoint = await reach_proxy(task, self._engine, self._resolver, journey)
             said = b""
