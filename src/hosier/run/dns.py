@@ -46,7 +46,7 @@ class Answers:
     def __init__(self, names: FakeNames) -> None:
         self._dns: Any = dns_package()
         self._names = names
-        self._kept: Recent[bytes, tuple[str, FakeAddresses, bytes]] = Recent(KEPT)
+        self._kept: Recent[bytes, tuple[bytes, FakeAddresses, bytes]] = Recent(KEPT)
 
     def to(self, query: bytes) -> bytes | None:
         """The message to send back; None for what deserves none."""
@@ -69,7 +69,7 @@ class Answers:
 
     # --- private ---
 
-    def _fill(self, asked: Any, answer: Any) -> tuple[str, FakeAddresses] | None:
+    def _fill(self, asked: Any, answer: Any) -> tuple[bytes, FakeAddresses] | None:
         """Writes the answer; the name and its addresses, if that is what it tells."""
         rcode = self._dns.rcode
         if asked.opcode() != 0:
@@ -80,15 +80,15 @@ class Answers:
             answer.set_rcode(rcode.REFUSED)
         else:
             question = asked.question[0]
-            name = question.name.to_text(omit_final_dot=True)
-            if name.lower().endswith((".in-addr.arpa", ".ip6.arpa")):
+            name = b".".join(question.name.labels[:-1]).lower()
+            if name.endswith((b".in-addr.arpa", b".ip6.arpa")):
                 self._fill_reverse(question, answer)
             else:
                 return self._fill_forward(name, question, answer)
         return None
 
-    def _fill_forward(self, name: str, question: Any, answer: Any) -> tuple[str, FakeAddresses] | None:
-        local = name.lower() == "localhost" or name.lower().endswith(".localhost")  # RFC 6761 §6.3
+    def _fill_forward(self, name: bytes, question: Any, answer: Any) -> tuple[bytes, FakeAddresses] | None:
+        local = name == b"localhost" or name.endswith(b".localhost")  # RFC 6761 §6.3
         try:
             addresses = _LOOPBACK if local else self._names.addresses_for(name)
         except LocalProtocolError:

@@ -139,8 +139,8 @@ def _open_side(family: int) -> Side:
     everywhere = ("::" if family == socket.AF_INET6 else "0.0.0.0", 53)  # noqa: S104  # all of it is inside
     streams, long_questions = (_opened(family, socket.SOCK_STREAM) for _ in range(2))
     datagrams, questions = (_opened(family, socket.SOCK_DGRAM) for _ in range(2))
-    _transparent(streams, family)
-    _transparent(datagrams, family)
+    for sock in (streams, datagrams, questions):
+        _transparent(sock, family)
     datagrams.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
     if family == socket.AF_INET6:
         datagrams.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVORIGDSTADDR, 1)

@@ -56,8 +56,8 @@ def _enter(plan: Plan, identity: Identity) -> None:
     """Namespaces, mounts and sockets; the gateway gets its part. Raises OSError."""
     ours, theirs = socket.socketpair()
     program = os.getpid()
-    enter_user_namespace(identity.outer, is_root=identity.is_root)
     with ours, theirs:
+        enter_user_namespace(identity.outer, is_root=identity.is_root)
         outside.detach(theirs, plan, program)
         theirs.close()
         ipv6, held = enter_network(held=plan.held, shared_loopback=plan.shared_loopback)

@@ -28,6 +28,10 @@ class Voice:
             os.write(self._fd, f"hosier: {line}\n".encode("utf-8", "backslashreplace"))
 
     def failed(self, error: OSError) -> None:
-        """A connection could not be made. What is wrong with the proxy concerns everything that follows."""
-        if self._verbose or isinstance(error, AuthError | ProxyConnectionError | RemoteProtocolError):
+        """A connection could not be made. What is wrong with the proxy concerns everything that follows, and is told
+        without the target that it was noticed with."""
+        if self._verbose:
             self.say(str(error))
+        elif isinstance(error, AuthError | ProxyConnectionError | RemoteProtocolError):
+            reason = OSError.__str__(error)
+            self.say(reason if error.place is None else f"{reason} [{error.place.proxy}, {error.place.step}]")
