@@ -32,7 +32,7 @@ PAGES = [
     *(ROOT / folder / "README.md" for folder in ("benchmarks", "fuzz")),
 ]
 # Pages whose Python examples are programs of their own; those of extending.md make one together.
-PROGRAMS = ("README.md", "docs/start.md", "docs/server.md", "docs/client.md", "docs/socksify.md")
+PROGRAMS = ("README.md", "docs/start.md", "docs/server.md", "docs/client.md", "docs/gssapi.md", "docs/socksify.md")
 TOGETHER = "docs/extending.md"
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

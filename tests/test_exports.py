@@ -19,7 +19,7 @@ TWINS: list[set[str]] = [
     },
     {"hosier.client.dial", "hosier.engine.dial"},
     {"hosier.client.lookup", "hosier.client.aio.steps"},
-    {"hosier.client.steps", "hosier.client.aio.steps"},
+    {"hosier.client.steps", "hosier.client.aio.steps", "hosier.client.egress.steps"},
 ]
 TWIN_FOLDERS = ("hosier.cli.", "hosier.server.commands.")
 

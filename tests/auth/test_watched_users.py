@@ -61,10 +61,12 @@ class Lab:
     def put(self, credentials: Credentials, log_n: int = 1) -> None:
         change_user(str(self.path), credentials.username, cheap(credentials.password, log_n))
 
-    def users(self, *, look: float = 0.0, pool: HashingPool | None = None) -> WatchedUsers:
+    def users(
+        self, *, look: float = 0.0, pool: HashingPool | None = None, shared: set[bytes] | None = None
+    ) -> WatchedUsers:
         """With ``look`` 0, each check looks whether the file has changed."""
         fixed = PasswordDigests({EVE.username: EVE.password})
-        return WatchedUsers(str(self.path), fixed, self.told.append, look=look, pool=pool)
+        return WatchedUsers(str(self.path), fixed, self.told.append, look=look, pool=pool, shared=shared)
 
 
 @pytest.fixture
@@ -111,6 +113,36 @@ def test_one_hash_for_each_user(lab: Lab) -> None:
             assert users.verify_at_once(ANN) is True
         assert len(lab.hashed) == 1
         users.close()
+
+    run(main)
+
+
+def test_what_one_process_has_hashed_another_need_not(lab: Lab) -> None:
+    """Until the user's line changes: then what was shared is worth nothing, though the password be the same."""
+
+    async def main() -> None:
+        shared: set[bytes] = set()
+        here, there = lab.users(shared=shared), lab.users(shared=shared)
+        assert await verify(here, ANN)
+        assert len(lab.hashed) == 1
+        assert there.verify_at_once(ANN) is True
+        assert there.verify_at_once(wrong(ANN)) is None
+        assert there.verify_at_once(BOB) is None
+        assert not await verify(there, wrong(ANN))
+        assert not await verify(there, BOB)
+        shared.clear()
+        assert there.verify_at_once(ANN) is True  # it knows by itself now
+        lab.hashed.clear()
+        lab.put(ANN)
+        await until(lambda: here.verify_at_once(ANN) is None)
+        assert await verify(here, ANN)
+        assert len(lab.hashed) == 1
+        assert len(shared) == 1
+        assert lab.users(shared=shared).verify_at_once(ANN) is True
+        lab.put(ANN)
+        assert lab.users(shared=shared).verify_at_once(ANN) is None
+        here.close()
+        there.close()
 
     run(main)
 

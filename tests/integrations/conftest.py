@@ -63,6 +63,11 @@ def name_of_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resolve, "_look_up", knowing)
     for variable in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")  # what the environment says must not matter
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nobody_else_knows_the_name() -> None:
+    """Else these tests would prove nothing."""
     with pytest.raises(socket.gaierror):
         socket.getaddrinfo(NAME, 80)
 

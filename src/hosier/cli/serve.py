@@ -190,6 +190,7 @@ async def _supervise(settings: ServeSettings, count: int, warnings: Sequence[str
         uvloop=settings.uvloop,
         verbose=settings.verbose,
         egress=build_egress(settings),
+        watched=bool(settings.admin.places),
     )
 
     admin = build_admin(settings, supervisor, __version__)

@@ -9,6 +9,7 @@ import json
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
+from datetime import date, datetime
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 from typing import Any, Final, Literal, Union, get_args, get_origin
@@ -16,6 +17,7 @@ from typing import Any, Final, Literal, Union, get_args, get_origin
 from ..engine.ports import PortRange, parse_ports
 from ..errors import ConfigError
 from ..policy.networks import parse_network
+from ..policy.octets import Octets, parse_octets
 from ..server.advertise import Advertised, parse_advertise
 from ..server.settings import ListenAddress, parse_listen
 from .secrets import FromEnvironment, FromFile, Secret, read_secret
@@ -81,6 +83,13 @@ FORMS: Final[Mapping[Any, Form]] = {
         'an address, or "LOCAL=ADDR" for one of several', '"192.0.2.1"', (str,), lambda text, _: parse_advertise(text)
     ),
     PortRange | str: Form('ports such as "40000-40999"', '"40000-40999"', (str,), lambda text, _: parse_ports(text)),
+    Octets | str: Form('octets such as "10MB"', '"10MB"', (int, str), lambda given, _: parse_octets(given)),
+    date | datetime: Form(
+        "a date such as 2027-01-31, or one with a time such as 2027-01-31T18:00:00",
+        "2027-01-31",
+        (date, datetime),
+        lambda day, _: day,
+    ),
     IPv4Address | IPv6Address: Form('an IP address such as "192.0.2.1"', '"192.0.2.1"', (str,), _address),
 }
 

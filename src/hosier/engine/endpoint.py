@@ -116,7 +116,9 @@ class Endpoint:
     def recv(self, limit: int) -> Generator[Any, Any, bytes]:
         """Up to ``limit`` octets; empty at the end of the stream. Raises OSError."""
         while (data := self.recv_some(limit)) is None:
-            if not self.heard & EPOLLIN:
+            if not self.heard:
+                self.register()
+            elif not self.heard & EPOLLIN:
                 self.hear(EPOLLIN)
             task: Task = self.owner  # type: ignore[assignment]  # only the task that owns it can wait for it
             while not self.seen & READABLE:

@@ -248,11 +248,11 @@ class Flow:
         self.blocked = True
         self.sink.hear(EPOLLOUT)
 
-    def _pump_unheld(self) -> None:
+    def _pump_unheld(self, most: int = SCRATCH) -> None:
         """One copy that holds nothing: peek, send, and take from the source only what the sink took."""
         source, sink, scratch = self.source, self.sink, self.source.engine.scratch
         try:
-            size = source.sock.recv_into(scratch, SCRATCH, MSG_PEEK)
+            size = source.sock.recv_into(scratch, most, MSG_PEEK)
         except BlockingIOError:
             return
         except OSError:
@@ -343,6 +343,7 @@ class Flow:
         self.ended = True
         if self.relay.first_ended is None:
             self.relay.first_ended = source
+            self.relay.first_was_reset = True
         twin = self.twin
         if not twin.done:
             twin.abandon()

@@ -83,11 +83,11 @@ FAMILIES: Final = (
     ),
     Family(
         "limits_hit",
-        "How often a limit was reached: a cap, a ration or a time limit.",
+        "How often a limit was reached: a cap, a budget or a time limit.",
         "limit",
         (
             *("sessions", "handshakes", "sessions_per_source", "handshakes_per_source", "sessions_per_user", "table"),
-            *("ration sessions", "ration rate", "ration octets"),
+            *("budget sessions", "budget rate", "budget octets", "budget expired"),
             *("handshake", "auth", "connect", "bind", "idle", "ident", OTHER),
         ),
     ),

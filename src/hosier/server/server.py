@@ -16,7 +16,7 @@ from ..auth.kerberos import KerberosMethod
 from ..auth.passwords import PasswordMethod
 from ..auth.registry import load_method
 from ..auth.users import FixedUsers, Users
-from ..auth.watched_users import WatchedUsers
+from ..auth.watched_users import Proofs, WatchedUsers
 from ..engine.choice import make_engine
 from ..engine.egress import DirectEgress, Egress, MakeEgress
 from ..engine.listener import Listener
@@ -26,8 +26,9 @@ from ..errors import ConfigError, PolicyDenied
 from ..observe.counts import Counts
 from ..observe.crowding import CrowdingLog
 from ..observe.record import SessionRecord
-from ..policy.backoff import Backoff
+from ..policy.backoff import Backoff, Failures
 from ..policy.limits import Admission, Caps, LocalTallyBook, Refusal, Tally, TallyBook
+from ..policy.purses import LocalVault, Vault
 from ..policy.quota import Quota
 from ..policy.targets import TargetPolicy
 from ..protocol.address import IPV6, Address, parse_address
@@ -38,11 +39,13 @@ from .advertise import AdvertisedAddresses
 from .capacity import room
 from .doorkeeper import Doorkeeper
 from .gssapi import gssapi_method
+from .ledger import Ledger
 from .listening import listening_sockets
 from .meter import Meter
 from .pulse import Pulse
 from .session import Session
 from .settings import ListenAddress, ServerSettings
+from .treasurer import Treasurer
 
 __all__ = ("Server",)
 
@@ -59,7 +62,10 @@ class Server:
         settings: everything it is told; keyword arguments replace single fields.
         on_session_end: called with a SessionRecord for each session that has ended.
         tallies: where sessions are counted for their caps, if that is shared with other processes.
+        failures: likewise, where failures to authenticate are counted.
+        passwords: likewise, what is known of the passwords of a users file.
         counts: where what happens is counted, for metrics; without them nobody looks at sessions before they end.
+        vault: where the numbers of budgets stand, if that is shared with other processes.
         egress: makes the way to targets; None: straight out of this machine.
     """
 
@@ -69,14 +75,17 @@ class Server:
         *,
         on_session_end: Callable[[SessionRecord], None] | None = None,
         tallies: TallyBook | None = None,
+        failures: Failures | None = None,
+        passwords: Proofs | None = None,
         counts: Counts | None = None,
+        vault: Vault | None = None,
         egress: MakeEgress | None = None,
         **fields: Any,
     ) -> None:
         self.settings = replace(settings or ServerSettings(), **fields)
         self.sessions_served = 0
         self.octets_relayed = 0
-        self.users: Users | None = _users(self.settings)
+        self.users: Users | None = _users(self.settings, passwords)
         self.methods: Mapping[int, Method | None] = _methods(self.settings, self.users)
         """By number, in the order of preference; None for method 00."""
         self.framings: Mapping[int, AuthFraming] = {
@@ -86,7 +95,7 @@ class Server:
         self.advertised = AdvertisedAddresses(self.settings.advertised)
         udp = self.settings.udp
         self.associations = Quota("associations", total=udp.associations, each=udp.per_user)
-        self.doorkeeper = Doorkeeper(Backoff() if self.settings.backoff else None, _warn)
+        self.doorkeeper = Doorkeeper((failures or Backoff()) if self.settings.backoff else None, _warn)
         proven = self.users is not None and (self.settings.ident or self.settings.socks4_userid)
         self.admits_socks4 = NO_AUTHENTICATION in self.methods or proven
         self.questions_socks4 = self.settings.ident or NO_AUTHENTICATION not in self.methods
@@ -98,8 +107,10 @@ class Server:
         self.caps: Caps
         """Complete after the start: what was set, and what the machine carries."""
         self.meter = Meter(counts or Counts())
-        self.watches = counts is not None
+        self.watches = counts is not None or bool(self.settings.budgets)
         """Whether anybody wants to know; else no session is counted in the meter."""
+        self._vault = vault if vault is not None else LocalVault()
+        self.treasurer: Treasurer
         self._pulse: Pulse | None = None
         self._tallies = tallies if tallies is not None else LocalTallyBook()
         self._make_egress = egress if egress is not None else self._straight
@@ -140,6 +151,9 @@ class Server:
             sockets = listening_sockets(self.settings)
         if self.users is not None:
             self.users.open()
+        usage_file = self.settings.usage_file
+        ledger = Ledger(str(usage_file)) if self.settings.budgets and usage_file is not None else None
+        self.treasurer = Treasurer(self.settings.budgets, self._vault, ledger, limited=self.meter.limited)
         self.engine = make_engine(self.settings.engine)
         self._resolver = Resolver(self.engine.loop)
         self._started = True
@@ -173,6 +187,7 @@ class Server:
             self._pulse.stop()
         if self._started:
             self.engine.close()
+            await self.treasurer.close()
             self._resolver.close()
         if self.users is not None:
             self.users.close()
@@ -198,12 +213,25 @@ class Server:
 
     def greeted(self, session: Session) -> None:
         """Its handshake is over, and its request here."""
-        self._leave_handshake(session)
+        del self._handshaking[session]
+        for tally in session.tallies:
+            tally.greeted()
         if self.watches:
             self.meter.greeted(session)
 
-    def admit_user(self, session: Session, user: str) -> None:
-        """Counts a session, past its handshake, among its user's. Raises PolicyDenied."""
+    def answered(self, session: Session) -> None:
+        """Its command has succeeded; what follows is its relay."""
+        self.meter.answered(session)
+        if session.purses:
+            self.treasurer.hold(session)
+
+    def admit(self, session: Session) -> None:
+        """Counts a session, past its handshake, where it belongs. Raises PolicyDenied."""
+        if session.user is not None:
+            self._admit_user(session, session.user)
+        self.treasurer.admit(session)
+
+    def _admit_user(self, session: Session, user: str) -> None:
         admitted = self.admission.enter_as(user)
         if isinstance(admitted, Refusal):
             self.meter.limited(admitted.name)
@@ -215,7 +243,9 @@ class Server:
         """The last thing that a session does."""
         greeted = session not in self._handshaking
         if not greeted:
-            self._leave_handshake(session)
+            del self._handshaking[session]
+            for tally in session.tallies:
+                tally.greeted()
         for tally in session.tallies:
             tally.leave()
         self.sessions_served += 1
@@ -224,6 +254,8 @@ class Server:
             self.octets_relayed += relay.up.moved + relay.down.moved
         if self.watches:
             self.meter.ended(session, greeted=greeted)
+        if session.purses:
+            self.treasurer.leave(session)
         if self._all_ended is not None and len(self.engine.tasks) <= 1:
             self._all_ended.set()
         if self._on_session_end is not None:
@@ -234,11 +266,7 @@ class Server:
     def _beat(self, seconds: float, lag: float) -> None:
         self.meter.lagged(lag)
         self.meter.look(self.living(), seconds)
-
-    def _leave_handshake(self, session: Session) -> None:
-        del self._handshaking[session]
-        for tally in session.tallies:
-            tally.greeted()
+        self.treasurer.beat(self.living())
 
     def _straight(self, engine: Engine, resolver: Resolver) -> Egress:
         return DirectEgress(engine, resolver, advertise=self.advertised.of, ports=self.settings.port_range)
@@ -277,10 +305,10 @@ class Server:
             self._listeners.pop().close()
 
 
-def _users(settings: ServerSettings) -> Users | None:
+def _users(settings: ServerSettings, passwords: Proofs | None) -> Users | None:
     fixed = {user.encode(): password.encode() for user, password in settings.users.items()}
     if settings.users_file is not None:
-        return WatchedUsers(str(settings.users_file), PasswordDigests(fixed), _warn)
+        return WatchedUsers(str(settings.users_file), PasswordDigests(fixed), _warn, shared=passwords)
     return FixedUsers(fixed) if fixed else None
 
 

@@ -18,6 +18,7 @@ from ..engine.task import Task, foreign
 from ..errors import PolicyDenied, ProxyConnectionError, RemoteProtocolError, ReplyCode, reply_code_for
 from ..observe.record import SessionRecord
 from ..policy.limits import Tally
+from ..policy.purses import Purse
 from ..protocol.address import Address
 from ..protocol.auth.password import Credentials
 from ..protocol.messages import (
@@ -63,6 +64,7 @@ class Session(Task):
         "end",
         "method",
         "peer",
+        "purses",
         "relay",
         "reply",
         "request",
@@ -80,6 +82,7 @@ class Session(Task):
         self.server = server
         self.peer = peer
         self.tallies = tallies  # where it counts
+        self.purses: tuple[Purse, ...] = ()  # what it draws on
         # The kernel holds a connection back until the greeting is there, so a first look is never in vain.
         self.client = Endpoint(engine, sock, self, EPOLLIN)
         self.connection: ServerConnection | None = ServerConnection(server.framings, strict=server.settings.strict)
@@ -103,7 +106,7 @@ class Session(Task):
                 self.connection = None  # its work is done; a long relay need not carry it
                 if self.relay is not None:
                     if self.server.watches:
-                        self.server.meter.answered(self)
+                        self.server.answered(self)
                     await self.relay.run(leftover)
                     if not self.relay.ended_well:
                         await self.relay.part()
@@ -206,8 +209,8 @@ class Session(Task):
                 if event.version == 4 and self.server.questions_socks4:
                     await identify(self, event)
                 self.server.greeted(self)
-                if self.user is not None:
-                    self.server.admit_user(self, self.user)
+                if self.user is not None or self.server.watches:
+                    self.server.admit(self)
                 return event
             elif isinstance(event, AuthMessage) or event is PAUSED:
                 assert exchange is not None  # the tables lead here through a selected method only
@@ -279,4 +282,4 @@ class Session(Task):
             return f"security layer: {self.relay.fault}"
         if first is None:
             return "connections lost"
-        return f"{'client' if first is self.client else 'target'} {'reset' if first.was_reset else 'closed'}"
+        return f"{'client' if first is self.client else 'target'} {'reset' if self.relay.first_was_reset else 'closed'}"

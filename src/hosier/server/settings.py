@@ -10,6 +10,7 @@ from ..engine.choice import ENGINES
 from ..engine.ports import PortRange, parse_ports
 from ..errors import ConfigError
 from ..policy.answers import Filtering
+from ..policy.budgets import Budget
 from ..policy.limits import Caps
 from .advertise import Advertised, AdvertisedAddresses, parse_advertise
 from .gssapi import GssapiSettings
@@ -225,6 +226,12 @@ class ServerSettings:
     udp: UdpSettings = field(default_factory=UdpSettings)
     limits: Limits = field(default_factory=Limits)
     caps: Caps = field(default_factory=Caps)
+    budgets: Mapping[str, Budget] = field(default_factory=dict)
+    """What each user, source, group, listener or rule may use, by a name of your choice."""
+
+    usage_file: Path | str | None = None
+    """Where octets are written down that users and others have used; SQLite."""
+
     engine: Literal["auto", "epoll", "portable"] = "auto"
     """What moves the octets: "epoll" (Linux only), "portable", or "auto", the best that can be had."""
 
@@ -245,6 +252,9 @@ class ServerSettings:
             raise ConfigError("--ident asks for proof of a SOCKS4 user and --socks4-userid for none: leave one out")
         if self.socks4_userid and not self.has_users:
             raise ConfigError("--socks4-userid needs users: add --users FILE or --user NAME:PASSWORD")
+        for name, budget in self.budgets.items():
+            if budget.octets is not None and self.usage_file is None:
+                raise ConfigError(f"the octets of budget {name!r} must be written down somewhere: add usage_file")
         if not 1 <= self.ident_port <= 0xFFFF:
             raise ConfigError(f"the ident port is {self.ident_port}: 1 to 65535 are ports")
         if self.engine not in ENGINES:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..engine.egress import Association
 from ..engine.endpoint import Endpoint
+from ..engine.paced import PacedLane, Pacer
 from ..engine.recent import Recent
-from ..engine.segments import RUN_DATAGRAMS, RUN_OCTETS, ClosedLane, Cut, Lane, SocketLane, Traffic
+from ..engine.segments import RUN_DATAGRAMS, RUN_OCTETS, ClosedLane, Cut, Lane, PeerLane, SocketLane, Traffic
 from ..engine.udp import DatagramSocket, Sizes, Sockaddrs, Views
 from ..errors import PolicyDenied, RemoteProtocolError
 from ..observe.record import DatagramCounts
@@ -58,6 +59,7 @@ class UdpRelay:
         self.near: Endpoint = session.client
         self.far: Association
         self.first_ended: Endpoint | None = None
+        self.first_was_reset = False
         self.up = self.sent = Traffic()
         self.down = self.received = Traffic()
         self._task = session
@@ -67,10 +69,9 @@ class UdpRelay:
         self._host = host, scope
         self._owner = owner
         self._client: tuple[Any, ...] | None = None
-        self._inner = DatagramSocket(
-            session.engine, sock, self.up, self.from_anyone, self.from_client, self.joined_from_client
-        )
-        self._to_client = SocketLane(self._inner, None, self.down)
+        self._up_pace: Pacer | None = None
+        self._to_client: PeerLane
+        self._inner, self._to_client = self._entrance(sock)
         self._filter = Filtering(self._udp.filtering)
         self._lanes: Recent[bytes, Lane] = Recent(self._udp.targets)
         self._expected: Recent[object, bool] = Recent(self._udp.targets)
@@ -99,6 +100,13 @@ class UdpRelay:
             if not count % _IN_A_ROW:
                 await asyncio.sleep(0)  # who sends without end gets no more than a turn
         self.first_ended = near
+
+    def pace(self, up: Pacer | None, down: Pacer | None) -> None:
+        """Holds the directions to a pace; what is too fast is dropped."""
+        self._up_pace = up
+        self._lanes = Recent(self._udp.targets)  # those of before know nothing of it
+        if down is not None:
+            self._to_client = PacedLane(self._to_client, self.down, down, self._engine)
 
     def counts(self) -> DatagramCounts:
         """For the log."""
@@ -228,6 +236,8 @@ class UdpRelay:
             lane = ClosedLane(self.up, "refused target")
         except OSError:
             return ClosedLane(self.up, "unreachable")  # this time: it may be different in a moment
+        if self._up_pace is not None:
+            lane = PacedLane(lane, self.up, self._up_pace, self._engine)
         self._lanes[key] = lane
         return lane
 
@@ -238,9 +248,20 @@ class UdpRelay:
 
     # --- who the client is ---
 
+    def _entrance(self, sock: "SocketType") -> tuple[DatagramSocket, PeerLane]:
+        """Where the client's datagrams come in, and the lane that leads back to it."""
+        inner = DatagramSocket(self._engine, sock, self.up, self.from_anyone, self.from_client, self.joined_from_client)
+        return inner, SocketLane(inner, None, self.down)
+
+    def may_be_the_client(self, sockaddr: tuple[Any, ...]) -> bool:
+        """Whether it sends from where the client is to be (S5-REQ-84)."""
+        if sockaddr == self._client:
+            return True
+        return (sockaddr[0], sockaddr[3:]) == self._host and (self._client is None or self._udp.follow)
+
     def _is_the_client(self, packet: memoryview, size: int, sockaddr: tuple[Any, ...]) -> bool:
         """Judges a sender that is not known as the client; the first valid datagram from its address makes it so."""
-        if (sockaddr[0], sockaddr[3:]) != self._host or (self._client is not None and not self._udp.follow):
+        if not self.may_be_the_client(sockaddr):
             self.up.drop("stranger")
             return False
         try:

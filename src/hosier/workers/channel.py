@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from ..engine.egress import MakeEgress
 from ..server.settings import ServerSettings
+from .records import RecordPlan
 from .shared import TablePlan
 
 __all__ = ("DRAIN", "END", "READY", "SNAPSHOT", "Assignment", "packed", "receive_assignment", "receive_value", "value")
@@ -46,6 +47,12 @@ class Assignment(NamedTuple):
     counts: TablePlan
     """Where everything is counted for the metrics."""
 
+    purses: TablePlan
+    """Where the numbers of budgets stand."""
+
+    memory: RecordPlan
+    """What they remember together of those who authenticate."""
+
     number: int
     """Which of the workers it is, from 0."""
 
@@ -54,6 +61,14 @@ class Assignment(NamedTuple):
     verbose: bool
     egress: MakeEgress | None = None
     """What makes the way to targets; None: straight out."""
+
+    watched: bool = True
+    """Whether anybody wants the metrics."""
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """All that are passed on with it."""
+        return *self.sockets, self.table.fd, self.counts.fd, self.purses.fd, self.memory.fd
 
 
 def packed(assignment: Assignment) -> bytes:

@@ -23,8 +23,10 @@ from ..server.settings import ListenAddress, ServerSettings
 from ..server.snapshot import merged
 from .channel import DRAIN, END, READY, SNAPSHOT, Assignment, packed, receive_value
 from .counting import bury, create_counts, read_counts
+from .memory import CommonMemory
 from .shared import SharedTable
 from .tallies import Totals, create_table, read_totals, sessions_under_way
+from .vault import create_vault_table
 
 __all__ = ("Supervisor",)
 
@@ -64,6 +66,7 @@ class Supervisor:
         uvloop: bool = False,
         verbose: bool = False,
         egress: MakeEgress | None = None,
+        watched: bool = True,
     ) -> None:
         caps = settings.caps.complete(room(count), is_public=settings.is_public)
         self.settings = replace(settings, caps=caps)
@@ -76,7 +79,10 @@ class Supervisor:
         self._log, self._uvloop, self._verbose, self._egress = log, uvloop, verbose, egress
         self._sockets: list[list[socket.socket]] = []
         self._table: SharedTable
+        self._memory: CommonMemory
         self._counts = create_counts(count)
+        self._purses = create_vault_table(count, used=bool(settings.budgets))
+        self._watched = watched
         self._workers: dict[int, _Worker] = {}
         self._ready: set[int] = set()
         self._settled = asyncio.Event()
@@ -92,6 +98,7 @@ class Supervisor:
         self._sockets = shared_listening_sockets(self.settings, self.count)
         addresses = [ListenAddress(*sock.getsockname()[:2]) for sock in self._sockets[0]]
         self._table = create_table(self.settings.caps, self.count)
+        self._memory = CommonMemory.create()
         for number in STOP_SIGNALS:
             loop.add_signal_handler(number, self.stop)
         try:
@@ -105,6 +112,7 @@ class Supervisor:
                 loop.remove_signal_handler(number)
             self._stop_listening()
             self._table.close()
+            self._memory.close()
         return self._status
 
     # --- for the admin pages ---
@@ -182,6 +190,7 @@ class Supervisor:
         bury(self._counts, number)
         self.totals = self.totals.plus(read_totals(self._table, number))
         self._table.forget(number)
+        self._purses.forget(number)
         return f"{name} (process {worker.pid}) {_obituary(status)}"
 
     async def _pause(self, death: str, short_lives: int) -> None:
@@ -207,11 +216,14 @@ class Supervisor:
             sockets,
             self._table.plan,
             self._counts.plan,
+            self._purses.plan,
+            self._memory.plan,
             number,
             self._log,
             self._uvloop,
             verbose=self._verbose,
             egress=self._egress,
+            watched=self._watched,
         )
 
     def _stop_listening(self) -> None:
@@ -242,7 +254,7 @@ class _Worker:
             process = subprocess.Popen(  # noqa: S603  # ourselves
                 [sys.executable, "-P", "-m", "hosier.workers.worker", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), assignment.table.fd, assignment.counts.fd, *assignment.sockets),
+                pass_fds=(theirs.fileno(), *assignment.descriptors),
             )
         except OSError:
             ours.close()

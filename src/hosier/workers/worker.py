@@ -19,8 +19,10 @@ from ..server.server import Server
 from ..server.snapshot import snapshot
 from .channel import DRAIN, READY, SNAPSHOT, Assignment, receive_assignment, value
 from .counting import cells_of
+from .memory import CommonMemory
 from .shared import SharedTable
 from .tallies import SharedTallyBook, Totals
+from .vault import SharedVault
 
 __all__ = ("work",)
 
@@ -51,9 +53,17 @@ async def _serve(channel: socket.socket, assignment: Assignment) -> None:
         if write is not None:
             write(record)
 
-    counts = Counts(cells_of(SharedTable(assignment.counts), assignment.number))
+    counts = Counts(cells_of(SharedTable(assignment.counts), assignment.number)) if assignment.watched else None
+    memory = CommonMemory.open(assignment.memory)
     server = Server(
-        assignment.settings, on_session_end=on_session_end, tallies=tallies, counts=counts, egress=assignment.egress
+        assignment.settings,
+        on_session_end=on_session_end,
+        tallies=tallies,
+        failures=memory.failures,
+        passwords=memory.passwords,
+        counts=counts,
+        vault=SharedVault(SharedTable(assignment.purses), assignment.number),
+        egress=assignment.egress,
     )
     drain, end = asyncio.Event(), asyncio.Event()
 

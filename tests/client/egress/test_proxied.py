@@ -16,6 +16,7 @@ from hosier.engine.endpoint import Endpoint
 from hosier.engine.task import Task
 from hosier.errors import (
     AuthError,
+    ConfigError,
     PolicyDenied,
     ProxyConnectionError,
     ProxyTimedOut,
@@ -382,3 +383,9 @@ def test_server_hands_on_what_came_with_the_reply() -> None:
                 assert (await scene.record()).received == 14
 
     servers.run(main)
+
+
+def test_what_the_engine_does_not_speak_yet() -> None:
+    for url in ("socks5h+tls://h", "socks5h+gssapi://h"):
+        with pytest.raises(ConfigError, match="not there yet"):
+            Upstreams((Proxy(url),))

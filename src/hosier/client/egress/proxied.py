@@ -44,6 +44,8 @@ class Upstreams:
         for proxy in self.chain:
             if proxy.tls:
                 raise ConfigError(f"{proxy}: TLS to an upstream is not there yet; leave out +tls")
+            if proxy.gssapi is not None:
+                raise ConfigError(f"{proxy}: GSSAPI with an upstream is not there yet; leave out +gssapi")
 
     def __call__(self, engine: "Engine", resolver: Resolver) -> "ProxiedEgress":
         return ProxiedEgress(engine, resolver, self.chain)

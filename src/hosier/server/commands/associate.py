@@ -3,9 +3,11 @@
 from typing import TYPE_CHECKING
 
 from ...engine.udp import datagram_socket
-from ...errors import PolicyDenied, ReplyCode
+from ...errors import PolicyDenied
 from ...protocol.address import IPV6, Address, address_of_socket
+from ...protocol.auth.base import SecurityLayer
 from ...protocol.messages import Reply, Request
+from ..protected_udp_relay import ProtectedUdpRelay
 from ..udp_relay import UdpRelay
 
 if TYPE_CHECKING:
@@ -21,13 +23,8 @@ async def associate(session: "Session", request: Request) -> bytes:
     assert connection is not None  # it lives until the command is done
     if not server.settings.udp.enabled:
         raise PolicyDenied("UDP ASSOCIATE is switched off")
-    if connection.layer is not None:  # S5-REQ-82
-        raise PolicyDenied(
-            "UDP ASSOCIATE under a security layer: datagrams cannot be protected yet",
-            code=ReplyCode.COMMAND_NOT_SUPPORTED,
-        )
     try:
-        bound = await _open(session, request.address.canonical())
+        bound = await _open(session, request.address.canonical(), connection.layer)
     except OSError as error:
         await session.fail("associate", error)
         return b""
@@ -38,9 +35,10 @@ async def associate(session: "Session", request: Request) -> bytes:
     return b""
 
 
-async def _open(session: "Session", announced: Address) -> Address:
-    """Makes the relay; where the client is to send to: at our address of its control connection, or what the outside
-    calls that (S5-REQ-77, A-11), so never at zeros (A-10)."""
+async def _open(session: "Session", announced: Address, layer: SecurityLayer | None) -> Address:
+    """Makes the relay, under the layer of the control connection if it has one (S5-REQ-82); where the client is to
+    send to: at our address of its control connection, or what the outside calls that (S5-REQ-77, A-11), so never at
+    zeros (A-10)."""
     server = session.server
     udp, ports = server.settings.udp, server.settings.port_range
     client = address_of_socket(session.peer).canonical()
@@ -53,7 +51,11 @@ async def _open(session: "Session", announced: Address) -> Address:
     except OSError:
         server.associations.leave(owner)
         raise
-    relay = UdpRelay(session, sock, client.host, scope, owner)
+    relay = (
+        UdpRelay(session, sock, client.host, scope, owner)
+        if layer is None
+        else ProtectedUdpRelay(session, sock, client.host, scope, owner, layer)
+    )
     try:
         bound = server.advertised.of(address_of_socket(sock.getsockname()))
         if announced.port and announced.octets in (client.octets, bytes(len(client.octets)), bytes(4)):
