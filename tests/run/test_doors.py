@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from hosier.run.doors import Doors, flow_socket, open_doors, receive_doors, send_doors
-from hosier.run.network import OWN_IPV4, OWN_PORT
+from hosier.run.network import DOOR_PORT, OWN_IPV4
 
 from .inside import Inside, enter, forked
 
@@ -36,7 +36,7 @@ def test_they_arrive_as_what_they_are(held: bool) -> None:
         assert side.raw.type == socket.SOCK_RAW
         assert not any(sock.getblocking() or sock.get_inheritable() for sock in vars(side).values())
         assert side.questions.getsockname()[1] == side.long_questions.getsockname()[1] == 53
-    assert doors.sides[0].streams.getsockname() == (OWN_IPV4, OWN_PORT)
+    assert doors.sides[0].streams.getsockname() == (OWN_IPV4, DOOR_PORT)
     assert (doors.gate is not None) is held
     inside.go()
     assert inside.result() == "done"

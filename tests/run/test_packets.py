@@ -28,7 +28,7 @@ def verifies(packet: bytes) -> bool:
         pair, kind, body = packet[8:40], packet[6], packet[40:]
     pseudo = b"" if kind == 1 else pair + struct.pack(">HH", kind, len(body))
     octets = pseudo + body + bytes(len(body) % 2)
-    return sum(struct.unpack(f">{len(octets) // 2}H", octets)) % 0xFFFF == 0
+    return bool(sum(struct.unpack(f">{len(octets) // 2}H", octets)) % 0xFFFF == 0)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from . import kernel
-from .network import HELD, OWN_IPV4, OWN_IPV6, OWN_PORT, RELEASED
+from .network import DOOR_PORT, HELD, OWN_IPV4, OWN_IPV6, RELEASED
 
 __all__ = ("Doors", "Side", "flow_socket", "open_doors", "receive_doors", "send_doors")
 
@@ -135,7 +135,7 @@ def flow_socket(place: tuple[str, int], peer: tuple[str, int], buffer: int) -> s
 
 
 def _open_side(family: int) -> Side:
-    own = (OWN_IPV6 if family == socket.AF_INET6 else OWN_IPV4, OWN_PORT)
+    own = (OWN_IPV6 if family == socket.AF_INET6 else OWN_IPV4, DOOR_PORT)
     everywhere = ("::" if family == socket.AF_INET6 else "0.0.0.0", 53)  # noqa: S104  # all of it is inside
     streams, long_questions = (_opened(family, socket.SOCK_STREAM) for _ in range(2))
     datagrams, questions = (_opened(family, socket.SOCK_DGRAM) for _ in range(2))

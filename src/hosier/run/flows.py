@@ -17,7 +17,7 @@ from ..engine.segments import RUN_DATAGRAMS, RUN_OCTETS, Cut, Lane, SocketLane, 
 from ..engine.task import Task
 from ..engine.udp import DatagramSocket, Sizes, Sockaddrs, Views
 from ..errors import ReplyCode, ReplyError
-from .packets import Place, port_unreachable
+from .packets import HostPort, port_unreachable
 from .ways import anything
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .voice import Voice
     from .ways import Ways
 
-__all__ = ("Flow", "Flows")
+__all__ = ("CapturedFlow", "Flows")
 
 MOST_FLOWS: Final = 2048
 WAITING: Final = 32
@@ -50,7 +50,7 @@ _OCTETS: Final = 65536
 _ANCILLARY: Final = 128
 _NO_UDP: Final = (ReplyCode.COMMAND_NOT_SUPPORTED, ReplyCode.NOT_ALLOWED, ReplyCode.GENERAL_FAILURE)
 
-Key = tuple[Place, Place]
+Key = tuple[HostPort, HostPort]
 
 
 class _Entrance:
@@ -79,23 +79,23 @@ class Flows:
         self.ways = ways
         self.doorman = doorman
         self.voice = voice
-        self.running: dict[Key, Flow] = {}
+        self.running: dict[Key, CapturedFlow] = {}
         self._no_udp_until = 0.0
         self._raw = {side.raw.family: side.raw for side in doors.sides}
         self._entrances = [_Entrance(self, side.datagrams) for side in doors.sides]
 
-    def arrived(self, source: Place, place: Place, octets: bytes) -> None:
+    def arrived(self, source: HostPort, place: HostPort, octets: bytes) -> None:
         """A datagram that no flow's own socket has taken."""
         flow = self.running.get((source, place))
         if flow is None:
             if self.engine.now < self._no_udp_until or len(self.running) >= MOST_FLOWS:
                 self.refuse(source, place, len(octets))
                 return
-            flow = self.running[source, place] = Flow(self, source, place)
+            flow = self.running[source, place] = CapturedFlow(self, source, place)
             flow.start()
         flow.take(octets)
 
-    def refuse(self, source: Place, place: Place, size: int) -> None:
+    def refuse(self, source: HostPort, place: HostPort, size: int) -> None:
         """Tells the program that nobody takes its datagram."""
         raw = self._raw[AF_INET6 if ":" in source[0] else AF_INET]
         with suppress(OSError):
@@ -110,10 +110,10 @@ class Flows:
             self.voice.failed(error)
 
 
-class Flow(Task):
+class CapturedFlow(Task):
     """One flow: a Correspondent of its association. ``run()`` is its story."""
 
-    def __init__(self, flows: Flows, source: Place, place: Place) -> None:
+    def __init__(self, flows: Flows, source: HostPort, place: HostPort) -> None:
         super().__init__(flows.engine)
         self.sent = Traffic()
         self.received = Traffic()
@@ -124,7 +124,7 @@ class Flow(Task):
         self._refused = False
         self._lane: Lane | None = None
         self._to_program: SocketLane | None = None
-        self._expected: Place | None = None
+        self._expected: HostPort | None = None
 
     async def run(self) -> None:
         """Associate, join, and wait until nobody has anything to say any more."""
@@ -253,7 +253,7 @@ def _send_in_runs(lane: Lane, views: Views, sizes: Sizes) -> None:
         lane.send(run, 1)
 
 
-def _original_place(ancillary: Sequence[tuple[int, int, bytes]]) -> Place | None:
+def _original_place(ancillary: Sequence[tuple[int, int, bytes]]) -> HostPort | None:
     """Where a datagram was sent to, as the kernel tells: a ``sockaddr``, of either family."""
     for level, kind, data in ancillary:
         if (level, kind) == (IPPROTO_IP, 20):  # IP_ORIGDSTADDR

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from socket import AF_INET6, AF_PACKET, SOCK_DGRAM, socket
 
 from . import kernel
-from .network import SYSCTLS, addresses, rules
+from .network import SYSCTLS, address_lines, rules
 from .tools import Tool
 
 __all__ = ("Identity", "enter_network", "enter_user_namespace")
@@ -63,7 +63,7 @@ def enter_network(*, held: bool, shared_loopback: bool) -> tuple[bool, bool]:
     held = held and _has_sockets(AF_PACKET, SOCK_DGRAM)
     # The two have nothing to do with each other.
     work = [
-        Tool("ip", ("-batch", "-"), addresses(ipv6=ipv6)),
+        Tool("ip", ("-batch", "-"), address_lines(ipv6=ipv6)),
         Tool("nft", ("-f", "-"), rules(ipv6=ipv6, held=held, shared_loopback=shared_loopback)),
     ]
     for name, value in SYSCTLS.items():

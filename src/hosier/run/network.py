@@ -12,7 +12,7 @@ silence.
 from collections.abc import Mapping
 from typing import Final
 
-__all__ = ("HELD", "OWN_IPV4", "OWN_IPV6", "OWN_PORT", "RELEASED", "SYSCTLS", "addresses", "rules")
+__all__ = ("HELD", "OWN_IPV4", "OWN_IPV6", "DOOR_PORT", "RELEASED", "SYSCTLS", "address_lines", "rules")
 
 OWN_IPV4: Final = "192.0.0.8"
 """The dummy address (RFC 7600), which stands for no host. A loopback address would not do: programs that ask for
@@ -21,7 +21,7 @@ addresses of configured families only (AI_ADDRCONFIG) do not count those."""
 OWN_IPV6: Final = "100:0:0:1::1"
 """Of the dummy prefix (RFC 9780)."""
 
-OWN_PORT: Final = 1
+DOOR_PORT: Final = 1
 """Of our sockets on those addresses: hardly a program wants it for itself."""
 
 HELD: Final = 1
@@ -43,7 +43,7 @@ _MULTICAST: Final = "224.0.0.0/4, 255.255.255.255", "ff00::/8"
 _SYN: Final = "tcp flags & (fin | syn | rst | ack) == syn"
 
 
-def addresses(*, ipv6: bool) -> str:
+def address_lines(*, ipv6: bool) -> str:
     """For ``ip -batch``: the interface, an address of each family, and the way to everywhere, which is here."""
     lines = [
         "link set lo up",
@@ -61,9 +61,9 @@ def addresses(*, ipv6: bool) -> str:
 def rules(*, ipv6: bool, held: bool, shared_loopback: bool) -> str:
     """For ``nft -f``. ``held``: handshakes wait for the proxy. ``shared_loopback``: loopback addresses are those of
     the outside, and are led there."""
-    families = [("ip", "ipv4", OWN_IPV4, f"{OWN_IPV4}:{OWN_PORT}", 0)]
+    families = [("ip", "ipv4", OWN_IPV4, f"{OWN_IPV4}:{DOOR_PORT}", 0)]
     if ipv6:
-        families.append(("ip6", "ipv6", OWN_IPV6, f"[{OWN_IPV6}]:{OWN_PORT}", 1))
+        families.append(("ip6", "ipv6", OWN_IPV6, f"[{OWN_IPV6}]:{DOOR_PORT}", 1))
     leaving: list[str] = []
     staying: list[str] = []
     caught: list[str] = []

@@ -37,12 +37,5 @@ def chain_for_run(proxies: ProxyChain) -> tuple[Proxy, ...]:
     for proxy in chain:
         if proxy.protocol == "socks4" and not proxy.remote_dns:
             raise ConfigError(f"{proxy}: SOCKS4 cannot be told names; use socks4a:// or socks5h://")
-    return tuple(proxy if proxy.remote_dns else _resolving(proxy) for proxy in chain)
-
-
-def _resolving(proxy: Proxy) -> Proxy:
-    """socks5:// as socks5h://: a look-up outside would tell others what the program does."""
-    credentials = {} if proxy.username is None else {"username": proxy.username, "password": proxy.password}
-    return Proxy(
-        str(proxy), remote_dns=True, ssl_context=proxy.ssl_context, source_address=proxy.source_address, **credentials
-    )
+    # socks5:// as socks5h://: a look-up outside would tell others what the program does.
+    return tuple(proxy.with_remote_dns() for proxy in chain)
