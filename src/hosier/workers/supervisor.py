@@ -95,7 +95,7 @@ class Supervisor:
         ``announce(addresses)`` is called when all are ready. Raises ConfigError if an address cannot be had.
         """
         loop = asyncio.get_running_loop()
-        self._sockets = shared_listening_sockets(self.settings, self.count)
+        self._sockets = shared_listening_sockets(self.settings.listen_addresses, self.count)
         addresses = [ListenAddress(*sock.getsockname()[:2]) for sock in self._sockets[0]]
         self._table = create_table(self.settings.caps, self.count)
         self._memory = CommonMemory.create()
