@@ -16,9 +16,10 @@ from ..observe.writer import LineWriter
 from ..server.privileges import drop_privileges, identity_of
 from ..server.server import Server
 from .complaints import Complaint
-from .contradictions import Values, contradictions, reason_against, suspects
+from .contradictions import Values, complaint_against, contradictions, suspects
 from .forms import is_list, is_mapping, table_of
 from .keys import keys_of
+from .lines import KeyPath
 from .settings import ServeSettings
 from .sources import Sources
 
@@ -79,13 +80,26 @@ def build_admin(settings: ServeSettings, overseen: Overseen, version: str) -> Ad
 def _contradictions(sources: Sources) -> Iterator[Complaint]:
     """Tables first, each on its own; then all that is left together."""
     left = dict(sources.values)
+    for path, hint, table in _tables(sources.values):
+        for paths, reason in contradictions(partial(_made, hint), table):
+            yield sources.complaint([(*path, *inner) for inner in paths], reason)
+            left.pop(str(path[0]), None)
+    if error := complaint_against(_server, left):
+        yield sources.complaint([error.at] if error.at else suspects(_server, left, str(error)), str(error))
+
+
+def _tables(values: Values) -> Iterator[tuple[KeyPath, Any, Values]]:
+    """Every table that is a key's value, or in a list or table that is one; with its type."""
     for key in keys_of(ServeSettings):
-        if key.table and key.name in left:
-            for paths, reason in contradictions(partial(_made, key.hint), left[key.name]):
-                yield sources.complaint([(key.name, *path) for path in paths], reason)
-                left.pop(key.name, None)
-    if what := reason_against(_server, left):
-        yield sources.complaint(suspects(_server, left, what), what)
+        if key.name not in values:
+            continue
+        value = values[key.name]
+        if key.table:
+            yield (key.name,), key.hint, value
+        elif is_list(key.hint) and table_of(inner := get_args(key.hint)[0]):
+            yield from (((key.name, index), inner, item) for index, item in enumerate(value))
+        elif is_mapping(key.hint) and table_of(inner := get_args(key.hint)[1]):
+            yield from (((key.name, name), inner, item) for name, item in value.items())
 
 
 def _server(values: Values) -> Server:

@@ -112,7 +112,7 @@ class Supervisor:
         ConfigError if an address cannot be had.
         """
         loop = asyncio.get_running_loop()
-        self._sockets = shared_listening_sockets(self.settings, self.count)
+        self._sockets = shared_listening_sockets(self.settings.listen_addresses, self.count)
         addresses = [ListenAddress(*sock.getsockname()[:2]) for sock in self._sockets[0]]
         self._become()
         self._table = create_table(self.settings.caps, self.count)
