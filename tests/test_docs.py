@@ -41,6 +41,7 @@ PROGRAMS = (
     "docs/gssapi.md",
     "docs/socksify.md",
     "docs/trio.md",
+    "docs/coming-from.md",
 )
 TOGETHER = "docs/extending.md"
 # Those of the integrations need a proxy and a target; tests/integrations/test_pages.py runs them.
