@@ -58,6 +58,7 @@ def test_both_ways(outer: hosier.Proxy) -> None:
     """More than fits anywhere, and what the target says first."""
 
     async def use(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         assert await loop.sock_recv(sock, 5) == b"hello"
         await loop.sock_sendall(sock, b"x" * SIZE)
         assert await everything(loop, sock) == b"y" * SIZE
@@ -81,6 +82,8 @@ def test_program_ends(outer: hosier.Proxy) -> None:
 
     async def use(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
         await loop.sock_sendall(sock, b"bye")
+        sock.shutdown(socket.SHUT_WR)
+        assert await everything(loop, sock) == b""
 
     with ScriptedServer([receive(3), stall()]) as target:
         over(outer, target, use)

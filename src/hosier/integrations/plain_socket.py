@@ -12,20 +12,33 @@ __all__ = ("connect_plain",)
 async def connect_plain(proxy: ProxyChain, host: str, port: int, *, timeout: float | None = None) -> socket.socket:
     """As :func:`hosier.aio.connect`; where that has no plain socket, it is one end of a pair, and the loop carries.
 
-    Such a socket has no peer's address, and to be cut off looks like an end: protocols that tell one from the other, as
-    SSH, TLS and WebSocket do, lose nothing by that.
+    Such a socket's peer is this machine, and to be cut off looks like an end: protocols that tell one from the other,
+    as SSH, TLS and WebSocket do, lose nothing by that.
     """
     chain = chain_of(proxy)
     if not any(one.tls or one.gssapi is not None for one in chain):
         return await connect(chain, host, port, timeout=timeout)
     _, far = await create_connection(_End, host, port, proxy=chain, timeout=timeout)
-    theirs, ours = socket.socketpair()
-    theirs.setblocking(False)
+    theirs, ours = _tcp_pair()
     _, near = await asyncio.get_running_loop().create_connection(_End, sock=ours)
     near.join(far)
     far.join(near)
     near.keeper = asyncio.create_task(_keep(near, far), name=f"carry to {host}")
     return theirs
+
+
+def _tcp_pair() -> tuple[socket.socket, socket.socket]:
+    """Two ends of a connection within this machine: of TCP, because libraries set TCP's options."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = socket.create_connection(listener.getsockname())
+        while True:
+            theirs, peer = listener.accept()
+            if peer == ours.getsockname():
+                break
+            theirs.close()  # of a stranger's
+    theirs.setblocking(False)
+    ours.setblocking(False)
+    return theirs, ours
 
 
 async def _keep(*ends: "_End") -> None:
