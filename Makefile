@@ -14,6 +14,7 @@ export HOSIER_REQUIRE_PEERS
 
 ifeq ($(HOSIER_REQUIRE_PEERS),1)
 PEERS := $(DONE)/peers
+HOSTS := $(DONE)/hosts
 endif
 
 .DEFAULT_GOAL := help
@@ -27,7 +28,7 @@ help:  ## list the targets
 serve: $(DONE)/server  ## install the server and run it on port 1080 of 127.0.0.1 and ::1
 	@exec $(BIN)/hosier serve $(ARGS)
 
-test: $(DONE)/dev $(PEERS)  ## run every test, with real clients and servers (some minutes)
+test: $(DONE)/dev $(PEERS) $(HOSTS)  ## run every test, with real clients and servers (some minutes)
 	@$(BIN)/python -m pytest $(ARGS)
 
 test-fast: $(DONE)/dev  ## run the tests that take less than two minutes and need no outside program
@@ -79,4 +80,9 @@ $(DONE)/peers: $(DONE)/dev scripts/peers.txt scripts/install-peers scripts/apt-i
 	@echo 'installing Kerberos for Python, which is built with what the last step has brought'
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[gssapi]'
 	@scripts/build-dante $(CURDIR)/tests/build/dante
+	@touch $@
+
+$(DONE)/hosts: $(DONE)/dev tests/integrations/oldest.toml scripts/install-hosts
+	@echo 'installing the oldest releases that our client is hooked into, each in a folder of its own'
+	@$(BIN)/python scripts/install-hosts tests/build/hosts
 	@touch $@

@@ -6,10 +6,11 @@
  * cheap a server on this kernel can be, and what Python costs on top. It is a yardstick, not a product: it has no
  * timeouts, no rules, no names, and it trusts that a small message arrives in one piece.
  *
- * A session: accept, read the greeting that TCP_DEFER_ACCEPT promised, answer, register the client once, edge-triggered,
- * for everything; on its edge read the request, connect and register the target; on its edge send the reply with the true
- * address and relay. A relay copies what is small. After four full reads in a row a flow splices instead: through one
- * spare pipe that all flows share, because a flow owns a pipe only while the pipe holds its bytes.
+ * A session: accept, read the greeting that TCP_DEFER_ACCEPT promised, answer, register the client once, edge-triggered;
+ * on its edge read the request, connect (once more, to see that it stands: on the loopback it does) or wait for the edge of
+ * that; send the reply with the true address and relay. A relay copies what is small. After four large reads in a row a
+ * flow splices instead: through one spare pipe that all flows share, because a flow owns a pipe only while the pipe holds
+ * its bytes. Room to write is asked for when a sink is full, and the arrivals at a source whose sink is full are ignored.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -27,15 +28,16 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { BATCH = 512, SMALL = 64 << 10, PIPE = 1 << 20, FULL_READS = 4, CHATTY = 4096, BURST = 64 };
-static const uint32_t EDGES = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+enum { BATCH = 512, SMALL = 64 << 10, LARGE = SMALL / 2, PIPE = 1 << 20, LARGE_READS = 4, CHATTY = 16 << 10, BURST = 64 };
+static const uint32_t EDGES = EPOLLIN | EPOLLRDHUP | EPOLLET;
 static const uint32_t ENDS = EPOLLRDHUP | EPOLLHUP | EPOLLERR;
 
 enum state { GREETING, REQUEST, CONNECTING, RELAYING, CLOSED };
 
 struct endpoint {
     int fd;
-    uint32_t seen; /* edges that nobody has used up yet; the ends stay */
+    uint32_t heard; /* what epoll tells of */
+    uint32_t seen;  /* edges that nobody has used up yet; the ends stay */
     struct session *session;
 };
 
@@ -51,7 +53,7 @@ struct flow {
     struct pipe *pipe;  /* only while it holds bytes … */
     uint8_t *rest;      /* … or what a send left over */
     size_t left, offset;
-    int full;           /* full reads in a row */
+    int large;          /* large reads in a row */
     bool queued, ended;
 };
 
@@ -96,6 +98,16 @@ static void drop_pipe(struct pipe *pipe) {
     close(pipe->out);
     close(pipe->in);
     free(pipe);
+}
+
+/* ---- epoll ---- */
+
+/* Once for each socket, and again where something else is to be told; what is the case already is told at once. */
+static void hear(struct endpoint *endpoint, uint32_t events) {
+    if (endpoint->heard == events) return;
+    struct epoll_event event = {.events = events, .data = {.ptr = endpoint}};
+    if (epoll_ctl(engine.epoll, endpoint->heard ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, endpoint->fd, &event) < 0) die("epoll_ctl");
+    endpoint->heard = events;
 }
 
 /* ---- relay ---- */
@@ -171,16 +183,16 @@ static void copy(struct flow *flow) {
         ssize_t put = send(flow->dst->fd, buffer, (size_t)got, MSG_NOSIGNAL);
         if (put < 0 && errno != EAGAIN) return close_session(flow->session);
         if (put < 0) put = 0;
-        flow->full = got == SMALL ? flow->full + 1 : 0;
+        flow->large = got >= LARGE ? flow->large + 1 : 0;
         if (got < SMALL && !(flow->src->seen & ENDS)) flow->src->seen &= ~(uint32_t)EPOLLIN;
         if (put < got) {
             flow->left = (size_t)(got - put), flow->offset = 0;
             flow->rest = malloc(flow->left);
             if (!flow->rest) die("malloc");
             memcpy(flow->rest, buffer + put, flow->left);
-            return;
+            return hear(flow->dst, flow->dst->heard | EPOLLOUT);
         }
-        if (flow->full == FULL_READS) return queue(flow);
+        if (flow->large == LARGE_READS) return queue(flow);
     } while (flow->src->seen & (EPOLLIN | ENDS));
 }
 
@@ -189,17 +201,18 @@ static void splice_once(struct flow *flow) {
     ssize_t got = splice(flow->src->fd, NULL, pipe->in, NULL, PIPE, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     if (got < 0) return dry(flow);
     if (got == 0) return end(flow);
-    if (got < CHATTY) flow->full = 0;
+    if (got < CHATTY) flow->large = 0;
     ssize_t put = splice(pipe->out, NULL, flow->dst->fd, NULL, (size_t)got, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     if (put == got) return queue(flow);
     flow->pipe = pipe, flow->left = (size_t)(got - (put > 0 ? put : 0)); /* the pipe goes with the flow */
     engine.spare = take_pipe();
-    if (put < 0 && errno != EAGAIN) close_session(flow->session);
+    if (put < 0 && errno != EAGAIN) return close_session(flow->session);
+    hear(flow->dst, flow->dst->heard | EPOLLOUT);
 }
 
 static void pump(struct flow *flow) {
     if (flow->session->state != RELAYING || flow->ended || flow->queued || full(flow)) return;
-    if (flow->full < FULL_READS)
+    if (flow->large < LARGE_READS)
         copy(flow);
     else
         splice_once(flow);
@@ -221,25 +234,22 @@ static void flush(struct flow *flow) {
     }
     free(flow->rest);
     flow->rest = NULL;
+    hear(flow->src, flow->src->heard | EPOLLIN);
     if (flow->src->seen & (EPOLLIN | ENDS)) pump(flow);
 }
 
 static void relay(struct session *session, struct endpoint *endpoint, uint32_t events) {
     struct flow *from = endpoint == &session->client ? &session->up : &session->down, *to = twin(from);
     if (events & EPOLLOUT && full(to)) flush(to);
+    if (events & EPOLLIN && full(from)) hear(endpoint, endpoint->heard & ~(uint32_t)EPOLLIN);
     if (events & (EPOLLIN | ENDS)) pump(from);
     if (events & EPOLLERR && from->ended) close_session(session); /* a reset after the half-close */
 }
 
 /* ---- handshake ---- */
 
-static void watch(struct endpoint *endpoint) {
-    struct epoll_event event = {.events = EDGES, .data = {.ptr = endpoint}};
-    if (epoll_ctl(engine.epoll, EPOLL_CTL_ADD, endpoint->fd, &event) < 0) die("epoll_ctl");
-}
-
 /* Reads one small message. Without it (yet, or ever) the result is 0, and the session may be closed. */
-static size_t hear(struct session *session) {
+static size_t read_message(struct session *session) {
     ssize_t got = recv(session->client.fd, buffer, 512, 0);
     if (got > 0) {
         if (!(session->client.seen & ENDS)) session->client.seen &= ~(uint32_t)EPOLLIN;
@@ -250,26 +260,10 @@ static size_t hear(struct session *session) {
 }
 
 static void greet(struct session *session) {
-    size_t got = hear(session);
+    size_t got = read_message(session);
     if (!got) return;
     if (got < 3 || buffer[0] != 5 || send(session->client.fd, "\5\0", 2, MSG_NOSIGNAL) != 2) return close_session(session);
     session->state = REQUEST;
-}
-
-static void dial(struct session *session) {
-    int one = 1;
-    size_t got = hear(session);
-    if (!got) return;
-    if (got < 10 || memcmp(buffer, "\5\1\0\1", 4) != 0) return close_session(session);
-    struct sockaddr_in address = {.sin_family = AF_INET};
-    memcpy(&address.sin_addr, buffer + 4, 4);
-    memcpy(&address.sin_port, buffer + 8, 2);
-    int fd = session->target.fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0) return close_session(session);
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0 && errno != EINPROGRESS) return close_session(session);
-    watch(&session->target);
-    session->state = CONNECTING;
 }
 
 static void connected(struct session *session) {
@@ -286,8 +280,28 @@ static void connected(struct session *session) {
     memcpy(reply + 8, &address.sin_port, 2);
     if (send(session->client.fd, reply, sizeof reply, MSG_NOSIGNAL) != sizeof reply) return close_session(session);
     session->state = RELAYING;
+    if (!session->target.heard) hear(&session->target, EDGES);
     if (session->client.seen & (EPOLLIN | ENDS)) pump(&session->up);
     if (session->target.seen & (EPOLLIN | ENDS)) pump(&session->down);
+}
+
+static void dial(struct session *session) {
+    int one = 1;
+    size_t got = read_message(session);
+    if (!got) return;
+    if (got < 10 || memcmp(buffer, "\5\1\0\1", 4) != 0) return close_session(session);
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    memcpy(&address.sin_addr, buffer + 4, 4);
+    memcpy(&address.sin_port, buffer + 8, 2);
+    int fd = session->target.fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) return close_session(session);
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    for (int i = 0; i < 2; i++) { /* the second one finds that the first has done its work already */
+        if (connect(fd, (struct sockaddr *)&address, sizeof address) == 0) return connected(session);
+        if (errno != EINPROGRESS && errno != EALREADY) return close_session(session);
+    }
+    hear(&session->target, EDGES | EPOLLOUT);
+    session->state = CONNECTING;
 }
 
 static void wake(struct endpoint *endpoint, uint32_t events) {
@@ -327,7 +341,7 @@ static void accept_burst(void) {
         session->up = (struct flow){.src = client, .dst = target, .session = session};
         session->down = (struct flow){.src = target, .dst = client, .session = session};
         greet(session); /* TCP_DEFER_ACCEPT: the greeting is usually there */
-        if (session->state != CLOSED) watch(client);
+        if (session->state != CLOSED) hear(client, EDGES);
     }
     if (engine.burst < BURST) engine.burst *= 2;
 }

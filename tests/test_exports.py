@@ -19,9 +19,12 @@ TWINS: list[set[str]] = [
     },
     {"hosier.client.dial", "hosier.engine.dial"},
     {"hosier.client.lookup", "hosier.client.aio.steps"},
-    {"hosier.client.steps", "hosier.client.aio.steps"},
+    {"hosier.client.steps", "hosier.client.aio.steps", "hosier.client.egress.steps"},
 ]
-TWIN_FOLDERS = ("hosier.cli.", "hosier.server.commands.", "hosier.integrations.")
+TWIN_FOLDERS = ("hosier.cli.", "hosier.server.commands.")
+
+# What speaks as somebody else does: its names are those of the host library.
+HOSTED = "hosier.integrations."
 
 # Exported where they are used as well as where they are defined.
 EXPORTED_TWICE = {
@@ -66,7 +69,7 @@ def homes() -> dict[str, set[str]]:
     found: dict[str, set[str]] = defaultdict(set)
     for name in names():
         module = importlib.import_module(name)
-        if not hasattr(module, "__path__"):
+        if not hasattr(module, "__path__") and not name.startswith(HOSTED):
             for one in vars(module).get("__all__", ()):
                 found[one].add(name)
     return found

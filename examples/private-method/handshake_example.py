@@ -93,6 +93,7 @@ class Layer:
     """
 
     max_payload: int = 16384
+    max_datagram: int = 65_000
 
     def __init__(self, sending: bytes, receiving: bytes) -> None:
         self._sending = sending

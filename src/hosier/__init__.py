@@ -31,8 +31,11 @@ if TYPE_CHECKING:
     from .client.blocking import BindListener, associate, bind, connect, resolve, resolve_ptr
     from .client.datagrams import ProxiedDatagramSocket
     from .client.environment import ProxyChoice, explain_environment, proxy_from_environment
+    from .client.gssapi import Gssapi
+    from .client.protected import ProtectedSocket
     from .client.proxy import Proxy, ProxyChain
     from .client.socksify import socksify
+    from .integrations import pysocks
     from .server.server import Server
 
 __version__ = "0.1.0"
@@ -41,11 +44,13 @@ __all__ = (
     "AuthError",
     "BindListener",
     "ConfigError",
+    "Gssapi",
     "ProxiedDatagramSocket",
     "LocalProtocolError",
     "OnionReplyCode",
     "Place",
     "PolicyDenied",
+    "ProtectedSocket",
     "ProtocolError",
     "Proxy",
     "ProxyChain",
@@ -67,6 +72,7 @@ __all__ = (
     "connect",
     "explain_environment",
     "proxy_from_environment",
+    "pysocks",
     "resolve",
     "resolve_ptr",
     "socksify",
@@ -75,14 +81,19 @@ __all__ = (
 # What loads when it is first used, and from where.
 _LATER: Final = {
     **dict.fromkeys(("BindListener", "associate", "bind", "connect", "resolve", "resolve_ptr"), "client.blocking"),
+    "Gssapi": "client.gssapi",
     "ProxiedDatagramSocket": "client.datagrams",
+    "ProtectedSocket": "client.protected",
     **dict.fromkeys(("ProxyChoice", "explain_environment", "proxy_from_environment"), "client.environment"),
     "Proxy": "client.proxy",
     "ProxyChain": "client.proxy",
     "Server": "server.server",
     "aio": "client.aio",
+    "pysocks": "integrations.pysocks",
     "socksify": "client.socksify",
 }
+
+_MODULES: Final = ("aio", "pysocks")
 
 
 def __getattr__(name: str) -> Any:
@@ -91,7 +102,7 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     module = import_module(f".{_LATER[name]}", __name__)
-    value = globals()[name] = module if name == "aio" else getattr(module, name)
+    value = globals()[name] = module if name in _MODULES else getattr(module, name)
     return value
 
 

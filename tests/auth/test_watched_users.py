@@ -61,10 +61,12 @@ class Lab:
     def put(self, credentials: Credentials, log_n: int = 1) -> None:
         change_user(str(self.path), credentials.username, cheap(credentials.password, log_n))
 
-    def users(self, *, look: float = 0.0, pool: HashingPool | None = None) -> WatchedUsers:
+    def users(
+        self, *, look: float = 0.0, pool: HashingPool | None = None, shared: set[bytes] | None = None
+    ) -> WatchedUsers:
         """With ``look`` 0, each check looks whether the file has changed."""
         fixed = PasswordDigests({EVE.username: EVE.password})
-        return WatchedUsers(str(self.path), fixed, self.told.append, look=look, pool=pool)
+        return WatchedUsers(str(self.path), fixed, self.told.append, look=look, pool=pool, shared=shared)
 
 
 @pytest.fixture
@@ -111,6 +113,36 @@ def test_one_hash_for_each_user(lab: Lab) -> None:
             assert users.verify_at_once(ANN) is True
         assert len(lab.hashed) == 1
         users.close()
+
+    run(main)
+
+
+def test_what_one_process_has_hashed_another_need_not(lab: Lab) -> None:
+    """Until the user's line changes: then what was shared is worth nothing, though the password be the same."""
+
+    async def main() -> None:
+        shared: set[bytes] = set()
+        here, there = lab.users(shared=shared), lab.users(shared=shared)
+        assert await verify(here, ANN)
+        assert len(lab.hashed) == 1
+        assert there.verify_at_once(ANN) is True
+        assert there.verify_at_once(wrong(ANN)) is None
+        assert there.verify_at_once(BOB) is None
+        assert not await verify(there, wrong(ANN))
+        assert not await verify(there, BOB)
+        shared.clear()
+        assert there.verify_at_once(ANN) is True  # it knows by itself now
+        lab.hashed.clear()
+        lab.put(ANN)
+        await until(lambda: here.verify_at_once(ANN) is None)
+        assert await verify(here, ANN)
+        assert len(lab.hashed) == 1
+        assert len(shared) == 1
+        assert lab.users(shared=shared).verify_at_once(ANN) is True
+        lab.put(ANN)
+        assert lab.users(shared=shared).verify_at_once(ANN) is None
+        here.close()
+        there.close()
 
     run(main)
 
@@ -464,6 +496,30 @@ def test_secrets_do_not_show(lab: Lab) -> None:
         line = os.fsdecode(lab.path.read_bytes())
         for secret in ("open sesame", "always there", line.strip().rpartition("$")[2]):
             assert secret not in everything
+        users.close()
+
+    run(main)
+
+
+def test_read_at_once_and_taken_over_later(lab: Lab) -> None:
+    """Between the two, nothing has changed; what is wrong is said by the reading."""
+    lab.put(ANN)
+
+    async def main() -> None:
+        users = lab.users()
+        assert await verify(users, ANN)
+        lab.put(BOB)
+        take = users.read_now()
+        assert [users.has(name) for name in ("ann", "bob", "eve", "dan")] == [True, False, True, False]
+        take()
+        assert [users.has(name) for name in ("ann", "bob", "eve", "dan")] == [True, True, True, False]
+        reads = lab.reads
+        assert await verify(users, BOB)
+        assert users.verify_at_once(ANN), "and still known"
+        assert lab.reads == reads
+        lab.put(EVE)
+        with pytest.raises(ConfigError, match="has a password of its own"):
+            users.read_now()
         users.close()
 
     run(main)

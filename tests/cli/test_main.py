@@ -121,3 +121,15 @@ def test_who_reads_no_more_is_no_mistake() -> None:
     program += "def run(_): raise BrokenPipeError\npasswd.run = run\nraise SystemExit(m.main(['passwd', 'a', 'b']))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_verb_loads_alone() -> None:
+    """The others would cost `hosier run` more than its work does."""
+    program = "import sys; from hosier.cli.main import main\ntry: main(['run', '--help'])\nexcept SystemExit: pass"
+    loaded = subprocess.run(
+        [sys.executable, "-c", f"{program}\nprint('hosier.cli.serve' in sys.modules, 'asyncio' in sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert loaded.stdout.splitlines()[-1] == "False False"

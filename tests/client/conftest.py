@@ -6,19 +6,35 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
+import hosier
+from hosier.server.gssapi import GssapiSettings
 from hosier.testing.fixtures import hosier_server, scripted_server
 
+from .protection import play_with_toys
 from .tls import Certificate
 
-__all__ = ("certificate", "greeter", "hosier_server", "scripted_server", "silent_socket")
+__all__ = ("certificate", "greeter", "hosier_server", "protecting", "scripted_server", "silent_socket")
 
 
 @pytest.fixture(scope="session")
 def certificate(program: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     return Certificate(program("openssl"), tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture
+def protecting(hosier_server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Callable[[], hosier.Proxy]:
+    """``protecting()`` starts a server that protects what follows the login, with the toy in Kerberos' place."""
+    play_with_toys(monkeypatch)
+
+    def start() -> hosier.Proxy:
+        server = hosier_server(gssapi=GssapiSettings(enabled=True))
+        return hosier.Proxy(f"socks5h+gssapi://localhost:{server.address[1]}")
+
+    return start
 
 
 @pytest.fixture

@@ -36,13 +36,13 @@ class Late(DirectEgress):
         self.failure: OSError | None = None
         self.tasks: list[Any] = []
 
-    async def associate(self, task: Any, correspondent: Any, vet: Any, *, buffer: int) -> Any:
+    async def associate(self, task: Any, correspondent: Any, *, buffer: int) -> Any:
         self.tasks.append(task)
         while not self.ready.is_set():
             await asyncio.sleep(0)
         if self.failure is not None:
             raise self.failure
-        return await super().associate(task, correspondent, vet, buffer=buffer)
+        return await super().associate(task, correspondent, buffer=buffer)
 
 
 class Streams:

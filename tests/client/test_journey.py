@@ -8,13 +8,19 @@ import socket
 import pytest
 
 from hosier.client.http_connect import HttpConnect
-from hosier.client.journey import Journey, announced, host_of_proxy
+from hosier.client.journey import AnyHandshake, Journey, announced, host_of_proxy
+from hosier.client.layered import LayeredHandshake
 from hosier.client.proxy import Proxy, chain_of
 from hosier.client.quick import QuickHandshake
 from hosier.errors import ProxyConnectionError, ProxyTimedOut, RemoteProtocolError, TargetUnreachable
 from hosier.protocol.address import UNSPECIFIED, parse_address
 from hosier.protocol.client_connection import ClientHandshake
-from hosier.protocol.messages import Command
+from hosier.protocol.messages import AuthMessage, Command, MethodSelected, MethodsOffered, Reply, Request
+from hosier.protocol.server_connection import ServerConnection
+from hosier.testing import ConnectionPair, ToyFraming, ToyServerExchange
+
+from .harness import SUCCESS
+from .protection import frame, play_with_toys
 
 TARGET = parse_address("example.com", 443)
 
@@ -120,3 +126,43 @@ def test_host_of_the_last_proxy() -> None:
         assert host_of_proxy(sock, [Proxy("localhost"), Proxy("two")]) == "two"
     with socket.socket(socket.AF_UNIX) as local:
         assert host_of_proxy(local, [Proxy("socks5h://localhost/x")]) == "localhost"
+
+
+def test_layers_of_earlier_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What follows a proxy that protects goes within its layer, and the shell takes over what lies on top."""
+    play_with_toys(monkeypatch)
+    way = journey("socks5h+gssapi://one", "two", command=Command.CONNECT)
+    assert way.protects
+    assert not journey("one").protects
+    peer = ConnectionPair(None, ServerConnection({1: ToyFraming()}))
+    first = way.begin(way.target)
+    agree(peer, first)
+    assert first.done
+    assert way.passed()
+    second = way.begin(way.target)
+    assert isinstance(second, LayeredHandshake)
+    assert second.start() == frame(b"\x05\x01\x00")
+    request = second.feed(frame(b"\x05\x00"))
+    assert request == frame(b"\x05\x01\x00\x03\x0bexample.com\x01\xbbearly")
+    second.feed(frame(SUCCESS))
+    assert not way.passed()
+    stream = way.take_stream()
+    assert stream is not None
+    assert stream.wrap(b"payload") == frame(b"payload")
+    assert way.take_stream() is None
+
+
+def agree(peer: ConnectionPair, handshake: AnyHandshake) -> None:
+    """Plays the server of a whole handshake with the toy method."""
+    server, exchange = peer.server, ToyServerExchange()
+    out = handshake.start()
+    while not handshake.done:
+        server.receive_data(out)
+        event = server.next_event()
+        if isinstance(event, MethodsOffered):
+            out = handshake.feed(server.send(MethodSelected(1)))
+        elif isinstance(event, AuthMessage):
+            out = handshake.feed(server.send(exchange.step(event.body)))
+        else:
+            assert isinstance(event, Request)
+            out = handshake.feed(server.send(Reply(0)))

@@ -2,10 +2,11 @@
 
 import dataclasses
 import ssl
+from typing import Any
 
 import pytest
 
-from hosier import ConfigError, Proxy
+from hosier import ConfigError, Gssapi, Proxy
 from hosier.client.proxy import chain_of
 
 
@@ -180,3 +181,72 @@ def test_chains() -> None:
         chain_of([])
     with pytest.raises(ConfigError, match="unix socket"):
         chain_of(["one", "socks5h://localhost/two"])
+
+
+# --- Kerberos, and which methods are offered ---
+
+
+def test_kerberos() -> None:
+    proxy = Proxy("socks5h+gssapi://proxy.example.org")
+    assert (proxy.gssapi, proxy.methods, str(proxy)) == (
+        Gssapi(),
+        ("gssapi",),
+        "socks5h+gssapi://proxy.example.org:1080",
+    )
+    assert Proxy("socks5+tls+gssapi://h").scheme == Proxy("socks5+gssapi+ssl://h").scheme == "socks5+tls+gssapi"
+    told = Gssapi(level=1, service="rcmd")
+    assert Proxy("h", gssapi=told).gssapi == told
+    assert Proxy("h", methods=["gssapi", "none"]).gssapi == Gssapi()
+    assert Proxy("h").gssapi is None
+
+
+def test_addresses_have_no_principal() -> None:
+    """GS-REQ-04; but whoever says the name may connect to the address."""
+    for host in ("127.0.0.1", "[::1]"):
+        with pytest.raises(ConfigError, match="needs the proxy's name, not its address"):
+            Proxy(f"socks5h+gssapi://{host}:1080")
+        assert Proxy(f"{host}:1", gssapi=Gssapi(host="proxy.example.org")).host == host.strip("[]")
+        assert Proxy(f"{host}:1", gssapi=Gssapi(service="socks/proxy.example.org")).gssapi is not None
+
+
+def test_methods() -> None:
+    assert Proxy("h").methods == ("none",)
+    assert Proxy("ann:x@h").methods == ("none", "password")
+    assert Proxy("ann:x@h", methods=["password"]).methods == ("password",)
+    assert Proxy("ann:x@h", gssapi=Gssapi(), methods=["gssapi", "password"]).methods == ("gssapi", "password")
+    assert Proxy("http://h").methods == Proxy("socks4://h").methods == ()
+    assert Proxy("h").with_credentials("ann").methods == ("none", "password")
+    assert Proxy("ann:x@h", methods=["password"]).with_credentials("bob").methods == ("password",)
+
+
+@pytest.mark.parametrize(
+    ("url", "fields", "message"),
+    [
+        ("h", {"methods": []}, "the methods are some of"),
+        ("h", {"methods": ["none", "none"]}, "the methods are some of"),
+        ("h", {"methods": ["ident"]}, "the methods are some of"),
+        ("h", {"methods": ["password"]}, "needs a user name"),
+        ("ann:x@h", {"gssapi": Gssapi()}, "both GSSAPI and a password"),
+        ("http://h", {"methods": ["none"]}, "http has no authentication methods"),
+        ("socks4://h", {"gssapi": Gssapi()}, "socks4 has no authentication methods"),
+        ("socks4+gssapi://h", {}, "there is no proxy scheme"),
+        ("http+gssapi://h", {}, "there is no proxy scheme"),
+        ("socks5+kerberos://h", {}, "there is no proxy scheme"),
+    ],
+)
+def test_mistakes_about_methods(url: str, fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Proxy(url, **fields)
+
+
+def test_no_password_beside_kerberos_unless_it_is_said() -> None:
+    with pytest.raises(ConfigError, match="both GSSAPI and a password"):
+        Proxy("socks5h+gssapi://h").with_credentials("ann", "x")
+
+
+def test_one_that_is_told_names_whatever_its_scheme_says() -> None:
+    proxy = Proxy("socks5://ann:secret@127.0.0.1:9", source_address="127.0.0.2")
+    told = proxy.with_remote_dns()
+    assert (told.scheme, told.username, told.password) == ("socks5h", b"ann", b"secret")
+    assert told.source_address == proxy.source_address
+    assert not proxy.remote_dns

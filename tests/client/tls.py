@@ -13,14 +13,22 @@ from pathlib import Path
 
 
 class Certificate:
-    """Made by openssl; ``server`` and ``client`` are the contexts for each side."""
+    """Made by openssl, for localhost and one more name; ``server`` and ``client`` are the contexts for each side."""
 
-    def __init__(self, openssl: str, directory: Path) -> None:
+    def __init__(self, openssl: str, directory: Path, name: str = "localhost") -> None:
         key, certificate = directory / "key.pem", directory / "certificate.pem"
+        self.key, self.file = key, certificate
         subprocess.run(
             [
                 *(openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
-                *("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-days", "2"),
+                *(
+                    "-subj",
+                    "/CN=localhost",
+                    "-addext",
+                    f"subjectAltName=DNS:localhost,DNS:{name},IP:127.0.0.1",
+                    "-days",
+                    "2",
+                ),
                 *("-keyout", str(key), "-out", str(certificate)),
             ],
             check=True,

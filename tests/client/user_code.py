@@ -61,3 +61,15 @@ async def awaited(chain: hosier.ProxyChain) -> bytes:
     echo.connection_made(endpoint)
     name: str = await aio.resolve(chain, "example.com") + await aio.resolve_ptr(chain, "192.0.2.1")
     return data + name.encode() + await reader.read() + sock.recv(1) + peer.recv(1)
+
+
+async def protected() -> bytes:
+    told = hosier.Gssapi(service="socks", host="proxy.example.org", level=1, accepted=[1, 2], delegate=False, nec=False)
+    proxy = hosier.Proxy("h", gssapi=told, methods=["gssapi", "none"])
+    sock = hosier.connect(proxy, "example.com", 80)
+    if isinstance(sock, hosier.ProtectedSocket):
+        sock = ssl.create_default_context().wrap_socket(sock, server_hostname="example.com")
+    async with await aio.bind([proxy], "192.0.2.1") as listener:
+        reader, writer, (host, port) = await listener.accept_streams(1.0, limit=1000)
+    writer.write(f"{host} {port}".encode())
+    return await reader.read() + sock.recv(1)

@@ -529,7 +529,7 @@ def test_an_end_that_was_seen_before(run: Run) -> None:
             control = Endpoint(lab.engine, inner, task)
             client.close()
             assert await control.recv(10) == b""
-            if not control.registered:
+            if not control.heard:
                 control.register()
             while not control.seen & ENDED:
                 await asyncio.sleep(0)

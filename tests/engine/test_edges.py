@@ -12,13 +12,14 @@ import pytest
 
 from hosier.engine import edges as module
 from hosier.engine.edges import Edges, EdgeSocket
-from hosier.engine.endpoint import EDGES, ENDED
-from hosier.engine.events import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
+from hosier.engine.endpoint import ENDED
+from hosier.engine.events import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 
 from ..bare import BareLoop
 from .harness import descriptors, exactly, receive, reset, send, until
 
 BROKEN = EPOLLHUP | EPOLLERR
+EDGES = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET
 
 
 class Scene:

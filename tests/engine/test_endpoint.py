@@ -4,11 +4,13 @@ import asyncio
 import socket
 from typing import Any
 
+import pytest
+
 from hosier.engine.endpoint import ENDED, READABLE, WRITABLE, Endpoint
 from hosier.engine.events import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 from hosier.engine.task import Task
 
-from .harness import Lab, Pattern, Run, assert_reset, check, receive, until
+from .harness import Lab, Pattern, Run, assert_reset, check, receive, reset, until
 
 
 class Counted(socket.socket):
@@ -102,7 +104,7 @@ def test_what_is_said_to_be_there_is_looked_for_at_once(run: Run) -> None:
         async def work(task: Task) -> bytes:
             endpoint = Endpoint(lab.engine, inner, task, EPOLLIN)
             data: bytes = await endpoint.recv(100)
-            assert not endpoint.registered
+            assert not endpoint.heard
             endpoint.close()
             return data
 
@@ -270,6 +272,86 @@ def test_release_hands_the_socket_on_unregistered(run: Run) -> None:
         outer.send(b"yours")
         assert await receive(inner) == b"yours"
         inner.close()
+
+    run(main)
+
+
+class Listener:
+    """An owner that keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.events: list[int] = []
+
+    def on_edge(self, _: Endpoint, events: int) -> None:
+        self.events.append(events)
+
+
+@pytest.mark.linux
+def test_room_is_heard_of_when_somebody_asks(run: Run) -> None:
+    """What is the case already is told at once, so nothing is missed; to ask again is no call."""
+
+    async def main(lab: Lab) -> None:
+        _, inner = lab.pair()
+        owner = Listener()
+        endpoint = Endpoint(lab.engine, inner, owner)
+        endpoint.hear(EPOLLIN)
+        await lab.settle()
+        assert owner.events == []
+        endpoint.hear(EPOLLOUT)
+        await until(lambda: owner.events)
+        endpoint.hear(EPOLLOUT)
+        await lab.settle()
+        assert owner.events == [EPOLLOUT]
+        endpoint.close()
+
+    run(main)
+
+
+@pytest.mark.linux
+def test_arrivals_may_be_ignored_but_not_an_end(run: Run) -> None:
+    async def main(lab: Lab) -> None:
+        outer, inner = lab.pair()
+        owner = Listener()
+        endpoint = Endpoint(lab.engine, inner, owner)
+        endpoint.register()
+        endpoint.ignore(EPOLLIN)
+        for _ in range(3):
+            outer.send(b"unheard")
+            await lab.settle()
+        assert owner.events == []
+        outer.shutdown(socket.SHUT_WR)
+        await until(lambda: owner.events)
+        assert owner.events == [EPOLLRDHUP]
+        endpoint.hear(EPOLLIN)
+        await until(lambda: len(owner.events) == 2)
+        assert owner.events[1] == EPOLLIN | EPOLLRDHUP
+        reset(outer)
+        await until(lambda: owner.events[-1] & EPOLLHUP)
+        endpoint.close()
+
+    run(main)
+
+
+def test_who_reads_hears_of_arrivals_again(run: Run) -> None:
+    """A relay that ended may have ignored them; whoever lingers must not."""
+
+    async def main(lab: Lab) -> None:
+        outer, inner = lab.pair()
+
+        async def work(task: Task) -> bytes:
+            endpoint = Endpoint(lab.engine, inner, task)
+            endpoint.register()
+            endpoint.ignore(EPOLLIN)
+            try:
+                return await endpoint.recv(100)
+            finally:
+                endpoint.close()
+
+        story = lab.story(work)
+        await lab.settle()
+        outer.send(b"at last")
+        await until(lambda: story.ended)
+        assert story.result == b"at last"
 
     run(main)
 

@@ -16,6 +16,7 @@ import pytest
 
 import hosier.engine.pipes
 from hosier.engine.endpoint import Endpoint
+from hosier.engine.events import EPOLLIN
 from hosier.engine.flow import BULK_AFTER, Flow
 from hosier.engine.pipes import Pipe, PipePool
 from hosier.engine.poller import SCRATCH
@@ -126,6 +127,58 @@ def test_bulk_moves_by_splice_and_small_talk_does_not(run: Run, monkeypatch: pyt
             assert await exactly(joined.target, 8) == b"question"
             await lab.settle()
         assert taken <= taken_for_bulk + 2  # the first small splice ends it
+
+    run(main)
+
+
+@pytest.mark.linux
+def test_segments_that_do_not_fill_the_buffer_are_bulk_too(run: Run) -> None:
+    """What network cards and the loopback join is a little less than the buffer; a flow that is as fast as its source
+    finds such a segment each time, and never a full buffer."""
+
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab)
+        piece = SCRATCH - 53
+        for number in range(2 * BULK_AFTER):
+            await feed(joined.client, number, piece)
+            await check(joined.target, number, piece)
+            await lab.settle()
+        assert lab.engine.pipes.open == 1
+
+    run(main)
+
+
+@pytest.mark.linux
+def test_arrivals_at_a_blocked_flow_wake_nobody(run: Run) -> None:
+    """Else every segment that joins those that must wait would be a wake-up in vain."""
+
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab, slow=SMALL_BUFFER)
+        flow = joined.relay.up
+        told: list[int] = []
+        size = SCRATCH + SMALL_BUFFER  # the source's own buffer has room for more
+        await feed(joined.client, 1, size)
+        await until(lambda: flow.blocked)
+        await lab.settle()
+        edge = Flow.on_edge
+
+        def counted(self: Flow, source: Endpoint, events: int) -> None:
+            told.append(events)
+            edge(self, source, events)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Flow, "on_edge", counted)
+            for number in range(20):
+                await feed(joined.client, ("late", number), 100)
+                await lab.settle()
+            assert len(told) <= 1
+        await check(joined.target, 1, size)
+        for number in range(20):
+            await check(joined.target, ("late", number), 100)
+        assert not flow.blocked
+        assert flow.source.heard & EPOLLIN
+        await send(joined.client, b"heard")
+        assert await exactly(joined.target, 5) == b"heard"
 
     run(main)
 

@@ -133,6 +133,30 @@ def test_reset_is_passed_on_as_a_reset(run: Run, side: str, amount: int) -> None
         assert first_ended is (joined.near if side == "client" else joined.far)
         assert first_ended is not None
         assert first_ended.was_reset
+        assert joined.relay.first_was_reset
+        assert not joined.relay.ended_well
+
+    run(main)
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_an_orderly_end_stays_one_whatever_follows(run: Run, side: str) -> None:
+    """A peer that has closed altogether resets what is sent to it afterwards. That is passed on, but it is not how its
+    stream ended."""
+
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab)
+        first, second = ends(joined, side)
+        await send(first, b"bye")
+        first.close()
+        assert await exactly(second, 3) == b"bye"
+        assert await receive(second) == b""
+        await send(second, b"too late")
+        ending = joined.near if side == "client" else joined.far
+        await until(lambda: ending.was_reset, "it resets what comes too late")
+        await joined.ended()
+        assert joined.relay.first_ended is ending
+        assert not joined.relay.first_was_reset
         assert not joined.relay.ended_well
 
     run(main)

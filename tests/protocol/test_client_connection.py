@@ -373,6 +373,33 @@ def test_early_payload_goes_with_the_request() -> None:
     assert ClientHandshake(Request(4, 1, TARGET), early=b"x").start().endswith(b"\x00x")
 
 
+def test_early_payload_is_wrapped_under_a_layer() -> None:
+    """In frames of its own, behind that of the request."""
+    early = bytes(ToyLayer.max_payload + 1)
+    handshake = ClientHandshake(REQUEST, (TOY,), early=early)
+    handshake.start()
+    assert handshake.layer is None
+    out = b""
+    for message in (b"\x05\x01", b"\x01\x01\x00\x02ok", b"\x01\x01\x00\x00", bytes.fromhex("01020003570002")):
+        out = handshake.feed(message)
+    layer = handshake.layer
+    assert layer is not None
+    assert out.endswith(layer.wrap(early[:-1]) + layer.wrap(early[-1:]))
+
+
+def test_steps_that_wait_for_others() -> None:
+    """Only while the method may be asked for its next step."""
+    handshake = ClientHandshake(REQUEST, (TOY._replace(blocks=True),))
+    assert not handshake.blocks
+    handshake.start()
+    assert handshake.blocks
+    for message in (b"\x05\x01", b"\x01\x01\x00\x02ok", b"\x01\x01\x00\x00"):
+        handshake.feed(message)
+        assert handshake.blocks
+    handshake.feed(bytes.fromhex("01020003570002"))
+    assert not handshake.blocks
+
+
 @pytest.mark.parametrize("command", [RESOLVE, RESOLVE_PTR])
 def test_lookups_of_tor(command: int) -> None:
     """EX-10, EX-11."""

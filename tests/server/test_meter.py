@@ -36,7 +36,7 @@ async def all_ended(scene: Stage, count: int = 1) -> None:
 
 def test_connect() -> None:
     async def main() -> None:
-        async with stage() as scene:
+        async with stage(counts=Counts()) as scene:
             client, target = await scene.joined()
             await until(lambda: counted(scene, "replies", "0"), "its answer is counted")
             assert counted(scene, "handshakes", "ok") == 1
@@ -81,7 +81,7 @@ def test_a_session_that_lives_is_counted_once_a_second_and_no_octet_twice(monkey
 
 def test_refusals() -> None:
     async def main() -> None:
-        async with stage() as scene:
+        async with stage(counts=Counts()) as scene:
             scene.server.egress = failing(scene.server, ConnectionRefusedError(111, "refused"))
             client = await scene.client()
             assert (await client.connect("127.0.0.1", 9))[1] == ReplyCode.CONNECTION_REFUSED
@@ -102,7 +102,7 @@ def test_refusals() -> None:
 def test_handshakes_that_fail() -> None:
     async def main() -> None:
         limits = Limits(handshake=0.1, linger=0.1)
-        async with stage(users={"ann": "open sesame"}, limits=limits) as scene:
+        async with stage(counts=Counts(), users={"ann": "open sesame"}, limits=limits) as scene:
             for octets in (
                 b"\x05\x01\x02" + login(b"ann", b"close sesame"),
                 b"\x05\x01\x00",
@@ -129,7 +129,7 @@ def test_handshakes_that_fail() -> None:
 
 def test_caps() -> None:
     async def main() -> None:
-        async with stage(caps=Caps(sessions_per_source=1)) as scene:
+        async with stage(counts=Counts(), caps=Caps(sessions_per_source=1)) as scene:
             await scene.joined()
             client = await scene.client()
             await client.send(b"\x05\x01\x00")
@@ -141,7 +141,7 @@ def test_caps() -> None:
 
 def test_pushed_out() -> None:
     async def main() -> None:
-        async with stage(caps=Caps(handshakes=1)) as scene:
+        async with stage(counts=Counts(), caps=Caps(handshakes=1)) as scene:
             idler = await scene.client()
             await idler.send(b"\x05\x01\x00")
             assert await idler.exactly(2) == b"\x05\x00"
@@ -192,3 +192,15 @@ def test_datagrams_of_an_association_that_lives_and_ends(monkeypatch: pytest.Mon
 )
 def test_every_end_has_its_outcome(end: str, outcome: str) -> None:
     assert _outcome(end) == outcome
+
+
+def test_what_nobody_wants_to_know_is_not_counted() -> None:
+    async def main() -> None:
+        async with stage() as scene:
+            client, target = await scene.joined()
+            client.close()
+            target.close()
+            await until(lambda: scene.records, "the session ends")
+            assert not any(scene.server.meter.counts.cells)
+
+    run(main)

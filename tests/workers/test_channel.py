@@ -12,6 +12,7 @@ from hosier.policy.limits import Caps
 from hosier.policy.networks import parse_network
 from hosier.server.settings import Limits, ServerSettings
 from hosier.workers.channel import Assignment, packed, receive_assignment, receive_value, value
+from hosier.workers.records import RecordPlan
 from hosier.workers.shared import TablePlan
 
 SETTINGS = ServerSettings(
@@ -21,7 +22,8 @@ SETTINGS = ServerSettings(
     limits=Limits(idle=7),
     caps=Caps(sessions=3),
 )
-PLANS = TablePlan(9, 1, 2, 3, b"secret"), TablePlan(10, 0, 9, 3, b"")
+MORE = TablePlan(11, 7, 9, 3, b"x"), RecordPlan(12, 5, 7, b"secret")
+PLANS = TablePlan(9, 1, 2, 3, b"secret"), TablePlan(10, 0, 9, 3, b""), *MORE
 ASSIGNMENT = Assignment(SETTINGS, (7, 8), *PLANS, 1, "json", uvloop=False, verbose=True)
 
 

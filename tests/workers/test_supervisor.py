@@ -11,13 +11,17 @@ import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
 
+from hosier.auth.scrypt import hash_password
+from hosier.auth.users_file import change_user
 from hosier.errors import ConfigError
 from hosier.observe.counts import value_of
 from hosier.observe.pages import Health
+from hosier.policy.backoff import PER_SOURCE, FailureTally
 from hosier.policy.limits import Caps
 from hosier.server.settings import Limits, ListenAddress, ServerSettings
 from hosier.workers import supervisor as module
@@ -70,13 +74,13 @@ class Crew:
     def sessions(self) -> int:
         return sessions_under_way(self.supervisor._table)
 
-    async def connect(self) -> socket.socket:
+    async def connect(self, greeting: bytes = NO_AUTH) -> socket.socket:
         """A client that has sent its greeting."""
         client = socket.socket()
         self.clients.append(client)
         client.setblocking(False)
         await asyncio.get_running_loop().sock_connect(client, self.addresses[0])
-        client.send(NO_AUTH)
+        client.send(greeting)
         return client
 
     async def enter(self) -> bool:
@@ -150,6 +154,73 @@ def test_they_serve_and_the_totals_are_the_sum() -> None:
     said = with_crew(2, story)
     assert said == []
     assert crews[0].supervisor.totals == Totals(40, 0)
+
+
+async def log_in(crew: Crew, password: bytes) -> bool:
+    """As ann; whether that was right."""
+    with await crew.connect(b"\x05\x01\x02") as client:
+        assert await crew.answer(client) == b"\x05\x02"
+        client.send(b"\x01\x03ann" + bytes((len(password),)) + password)
+        return await crew.answer(client) == b"\x01\x00"
+
+
+def users_file(folder: Path) -> Path:
+    change_user(str(folder / "users"), b"ann", hash_password(b"open sesame", log_n=4, r=1))
+    return folder / "users"
+
+
+async def each_has_served(crew: Crew) -> None:
+    await until(lambda: not crew.sessions(), "all have ended")
+    assert all(read_totals(crew.supervisor._table, number).served for number in crew.pids())
+
+
+def threads(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
+def test_a_password_that_one_has_hashed_another_need_not(tmp_path: Path) -> None:
+    async def story(crew: Crew) -> None:
+        assert all(threads(pid) == 1 for pid in crew.pids().values())
+        for _ in range(24):
+            assert await log_in(crew, b"open sesame")
+        await each_has_served(crew)
+        assert sorted(threads(pid) for pid in crew.pids().values()) == [1, 2]  # hashing takes a thread
+
+    with_crew(2, story, users_file=users_file(tmp_path))
+
+
+def test_failures_at_one_count_at_all(tmp_path: Path) -> None:
+    async def story(crew: Crew) -> None:
+        for _ in range(PER_SOURCE.free + 1):
+            assert not await log_in(crew, b"a guess")
+        sources = crew.supervisor._memory._records.tables[0]
+        counted = sources.read(b"127.0.0.1")
+        assert counted is not None
+        assert PER_SOURCE.free < FailureTally(*counted).failures <= PER_SOURCE.free + 1
+        await each_has_served(crew)
+
+    with_crew(2, story, users_file=users_file(tmp_path))
+
+
+def test_who_must_wait_must_wait_at_all(tmp_path: Path) -> None:
+    """Also at a worker that follows one which was killed."""
+
+    async def story(crew: Crew) -> None:
+        for _ in range(PER_SOURCE.free + 10):
+            wait = crew.supervisor._memory.failures.failed("127.0.0.1", b"ann", monotonic())
+        assert wait > 500
+        for _ in range(24):
+            assert not await log_in(crew, b"open sesame")
+        await each_has_served(crew)
+        victim = crew.pids()[0]
+        os.kill(victim, signal.SIGKILL)
+        await crew.replaced(0, victim)
+        before = read_totals(crew.supervisor._table, 0).served
+        for _ in range(24):
+            assert not await log_in(crew, b"open sesame")
+        await until(lambda: read_totals(crew.supervisor._table, 0).served > before, "the new one has served")
+
+    with_crew(2, story, users_file=users_file(tmp_path))
 
 
 def test_several_addresses() -> None:

@@ -23,7 +23,9 @@ from hosier.server.listening import listening_sockets
 from hosier.server.settings import Limits, ServerSettings
 from hosier.workers.channel import DRAIN, END, READY, SNAPSHOT, Assignment, packed
 from hosier.workers.counting import create_counts, read_counts
+from hosier.workers.memory import CommonMemory
 from hosier.workers.tallies import SharedTallyBook, create_table, read_totals, sessions_under_way
+from hosier.workers.vault import create_vault_table
 
 PATIENCE = 30.0
 
@@ -33,9 +35,15 @@ class Lone:
 
     def __init__(self, log: str = "json", egress: MakeEgress | None = None, **fields: Any) -> None:
         settings = ServerSettings(listen=["127.0.0.1:0"], **fields)
-        (self.sock,) = listening_sockets(settings)
+        (self.sock,) = listening_sockets(settings.listen_addresses)
         self.table = create_table(settings.caps, 2)
         self.counts = create_counts(2)
+        self.purses = create_vault_table(2, used=False)
+        self.memory = CommonMemory.create()
+        plans = self.table.plan, self.counts.plan, self.purses.plan, self.memory.plan
+        sockets = (self.sock.fileno(),)
+        assignment = Assignment(settings, sockets, *plans, 1, log, uvloop=False, verbose=True, egress=egress)
+        self.order = packed(assignment)
         self.channel, theirs = socket.socketpair()
         self.channel.settimeout(PATIENCE)
         with theirs:
@@ -43,12 +51,9 @@ class Lone:
                 [sys.executable, "-m", "hosier.workers.worker", str(theirs.fileno())],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                pass_fds=(theirs.fileno(), self.sock.fileno(), self.table.plan.fd, self.counts.plan.fd),
+                pass_fds=(theirs.fileno(), *assignment.descriptors),
                 text=True,
             )
-        sockets = (self.sock.fileno(),)
-        plans = self.table.plan, self.counts.plan
-        self.order = packed(Assignment(settings, sockets, *plans, 1, log, uvloop=False, verbose=True, egress=egress))
 
     def begin(self) -> None:
         self.channel.sendall(self.order)
@@ -77,6 +82,7 @@ def lone(log: str = "json", egress: MakeEgress | None = None, **fields: Any) -> 
         worker.channel.close()
         worker.sock.close()
         worker.counts.close()
+        worker.purses.close()
         with suppress(BufferError):  # a test has tallies of its own
             worker.table.close()
 

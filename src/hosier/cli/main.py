@@ -13,8 +13,8 @@ from .endings import NOBODY_READS
 
 __all__ = ("main",)
 
-_VERBS: Final = ("serve", "connect", "forward", "listen", "probe", "passwd", "config")
-"""Modules beside this one. Only what runs is loaded: a connection through ssh should not wait for a server's parts."""
+_VERBS: Final = ("serve", "run", "connect", "forward", "listen", "probe", "passwd", "config", "top")
+"""Each a module here; one that is asked for loads without the others, which may be slow to load."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -26,13 +26,13 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code: 0, or 2 for mistakes of the user's, which cost a line each."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     parser = _Parser(prog="hosier", description="Everything SOCKS.")
     parser.add_argument("--version", action="version", version=f"hosier {__version__}")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    given = sys.argv[1:] if arguments is None else arguments
-    for verb in [verb for verb in given[:1] if verb in _VERBS] or _VERBS:
+    for verb in arguments[:1] if arguments[:1] and arguments[0] in _VERBS else _VERBS:
         import_module(f".{verb}", __package__).add_parser(verbs)
-    chosen = parser.parse_args(given)
+    chosen = parser.parse_args(arguments)
     try:
         code: int = chosen.run(chosen)
     except ConfigError as error:

@@ -11,7 +11,8 @@ from ..protocol.messages import Command, Reply
 from .journey import AnyHandshake, Journey, announced, host_of_proxy
 from .lookup import look_up
 from .proxy import ProxyChain, chain_for_bind, chain_for_datagrams, chain_of, chain_to_tor
-from .steps import arrive, look_up_here, raise_from, secured, talk
+from .steps import arrive, look_up_here, protected, raise_from, secured, talk
+from .straight import connect_straight
 
 if TYPE_CHECKING:
     from .datagrams import ProxiedDatagramSocket
@@ -25,7 +26,8 @@ def connect(
     """A plain socket that is connected to ``host`` through a proxy, or through several, the nearest first.
 
     Whatever the target has said already is still to be read from it. It blocks without limit, or as
-    ``socket.setdefaulttimeout`` says; ``timeout`` is for the way there. With TLS to the proxy it is an SSLSocket.
+    ``socket.setdefaulttimeout`` says; ``timeout`` is for the way there. With TLS to the proxy it is an SSLSocket, where
+    GSSAPI protects it a ProtectedSocket.
 
     Args:
         timeout: seconds for everything together: names, TCP, TLS, each step at each proxy. None: no limit.
@@ -36,8 +38,12 @@ def connect(
     AuthError; ProxyConnectionError, ProxyTimedOut; RemoteProtocolError if the proxy breaks the protocol. All of them
     are OSErrors with ``place``. ConfigError and LocalProtocolError, which are not, for arguments that cannot be used.
     """
-    journey = Journey(chain_of(proxy), Command.CONNECT, parse_address(host, port), timeout, early)
-    sock, _ = _travel(journey)
+    chain = chain_of(proxy)
+    sock = None if early else connect_straight(chain, host, port, timeout)
+    if sock is None:
+        journey = Journey(chain, Command.CONNECT, parse_address(host, port), timeout, early)
+        sock, _ = _travel(journey)
+        sock = protected(sock, journey)
     return _released(sock, timeout)
 
 
@@ -75,7 +81,7 @@ class BindListener:
         self._sock = None
         journey = self._journey.resumed(self._handshake, timeout)
         reply = _answer(sock, journey, self._handshake)
-        return _released(sock, timeout), (reply.bound.host, reply.bound.port)
+        return _released(protected(sock, journey), timeout), (reply.bound.host, reply.bound.port)
 
     def fileno(self) -> int:
         """For select: readable when ``accept()`` has something to say."""
@@ -127,7 +133,7 @@ def associate(
                 udp = udp_socket(control.family, (control.getsockname()[0], 0))
             reply = talk(control, journey, zeros_or(udp)).reply
             assert reply is not None
-            journey.passed()
+            envelope = envelope.under(journey.take_stream())
             journey.step = "connect"
             place = look_up(*relay_address(reply.bound, host_of_proxy(control, chain)), journey.left)[0]
             return ProxiedDatagramSocket(
@@ -170,7 +176,7 @@ def _travel(journey: Journey) -> tuple[socket.socket, AnyHandshake]:
                 if not journey.passed():
                     return sock, handshake
                 if journey.proxy.tls:
-                    sock = secured(sock, journey)
+                    sock = secured(protected(sock, journey), journey)
         except BaseException:
             sock.close()
             raise

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from struct import Struct
 from time import monotonic
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from ..errors import ConfigError, ProxyConnectionError, RemoteProtocolError
 from ..protocol.address import IPV4, IPV6, UNSPECIFIED, Address, address_of_socket, encode_address, parse_address
@@ -15,6 +15,9 @@ from ..protocol.fragments import Reassembly
 from ..protocol.udp import MAX_HEADER, decode_datagram, header_size
 from .journey import announced
 from .lookup import Place4or6, look_up, pick
+
+if TYPE_CHECKING:
+    from .layered import LayeredStream
 
 __all__ = (
     "ProxiedDatagramSocket",
@@ -68,6 +71,23 @@ class Envelope:
     def largest_single(self) -> int:
         """Octets of the largest datagram that travels as one."""
         return min(self.largest, self._fragment_size or self.largest)
+
+    @property
+    def bare_up_to(self) -> int:
+        """Octets of the largest datagram that goes as it is: a header, the payload, and nothing done to them."""
+        return self.largest_single
+
+    def fit(self, largest: int) -> None:
+        """The socket takes datagrams of so many octets."""
+        self.largest = largest
+
+    def under(self, stream: "LayeredStream | None") -> "Envelope":
+        """The envelope for datagrams that the layer of the control connection protects, too; None: there is none."""
+        if stream is None:
+            return self
+        from .protected_datagrams import ProtectedEnvelope
+
+        return ProtectedEnvelope(stream.layer, fragment_size=self._fragment_size)
 
     def learn(self, destination: HostPort, address: Address) -> bytes:
         """Remembers the header for a destination."""
@@ -151,13 +171,13 @@ class ProxiedDatagramSocket:
     ) -> None:
         self._udp = connected_udp(udp, relay)
         self._udp.settimeout(None)
-        envelope.largest = largest_for(self._udp)
+        envelope.fit(largest_for(self._udp))
         control.setblocking(False)
         self._control = control
         self._envelope = envelope
         self._remote_dns = remote_dns
         self._headers = envelope.headers
-        self._largest_single = envelope.largest_single
+        self._bare_up_to = envelope.bare_up_to
         self._receive = self._udp.recv
         self._send = self._udp.send
         self._timeout: float | None = None
@@ -180,7 +200,7 @@ class ProxiedDatagramSocket:
         if header is None:
             header = self._envelope.learn(address, self._address(address))
         packet = header + data
-        if len(packet) <= self._largest_single:
+        if len(packet) <= self._bare_up_to:
             self._send_packet(packet)
         else:
             for piece in self._envelope.pack(header, data):

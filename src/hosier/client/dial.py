@@ -11,7 +11,7 @@ from typing import Final
 
 from .lookup import Place4or6
 
-__all__ = ("ATTEMPT_DELAY", "begin_connect", "dial", "new_socket")
+__all__ = ("ATTEMPT_DELAY", "begin_connect", "dial", "finish_connect", "new_socket")
 
 ATTEMPT_DELAY: Final = 0.25
 """Seconds that an attempt has for itself (RFC 8305 §8)."""
@@ -47,7 +47,7 @@ def dial(places: list[Place4or6], source: tuple[str, int] | None, left: Left) ->
         else:
             sock.setblocking(False)
             if not begin_connect(sock, place):
-                _finish_connect(sock, left)
+                finish_connect(sock, left)
     except BaseException:
         sock.close()
         raise
@@ -69,7 +69,8 @@ def begin_connect(sock: socket.socket, place: Place4or6) -> bool:
     return True
 
 
-def _finish_connect(sock: socket.socket, left: Left) -> None:
+def finish_connect(sock: socket.socket, left: Left) -> None:
+    """Waits until what was begun stands. Raises OSError if it fails, and what ``left`` raises when the time is up."""
     poll = select.poll()
     poll.register(sock, select.POLLOUT)
     while not poll.poll((left() or 0) * 1000):

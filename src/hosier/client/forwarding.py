@@ -138,10 +138,10 @@ class DatagramForward:
     # --- for its flows ---
 
     def associate(self, flow: "_Flow") -> Any:
-        return self._egress.associate(flow, flow, _any_address, buffer=BUFFER)
+        return self._egress.associate(flow, flow, buffer=BUFFER)
 
     def lane(self, association: Association) -> Lane:
-        return association.lane(self._target)
+        return association.lane(self._target, _any_address)
 
     def way_back(self, sockaddr: tuple[Any, ...], traffic: Traffic) -> Lane:
         return SocketLane(self._socket, sockaddr, traffic)

@@ -18,6 +18,7 @@ class HttpConnect:
     """One CONNECT. ``owed`` octets may be read without touching what the target says."""
 
     first_reply: None = None
+    blocks: bool = False
     step: str = "reply"
 
     def __init__(self, target: Address, username: bytes | None, password: bytes | None, *, early: bytes = b"") -> None:

@@ -9,15 +9,17 @@ from typing import Final
 
 from ..errors import Place, ProxyConnectionError, ProxyTimedOut, ReplyCode, SocksError, reply_error
 from ..protocol.address import Address, parse_address
-from ..protocol.client_connection import ClientHandshake, ClientMethod
+from ..protocol.client_connection import ClientHandshake
 from ..protocol.messages import Command, Request
 from .http_connect import HttpConnect
+from .layered import BareHandshake, LayeredHandshake, LayeredStream
+from .methods import WITHOUT_AUTHENTICATION, methods_of
 from .proxy import Proxy
 from .quick import QuickHandshake
 
 __all__ = ("AnyHandshake", "Journey", "announced", "host_of_proxy")
 
-AnyHandshake = ClientHandshake | QuickHandshake | HttpConnect
+AnyHandshake = BareHandshake | LayeredHandshake
 
 _VERSION: Final = {"socks4": 4, "socks5": 5}
 
@@ -33,7 +35,10 @@ class Journey:
         early: payload that goes out with the last request (EX-16).
     """
 
-    __slots__ = ("_deadline", "_early", "_handshake", "chain", "command", "destination", "hop", "step", "timeout")
+    __slots__ = (
+        *("_deadline", "_early", "_handshake", "_stream"),
+        *("chain", "command", "destination", "hop", "step", "timeout"),
+    )
 
     def __init__(
         self,
@@ -53,11 +58,17 @@ class Journey:
         self._deadline = None if timeout is None else monotonic() + timeout
         self._early = early
         self._handshake: AnyHandshake | None = None
+        self._stream: LayeredStream | None = None
 
     @property
     def proxy(self) -> Proxy:
         """The one that is being dealt with."""
         return self.chain[self.hop]
+
+    @property
+    def protects(self) -> bool:
+        """Whether a proxy may agree with us on a layer that protects what follows."""
+        return any(proxy.gssapi is not None for proxy in self.chain)
 
     @property
     def target(self) -> Address:
@@ -83,34 +94,35 @@ class Journey:
         return left
 
     def begin(self, target: Address) -> AnyHandshake:
-        """The conversation with this proxy, which is to lead to the target, as looked up."""
-        proxy = self.proxy
-        last = self.hop + 1 == len(self.chain)
-        early = self._early if last else b""
-        handshake: AnyHandshake
-        if proxy.protocol == "http":
-            handshake = HttpConnect(target, proxy.username, proxy.password, early=early)
-        else:
-            version = _VERSION[proxy.protocol]
-            user_id = (proxy.username or b"") if version == 4 else b""
-            request = Request(version, self.command if last else Command.CONNECT, target, user_id)
-            if proxy.password is not None:
-                handshake = ClientHandshake(request, _methods(proxy), early=early)
-            elif version == 5 and request.command == Command.CONNECT:
-                handshake = QuickHandshake(request, early)
-            else:
-                handshake = ClientHandshake(request, early=early)
+        """The conversation with this proxy, which is to lead to the target, as looked up. If earlier proxies of the
+        chain protect what goes through them, its octets are within their layers."""
+        handshake = self._bare_handshake(target)
+        self._handshake = handshake if self._stream is None else LayeredHandshake(handshake, self._stream)
+        return self._handshake
+
+    def go_on_with(self, handshake: AnyHandshake) -> None:
+        """A conversation with this proxy that somebody else has begun."""
         self._handshake = handshake
-        return handshake
 
     def passed(self) -> bool:
-        """This proxy has done its part; whether another one follows."""
-        self._handshake = None
+        """This proxy has done its part; whether another one follows. Raises RemoteProtocolError if what came under
+        its layer already is broken."""
         if self.hop + 1 == len(self.chain):
             return False
+        self._take_over()
         self.hop += 1
         self.step = "lookup"
         return True
+
+    def take_stream(self) -> LayeredStream | None:
+        """What protects the connection from here on, for the shell to take over; None: octets go as they are.
+
+        For when the last answer is there, or before something else than the next handshake goes below. The journey
+        knows of no layer afterwards. Raises RemoteProtocolError if what came under it already is broken.
+        """
+        self._take_over()
+        stream, self._stream = self._stream, None
+        return stream
 
     def explain(self, error: OSError) -> OSError:
         """The error to raise: one of ours, with its place."""
@@ -127,9 +139,31 @@ class Journey:
         later = Journey(self.chain, self.command, self.destination, timeout)
         later.hop = self.hop
         later._handshake = handshake
+        later._stream = self._stream
         return later
 
     # --- private ---
+
+    def _bare_handshake(self, target: Address) -> BareHandshake:
+        proxy = self.proxy
+        last = self.hop + 1 == len(self.chain)
+        early = self._early if last else b""
+        if proxy.protocol == "http":
+            return HttpConnect(target, proxy.username, proxy.password, early=early)
+        version = _VERSION[proxy.protocol]
+        user_id = (proxy.username or b"") if version == 4 else b""
+        request = Request(version, self.command if last else Command.CONNECT, target, user_id)
+        if version == 4 or proxy.methods == WITHOUT_AUTHENTICATION:
+            quick = version == 5 and request.command == Command.CONNECT
+            return QuickHandshake(request, early) if quick else ClientHandshake(request, early=early)
+        return ClientHandshake(request, methods_of(proxy, request.command), early=early)
+
+    def _take_over(self) -> None:
+        """The handshake is over: what it left, if it agreed on a layer, becomes the stream for all that follows."""
+        handshake, self._handshake = self._handshake, None
+        bare = handshake.within if isinstance(handshake, LayeredHandshake) else handshake
+        if isinstance(bare, ClientHandshake) and bare.layer is not None:
+            self._stream = LayeredStream(bare.layer, bare.detach(), self._stream)
 
     def _late(self) -> ProxyTimedOut:
         return ProxyTimedOut("no answer" if self.timeout is None else f"no result within {self.timeout:g} s")
@@ -147,17 +181,6 @@ class Journey:
         if step == "TLS":
             return ProxyConnectionError(f"no TLS with the proxy: {reason}", errno.EPROTO)
         return ProxyConnectionError(f"the connection to the proxy broke: {reason}", error.errno or errno.EIO)
-
-
-def _methods(proxy: Proxy) -> tuple[ClientMethod, ...]:
-    # Here, because the deciding half loads what only those with a password need.
-    from ..auth.passwords import PasswordMethod
-    from ..protocol.auth.password import Credentials
-
-    assert proxy.username is not None  # a password has a user
-    assert proxy.password is not None
-    method = PasswordMethod(credentials=Credentials(proxy.username, proxy.password))
-    return ClientMethod(None), ClientMethod(method.framing, method.client_exchange)
 
 
 def announced(bound: Address, proxy_host: str) -> tuple[str, int]:

@@ -10,6 +10,8 @@ from ..errors import ConfigError
 if TYPE_CHECKING:
     from ssl import SSLContext
 
+    from .gssapi import Gssapi
+
 __all__ = (
     "DEFAULT_PORT",
     "Protocol",
@@ -35,7 +37,9 @@ _SCHEMES: Final[dict[str, tuple[Protocol, bool]]] = {
     "http": ("http", True),
     "https": ("http", True),
 }
-_TLS_SUFFIXES: Final = ("+tls", "+ssl")
+_TLS_SUFFIXES: Final = frozenset(("tls", "ssl"))
+_GSSAPI_SUFFIX: Final = "gssapi"
+_METHODS: Final = frozenset(("none", "password", "gssapi"))
 _MAX_CREDENTIAL: Final = 255
 
 
@@ -44,14 +48,19 @@ class Proxy:
     """A proxy, told by its URL: ``scheme://user:password@host:port``, all but the host optional.
 
     Schemes: socks4, socks4a, socks5, socks5h (with "a" and "h" the proxy looks names up, as with curl), socks and none
-    (both mean socks5h), http and https (CONNECT), each SOCKS one also with "+tls". Credentials are percent-encoded;
-    IPv6 addresses stand in brackets; ``socks5h://localhost/run/tor.sock`` is a unix socket.
+    (both mean socks5h), http and https (CONNECT), each SOCKS one also with "+tls", those of SOCKS5 also with "+gssapi".
+    Credentials are percent-encoded; IPv6 addresses stand in brackets; ``socks5h://localhost/run/tor.sock`` is a unix
+    socket.
 
     Args:
         username, password: instead of those of the URL; text becomes UTF-8. A user without a password has an empty one.
         remote_dns: who looks names up, whatever the scheme says: the proxy (True) or this machine.
         ssl_context: for TLS to the proxy; without one that has TLS uses ``ssl.create_default_context()``.
         source_address: where connections to the proxy begin: a host, or host and port.
+        gssapi: log in with Kerberos; "+gssapi" in the scheme stands for ``Gssapi()``.
+        methods: of SOCKS5, those to offer, the preferred one first: "gssapi", "password", "none". Which one is used,
+            the proxy says, and whoever can pass for it: so what protects (GSSAPI) is by default offered alone, and a
+            password beside "none".
 
     Raises ConfigError, in one line and without the credentials.
     """
@@ -67,6 +76,8 @@ class Proxy:
     source_address: tuple[str, int] | None
     path: str | None
     """The unix socket, where it is one."""
+    gssapi: "Gssapi | None"
+    methods: tuple[str, ...]
 
     def __init__(
         self,
@@ -77,19 +88,27 @@ class Proxy:
         remote_dns: bool | None = None,
         ssl_context: "SSLContext | None" = None,
         source_address: str | tuple[str, int] | None = None,
+        gssapi: "Gssapi | None" = None,
+        methods: Sequence[str] | None = None,
     ) -> None:
         scheme, user_info, place = _split(url)
-        name = scheme.removesuffix(_TLS_SUFFIXES[0]).removesuffix(_TLS_SUFFIXES[1])
+        name, _, suffix = scheme.partition("+")
+        suffixes = set(suffix.split("+")) if suffix else set()
         known = _SCHEMES.get(name)
-        if known is None or (name != scheme and known[0] == "http"):
+        if known is None or not _may_have(known[0], suffixes):
             raise ConfigError(f"there is no proxy scheme {scheme!r}; known: {', '.join(_SCHEMES)}")
         protocol, resolves = known
-        tls = name != scheme or name == "https" or ssl_context is not None
+        tls = bool(suffixes & _TLS_SUFFIXES) or name == "https" or ssl_context is not None
         host, port, path = _place(place, 443 if name == "https" else DEFAULT_PORT)
         url_username, url_password = _credentials(user_info)
         user = _octets(username) if username is not None else url_username
         secret = _octets(password) if password is not None else url_password
         _check_credentials(protocol, user, secret)
+        if gssapi is None and (_GSSAPI_SUFFIX in suffixes or "gssapi" in (methods or ())):
+            from .gssapi import Gssapi
+
+            gssapi = Gssapi()
+        _check_principal(gssapi, host)
         fields = {
             "protocol": protocol,
             "host": host,
@@ -101,6 +120,8 @@ class Proxy:
             "ssl_context": ssl_context,
             "source_address": (source_address, 0) if isinstance(source_address, str) else source_address,
             "path": path,
+            "gssapi": gssapi,
+            "methods": _methods(protocol, methods, gssapi, has_password=user is not None and protocol == "socks5"),
         }
         for field, value in fields.items():
             object.__setattr__(self, field, value)
@@ -111,7 +132,7 @@ class Proxy:
         if self.protocol == "http":
             return "https" if self.tls else "http"
         suffix = {("socks4", True): "a", ("socks5", True): "h"}.get((self.protocol, self.remote_dns), "")
-        return f"{self.protocol}{suffix}{_TLS_SUFFIXES[0] if self.tls else ''}"
+        return f"{self.protocol}{suffix}{'+tls' if self.tls else ''}{'+gssapi' if self.gssapi else ''}"
 
     def __str__(self) -> str:
         """The URL without credentials."""
@@ -123,14 +144,27 @@ class Proxy:
         user = "" if self.username is None else f", username={self.username!r}, password=<hidden>"
         return f"Proxy({str(self)!r}{user})"
 
+    def with_remote_dns(self) -> "Proxy":
+        """The same proxy, which is told names whatever its scheme says."""
+        copy = self._copy()
+        object.__setattr__(copy, "remote_dns", True)
+        return copy
+
     def with_credentials(self, username: str | bytes, password: str | bytes = b"") -> "Proxy":
         """The same proxy for another user. Raises ConfigError for credentials that it cannot take."""
+        copy = self._copy()
+        _check_credentials(self.protocol, _octets(username), _octets(password) or None)
+        if "password" not in self.methods:
+            methods = _methods(self.protocol, None, self.gssapi, has_password=self.protocol == "socks5")
+            object.__setattr__(copy, "methods", methods)
+        object.__setattr__(copy, "username", _octets(username))
+        object.__setattr__(copy, "password", None if self.protocol == "socks4" else _octets(password))
+        return copy
+
+    def _copy(self) -> "Proxy":
         copy = object.__new__(Proxy)
         for field in self.__dataclass_fields__:
             object.__setattr__(copy, field, getattr(self, field))
-        _check_credentials(self.protocol, _octets(username), _octets(password) or None)
-        object.__setattr__(copy, "username", _octets(username))
-        object.__setattr__(copy, "password", None if self.protocol == "socks4" else _octets(password))
         return copy
 
 
@@ -239,6 +273,42 @@ def _check_credentials(protocol: Protocol, username: bytes | None, password: byt
         raise ConfigError("a SOCKS4 user id cannot contain a zero octet")
     if protocol == "http" and b":" in username:
         raise ConfigError("a user name for an HTTP proxy cannot contain a colon")
+
+
+def _may_have(protocol: Protocol, suffixes: set[str]) -> bool:
+    """Whether there is a scheme with these."""
+    allowed = {"http": frozenset[str](), "socks4": _TLS_SUFFIXES, "socks5": _TLS_SUFFIXES | {_GSSAPI_SUFFIX}}
+    return suffixes <= allowed[protocol]
+
+
+def _check_principal(gssapi: "Gssapi | None", host: str) -> None:
+    """What principal is at an address, only a name service could say, and that can be forged (GS-REQ-04)."""
+    if gssapi is None or gssapi.host or "/" in gssapi.service:
+        return
+    if ":" in host or host.replace(".", "").isdigit():
+        raise ConfigError(f"GSSAPI needs the proxy's name, not its address {host}: write the name, or Gssapi(host=...)")
+
+
+def _methods(
+    protocol: Protocol, wanted: Sequence[str] | None, gssapi: "Gssapi | None", *, has_password: bool
+) -> tuple[str, ...]:
+    """The methods to offer; empty where the protocol has none."""
+    if protocol != "socks5":
+        if wanted is not None or gssapi is not None:
+            raise ConfigError(f"{protocol} has no authentication methods; use SOCKS5")
+        return ()
+    if wanted is None:
+        if gssapi is not None and has_password:
+            raise ConfigError(
+                'both GSSAPI and a password: say which, or in what order, as in methods=("gssapi", "password")'
+            )
+        return ("gssapi",) if gssapi is not None else ("none", "password") if has_password else ("none",)
+    methods = tuple(wanted)
+    if not methods or len(set(methods)) < len(methods) or not _METHODS.issuperset(methods):
+        raise ConfigError('the methods are some of "gssapi", "password" and "none", each once')
+    if "password" in methods and not has_password:
+        raise ConfigError("the password method needs a user name and a password")
+    return methods
 
 
 def _octets(text: str | bytes) -> bytes:

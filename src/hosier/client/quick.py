@@ -25,6 +25,7 @@ class QuickHandshake:
     __slots__ = ("_early", "_full", "_received", "_request", "done", "owed")
 
     first_reply: Final = None
+    blocks: Final = False
 
     def __init__(self, request: Request, early: bytes = b"") -> None:
         self._request = request

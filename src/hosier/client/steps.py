@@ -10,7 +10,7 @@ from .dial import dial
 from .journey import AnyHandshake, Journey
 from .lookup import look_up, pick
 
-__all__ = ("arrive", "look_up_here", "raise_from", "secured", "talk")
+__all__ = ("arrive", "converse", "look_up_here", "protected", "raise_from", "secured", "talk")
 
 
 def arrive(journey: Journey) -> socket.socket:
@@ -45,6 +45,24 @@ def secured(sock: socket.socket, journey: Journey) -> socket.socket:
     return context.wrap_socket(sock, server_hostname=proxy.host)
 
 
+def protected(sock: socket.socket, journey: Journey) -> socket.socket:
+    """The same connection under the layers that the proxies have agreed on, if there are any."""
+    try:
+        stream = journey.take_stream()
+        if stream is None:
+            return sock
+        if type(sock) is not socket.socket:
+            raise ConfigError("GSSAPI inside TLS needs asyncio: use hosier.aio.open_connection")
+        from .protected import ProtectedSocket
+
+        return ProtectedSocket(sock, stream)
+    except BaseException as error:
+        sock.close()
+        if isinstance(error, OSError):
+            raise_from(journey, error)
+        raise
+
+
 def look_up_here(journey: Journey) -> Address:
     """What to ask this proxy for: a name, or its address where names are looked up on this side."""
     target, proxy = journey.target, journey.proxy
@@ -57,17 +75,21 @@ def look_up_here(journey: Journey) -> Address:
 def talk(sock: socket.socket, journey: Journey, target: Address) -> AnyHandshake:
     """The conversation with one proxy, up to its answer, reading nothing that comes behind it."""
     handshake = journey.begin(target)
-    out = handshake.start()
+    converse(sock, journey, handshake, handshake.start())
+    return handshake
+
+
+def converse(sock: socket.socket, journey: Journey, handshake: AnyHandshake, out: bytes) -> None:
+    """A handshake that has begun, from where it has to send this, up to the answer."""
     if journey.timeout is not None and type(sock) is socket.socket:
-        _talk_in_time(sock, journey, handshake, out)
-        return handshake
+        _converse_in_time(sock, journey, handshake, out)
+        return
     while not (handshake.done or handshake.first_reply is not None):
         if journey.timeout is not None:
             sock.settimeout(journey.left())
         if out:
             sock.sendall(out)
         out = handshake.feed(sock.recv(handshake.owed))
-    return handshake
 
 
 def raise_from(journey: Journey, error: OSError) -> NoReturn:
@@ -81,7 +103,7 @@ def raise_from(journey: Journey, error: OSError) -> NoReturn:
 # --- private ---
 
 
-def _talk_in_time(sock: socket.socket, journey: Journey, handshake: AnyHandshake, out: bytes) -> None:
+def _converse_in_time(sock: socket.socket, journey: Journey, handshake: AnyHandshake, out: bytes) -> None:
     """The same for a plain socket and a limit: the socket's own ``settimeout`` costs twice as many system calls."""
     if sock.gettimeout() != 0:
         sock.setblocking(False)

@@ -8,14 +8,16 @@ import collections.abc
 import json
 import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from datetime import date, datetime
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
-from typing import Any, Final, Literal, Union, get_args, get_origin
+from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
 from ..engine.ports import PortRange, parse_ports
 from ..errors import ConfigError
 from ..policy.networks import parse_network
+from ..policy.octets import Octets, parse_octets
 from ..server.advertise import Advertised, parse_advertise
 from ..server.settings import ListenAddress, parse_listen
 from .secrets import FromEnvironment, FromFile, Secret, read_secret
@@ -81,6 +83,14 @@ FORMS: Final[Mapping[Any, Form]] = {
         'an address, or "LOCAL=ADDR" for one of several', '"192.0.2.1"', (str,), lambda text, _: parse_advertise(text)
     ),
     PortRange | str: Form('ports such as "40000-40999"', '"40000-40999"', (str,), lambda text, _: parse_ports(text)),
+    Octets | str: Form('octets such as "10MB"', '"10MB"', (int, str), lambda given, _: parse_octets(given)),
+    date | datetime: Form(
+        "a date such as 2027-01-31, or one with a time such as 2027-01-31T18:00:00",
+        "2027-01-31",
+        (date, datetime),
+        lambda day, _: day,
+    ),
+    int | str: Form('a number such as 443, or a text such as "8000-8999"', "443", (int, str), lambda given, _: given),
     IPv4Address | IPv6Address: Form('an IP address such as "192.0.2.1"', '"192.0.2.1"', (str,), _address),
 }
 
@@ -152,6 +162,10 @@ def sample(hint: Any) -> str:
     if is_list(hint):
         items = get_args(hint) if is_row(hint) else get_args(hint)[:1]
         return f"[{', '.join(map(sample, items))}]"
+    if is_dataclass(hint):
+        hints = get_type_hints(hint)
+        needed = [one.name for one in fields(hint) if one.init and one.default is one.default_factory is MISSING]
+        return f"{{ {', '.join(f'{name} = {sample(hints[name])}' for name in needed)} }}" if needed else "{}"
     return "{}"
 
 

@@ -7,6 +7,7 @@ once. What the settings demand of one another is checked where they are built.
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, field, fields, make_dataclass
+from datetime import date, datetime
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
@@ -20,7 +21,7 @@ from .secrets import may_be_secret
 
 __all__ = ("json_schema", "validate")
 
-_PLAIN: Final = (bool, int, float, str)
+_PLAIN: Final = (bool, int, float, str, date, datetime)
 _ABSENT: Final = object()  # what a twin holds where a file says nothing
 _SHORT: Final = 40
 
@@ -180,7 +181,7 @@ def _shown(hint: Any, written: Any, path: KeyPath) -> str:
     """What stands in the file: itself where it is short and can be no secret, else its kind."""
     for step in path:
         written = written[step]
-    if isinstance(written, _PLAIN) and not may_be_secret(hint) and len(toml(written)) <= _SHORT:
+    if isinstance(written, bool | int | float | str) and not may_be_secret(hint) and len(toml(written)) <= _SHORT:
         return toml(written)
     kinds = {str: "a text", bool: "true or false", int: "a number", float: "a number", dict: "a table", list: "a list"}
     return kinds.get(type(written), "a date or time")

@@ -195,6 +195,9 @@ class Edges:
         self._register(found)
         return found
 
+    def modify(self, fd: int, events: int) -> None:
+        """Nothing to do: a socket that was ready is left alone, and its own calls find out what is to be told next."""
+
     def unregister(self, fd: int) -> None:
         """Forgets a descriptor; at once, for it may be closed next. Harmless if it is not watched."""
         found = self._watched.pop(fd, None)

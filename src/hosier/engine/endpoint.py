@@ -1,7 +1,8 @@
-"""A non-blocking socket in the engine: registered once, edge-triggered, for everything.
+"""A non-blocking socket in the engine: registered once, edge-triggered.
 
 What an edge told is remembered in ``seen`` until a call shows that it no longer holds, so nothing is asked of the
-kernel that is already known, and no wait misses an edge that came before it.
+kernel that is already known, and no wait misses an edge that came before it. Room to write is an edge like the others,
+but is heard of only once somebody had to wait for it: most sockets always have some.
 """
 
 import contextlib
@@ -19,10 +20,9 @@ if TYPE_CHECKING:
     from .poller import Engine
     from .task import Task
 
-__all__ = ("ARRIVED", "BROKEN", "ENDED", "READABLE", "WRITABLE", "Endpoint", "Owner", "Tunnel")
+__all__ = ("BROKEN", "ENDED", "READABLE", "WRITABLE", "Endpoint", "Owner", "Tunnel")
 
-EDGES: Final = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET
-ARRIVED: Final = EPOLLIN | EPOLLOUT
+EDGES: Final = EPOLLIN | EPOLLRDHUP | EPOLLET
 BROKEN: Final = EPOLLHUP | EPOLLERR
 ENDED: Final = EPOLLRDHUP | BROKEN
 READABLE: Final = EPOLLIN | ENDED
@@ -63,7 +63,7 @@ class Tunnel(NamedTuple):
 class Endpoint:
     """One connected (or connecting) stream socket. Its ``owner`` gets the edges."""
 
-    __slots__ = ("engine", "fd", "owner", "registered", "seen", "sock", "tunnel", "was_reset")
+    __slots__ = ("engine", "fd", "heard", "owner", "seen", "sock", "tunnel", "was_reset")
 
     def __init__(self, engine: "Engine", sock: SocketType, owner: Owner, seen: int = 0) -> None:
         """``seen``: what is known of the socket already, EPOLLIN where data is likely to be there."""
@@ -72,7 +72,8 @@ class Endpoint:
         self.fd = sock.fileno()
         self.owner = owner
         self.seen = seen
-        self.registered = False
+        self.heard = 0
+        """What the engine tells of; nothing before it is registered."""
         self.was_reset = False
         self.tunnel: Tunnel | None = None
 
@@ -92,15 +93,33 @@ class Endpoint:
     def register(self) -> None:
         """Tells the engine to watch it. A connecting socket is registered after connect(): before, epoll calls it
         hung up."""
-        self.registered = True
+        self.heard = EDGES
         self.engine.watch(self.fd, self, EDGES)
+
+    def hear(self, events: int) -> None:
+        """Wants to be told of these events, too; what is the case already is told at once."""
+        wanted = self.heard | events
+        if not self.heard:
+            self.heard = wanted | EDGES
+            self.engine.watch(self.fd, self, self.heard)
+        elif wanted != self.heard:
+            self.heard = wanted
+            self.engine.watch_for(self.fd, wanted)
+
+    def ignore(self, events: int) -> None:
+        """Does not want to be told of these events until it wants to hear of them again."""
+        if self.heard & events:
+            self.heard &= ~events
+            self.engine.watch_for(self.fd, self.heard)
 
     @coroutine
     def recv(self, limit: int) -> Generator[Any, Any, bytes]:
         """Up to ``limit`` octets; empty at the end of the stream. Raises OSError."""
         while (data := self.recv_some(limit)) is None:
-            if not self.registered:
+            if not self.heard:
                 self.register()
+            elif not self.heard & EPOLLIN:
+                self.hear(EPOLLIN)
             task: Task = self.owner  # type: ignore[assignment]  # only the task that owns it can wait for it
             while not self.seen & READABLE:
                 task.waiting, task.wanted = self, READABLE
@@ -150,7 +169,7 @@ class Endpoint:
 
     def release(self) -> SocketType:
         """Hands the socket on: unregistered, ours no more."""
-        self.engine.unwatch(self.fd, unregister=self.registered)
+        self.engine.unwatch(self.fd, unregister=self.heard != 0)
         self.fd = -1
         return self.sock
 
@@ -172,8 +191,7 @@ class Endpoint:
     def wait(self, events: int) -> Generator[None, None, None]:
         """Suspends the task that owns it until one of the epoll events was seen."""
         task: Task = self.owner  # type: ignore[assignment]  # only the task that owns it can wait for it
-        if not self.registered:
-            self.register()
+        self.hear(events & (EPOLLIN | EPOLLOUT))
         while not self.seen & events:
             task.waiting, task.wanted = self, events
             yield

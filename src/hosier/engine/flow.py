@@ -9,7 +9,8 @@ from errno import ECONNRESET, EPIPE
 from socket import MSG_PEEK
 from typing import TYPE_CHECKING, Final
 
-from .endpoint import ARRIVED, BROKEN, ENDED, READABLE, WRITABLE, Endpoint
+from .endpoint import BROKEN, ENDED, READABLE, WRITABLE, Endpoint
+from .events import EPOLLIN, EPOLLOUT
 from .pipes import Pipe
 from .poller import SCRATCH
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ("Flow",)
 
 SPLICE_FLAGS: Final = 3  # SPLICE_F_MOVE | SPLICE_F_NONBLOCK
+FULL_READ: Final = SCRATCH // 2  # octets: what network cards and the loopback join to one segment is less than a buffer
 BULK_AFTER: Final = 4  # full reads in a row
 SMALL_SPLICE: Final = 16384  # octets; a splice that moves less is small talk again
 
@@ -77,7 +79,7 @@ class Flow:
         """An edge of the source: octets or an end to read, or room for the twin, which writes there."""
         twin = self.twin
         try:
-            if events == ARRIVED and not twin.blocked:  # nearly always, and one comparison tells
+            if events == EPOLLIN and not self.blocked:  # nearly always, and one comparison tells
                 self.pump()
                 return
             if events & ENDED:
@@ -85,7 +87,11 @@ class Flow:
             if twin.blocked and events & WRITABLE:
                 twin.on_writable()
             if events & READABLE and not self.ended:
-                self.pump()
+                if self.blocked:
+                    # There is more, and it must wait. Each segment that joins it would be one more edge in vain.
+                    source.ignore(EPOLLIN)
+                else:
+                    self.pump()
             if events & BROKEN and self.ended and not twin.done:
                 # Its stream has ended, so no read will tell: the connection is gone altogether.
                 twin.sink_died(ConnectionResetError(ECONNRESET, "connection lost"))
@@ -122,13 +128,14 @@ class Flow:
             self.moved += sent
             if sent < size:
                 return self.hold(bytes(data[sent:]))
-            if size == SCRATCH:
+            if size >= FULL_READ:
                 self._full_reads += 1
                 if self._full_reads >= BULK_AFTER:
                     return self._queue()
-            elif not source.seen & ENDED:
-                # A short read: dry, the next edge will come. Not so if the end was seen, whose edge is spent.
+            else:
                 self._full_reads = 0
+            if size < SCRATCH and not source.seen & ENDED:
+                # A short read: dry, the next edge will come. Not so if the end was seen, whose edge is spent.
                 return None
 
     def turn(self) -> None:
@@ -162,16 +169,15 @@ class Flow:
     def begin(self, leftover: bytes) -> None:
         """Sends what has arrived already, and goes on if the source is known to have more."""
         if leftover:
-            self.hold(leftover)
+            self._keep(leftover)
             self.flush()
         elif self.source.seen & READABLE:
             self.pump()
 
     def hold(self, data: bytes) -> None:
         """Keeps octets that the sink did not take, until it does."""
-        self._rest = data
-        self.source.engine.room -= len(data)
-        self.blocked = True
+        self._keep(data)
+        self.sink.hear(EPOLLOUT)
 
     def flush(self) -> None:
         """Sends what is held, then goes on with new octets."""
@@ -181,19 +187,20 @@ class Flow:
             elif self._pipe is not None:
                 self._flush_pipe(self._pipe)
         except BlockingIOError:
+            self.sink.hear(EPOLLOUT)
             return
         except OSError as error:
             self.sink_died(error)
             return
-        if self._rest:
-            return
-        if self._piped:
-            self._queue()
+        if self._rest or self._piped:
+            self.sink.hear(EPOLLOUT)
             return
         self.blocked = False
         if self.ended:
             self._pass_end()
-        elif self._full_reads >= BULK_AFTER:
+            return
+        self.source.hear(EPOLLIN)
+        if self._full_reads >= BULK_AFTER:
             self._queue()
         else:
             self.pump()
@@ -232,11 +239,20 @@ class Flow:
             self._queued = True
             self.source.engine.queue(self)
 
-    def _pump_unheld(self) -> None:
+    def _keep(self, data: bytes) -> None:
+        self._rest = data
+        self.source.engine.room -= len(data)
+        self.blocked = True
+
+    def _block(self) -> None:
+        self.blocked = True
+        self.sink.hear(EPOLLOUT)
+
+    def _pump_unheld(self, most: int = SCRATCH) -> None:
         """One copy that holds nothing: peek, send, and take from the source only what the sink took."""
         source, sink, scratch = self.source, self.sink, self.source.engine.scratch
         try:
-            size = source.sock.recv_into(scratch, SCRATCH, MSG_PEEK)
+            size = source.sock.recv_into(scratch, most, MSG_PEEK)
         except BlockingIOError:
             return
         except OSError:
@@ -248,7 +264,7 @@ class Flow:
         try:
             sent = sink.sock.send(scratch[:size])
         except BlockingIOError:
-            self.blocked = True
+            self._block()
             return
         except OSError as error:
             self.sink_died(error)
@@ -256,7 +272,7 @@ class Flow:
         source.sock.recv_into(scratch, sent)
         self.moved += sent
         if sent < size:
-            self.blocked = True
+            self._block()
         else:
             self._queue()
 
@@ -283,13 +299,14 @@ class Flow:
         try:
             self._flush_pipe(pipe)
         except BlockingIOError:
-            self.blocked = True
+            self._block()
         except OSError as error:
             self.sink_died(error)
         else:
-            # A part only: the sink is full, most likely. The next turn will tell; the receiver gets that much time.
-            self.blocked = self._piped > 0
-            self._queue()
+            if self._piped:
+                self._block()
+            else:
+                self._queue()
 
     def _flush_rest(self) -> None:
         sent = self.sink.sock.send(self._rest)
@@ -326,6 +343,7 @@ class Flow:
         self.ended = True
         if self.relay.first_ended is None:
             self.relay.first_ended = source
+            self.relay.first_was_reset = True
         twin = self.twin
         if not twin.done:
             twin.abandon()

@@ -32,11 +32,11 @@ class Layer(Protocol):
 
 
 class _LayeredFlow(Flow):
-    __slots__ = ("_layer", "_most")
+    __slots__ = ("_most", "layer")
 
     def __init__(self, relay: "Relay", source: Endpoint, sink: Endpoint, layer: Layer) -> None:
         super().__init__(relay, source, sink)
-        self._layer = layer
+        self.layer = layer
         self._most = SCRATCH
 
     def pump(self) -> None:
@@ -116,6 +116,11 @@ class UnwrappingFlow(_LayeredFlow):
         super().__init__(relay, source, sink, layer)
         self._frames = bytearray(wrapped)
 
+    @property
+    def wrapped(self) -> bytes:
+        """What has arrived below the layer and waits for the rest of its frame."""
+        return bytes(self._frames)
+
     def begin(self, leftover: bytes) -> None:
         try:
             leftover += self._unwrap_all()
@@ -132,7 +137,7 @@ class UnwrappingFlow(_LayeredFlow):
         plain = []
         offset = 0
         with memoryview(self._frames) as frames:
-            while offset < len(frames) and (found := self._layer.unwrap(frames[offset:])) is not None:
+            while offset < len(frames) and (found := self.layer.unwrap(frames[offset:])) is not None:
                 plain.append(found[0])
                 offset += found[1]
         del self._frames[:offset]
@@ -165,5 +170,5 @@ class WrappingFlow(_LayeredFlow):
 
     def _transform(self, data: bytes) -> bytes:
         self._wrapped += len(data)
-        size = self._layer.max_payload
-        return b"".join(self._layer.wrap(data[start : start + size]) for start in range(0, len(data), size))
+        size = self.layer.max_payload
+        return b"".join(self.layer.wrap(data[start : start + size]) for start in range(0, len(data), size))

@@ -51,6 +51,8 @@ class Source(Protocol):
 
     def register(self, fd: int, events: int, /) -> object: ...
 
+    def modify(self, fd: int, events: int, /) -> None: ...
+
     def unregister(self, fd: int, /) -> None: ...
 
     def poll(self, timeout: float, most: int, /) -> list[tuple[int, int]]: ...
@@ -102,6 +104,10 @@ class Engine:
         """Registers a descriptor, once, for as long as it lives."""
         self._watched[fd] = watched
         self._epoll.register(fd, events)
+
+    def watch_for(self, fd: int, events: int) -> None:
+        """Tells of other events from now on; what is the case already is told at once."""
+        self._epoll.modify(fd, events)
 
     def unwatch(self, fd: int, *, unregister: bool = True) -> None:
         """Forgets a descriptor that stays open."""

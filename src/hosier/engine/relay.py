@@ -12,6 +12,7 @@ from .events import EPOLLIN
 from .flow import Flow
 from .layered import Layer, UnwrappingFlow, WrappingFlow
 from .linger import LINGER, linger, reset_when_sent
+from .paced import Pacer, paced
 
 if TYPE_CHECKING:
     from .task import Task
@@ -33,6 +34,7 @@ class Relay:
         "fault",
         "finished",
         "first_ended",
+        "first_was_reset",
         "idle_limit",
         "near",
         "task",
@@ -52,6 +54,8 @@ class Relay:
         """What was wrong with the octets of a security layer, if that ended it."""
         self.first_ended: Endpoint | None = None
         """Whose stream ended first."""
+        self.first_was_reset = False
+        """Whether that was no orderly end. A peer that has closed altogether resets what is sent to it later."""
         self.up: Flow = Flow(self, near, far)
         self.down: Flow = Flow(self, far, near)
         self.up.twin, self.down.twin = self.down, self.up
@@ -68,9 +72,9 @@ class Relay:
         near.owner, far.owner = self.up, self.down
         part = self.idle_limit / IDLE_PARTS
         task.set_limit("idle", part)
-        if not near.registered:
+        if not near.heard:
             near.register()
-        if not far.registered:
+        if not far.heard:
             far.register()
         try:
             if leftover or near.seen & READABLE:
@@ -97,6 +101,15 @@ class Relay:
         self.near.seen |= EPOLLIN  # so that what has arrived is looked at first
         self.up = UnwrappingFlow(self, self.near, self.far, layer, wrapped)
         self.down = WrappingFlow(self, self.far, self.near, layer)
+        self.up.twin, self.down.twin = self.down, self.up
+
+    def pace(self, up: Pacer | None, down: Pacer | None) -> None:
+        """Holds the directions to a pace, before it runs; to be told after ``protect_near``."""
+        flows = (
+            paced(self.up, up) if up is not None else self.up,
+            paced(self.down, down) if down is not None else self.down,
+        )
+        self.up, self.down = flows
         self.up.twin, self.down.twin = self.down, self.up
 
     def dissolve(self) -> None:

@@ -22,6 +22,7 @@ __all__ = (
     "Cut",
     "MOST_OCTETS",
     "Lane",
+    "PeerLane",
     "SocketLane",
     "Traffic",
     "can_segment",
@@ -94,6 +95,12 @@ class Lane(Protocol):
 
         What cannot be sent is counted as dropped; nothing is raised, and nothing is kept of the pieces afterwards.
         """
+
+
+class PeerLane(Lane, Protocol):
+    """A way to one peer, wherever that is now."""
+
+    place: Any
 
 
 class ClosedLane:

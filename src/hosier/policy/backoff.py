@@ -15,14 +15,21 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
-__all__ = ("Allowance", "Backoff", "Failures", "Tallies")
+__all__ = (
+    *("PER_SOURCE", "PER_USER", "Acquaintances", "Allowance", "Backoff", "BackoffTables", "FailureTable", "Failures"),
+    *("Pair", "Tallies", "FailureTally", "after_failure"),
+)
 
 ENTRIES: Final = 8192
 """Of each table."""
 
 _DOUBLINGS: Final = 11  # so the longest wait is 2**10 seconds, about a quarter of an hour
 
+Pair = tuple[str, bytes]
+"""A source and a user."""
+
 _Key = TypeVar("_Key", bound=Hashable)
+_AnyKey = TypeVar("_AnyKey", contravariant=True)
 
 
 class Allowance(NamedTuple):
@@ -37,7 +44,7 @@ PER_USER: Final = Allowance(free=40, forget=15.0)
 
 
 class Failures(Protocol):
-    """What a server asks of a back-off; one that several processes share has the same three verbs."""
+    """What a server asks of a back-off."""
 
     def wait(self, source: str, user: bytes | None, now: float) -> float:
         """Seconds until this user, or with None anybody, is heard again from this source; 0: now."""
@@ -49,10 +56,56 @@ class Failures(Protocol):
         """Notes that the user's secret was known at the source."""
 
 
-class _Tally(NamedTuple):
-    failures: float
-    at: float
-    until: float
+class FailureTally(NamedTuple):
+    """What is remembered of a key."""
+
+    at: float = 0.0
+    """When it failed last."""
+
+    failures: float = 0.0
+    """How many are not forgotten yet, counted then."""
+
+    until: float = 0.0
+    """How long it is refused."""
+
+
+_NONE: Final = FailureTally()
+
+
+def after_failure(before: FailureTally | None, allowance: Allowance, now: float) -> FailureTally:
+    """What to remember after one more failure; ``before``: what was."""
+    at, failures, _ = before or _NONE
+    free, forget = allowance
+    failures = min(max(0.0, failures - (now - at) / forget) + 1, free + _DOUBLINGS)
+    # Beyond what is free: 1 second, 2, 4 and so on.
+    return FailureTally(now, failures, now + 2 ** (failures - free - 1) if failures > free else now)
+
+
+class FailureTable(Protocol[_AnyKey]):
+    """Failures by key: in one process's memory (below), or where several see them (``workers``)."""
+
+    def wait(self, key: _AnyKey, now: float) -> float:
+        """Seconds for which the key is still refused."""
+
+    def add(self, key: _AnyKey, now: float) -> None:
+        """One more failure."""
+
+
+class Acquaintances(Protocol):
+    """Users by the sources from which they have logged in."""
+
+    def __contains__(self, pair: Pair, /) -> bool: ...
+
+    def add(self, pair: Pair, /) -> None: ...
+
+
+class BackoffTables(NamedTuple):
+    """All that a back-off remembers, each table bounded."""
+
+    sources: FailureTable[str]
+    users: FailureTable[bytes]
+    pairs: FailureTable[Pair]
+    welcome: Acquaintances
 
 
 class Tallies(Generic[_Key]):
@@ -61,49 +114,64 @@ class Tallies(Generic[_Key]):
     def __init__(self, allowance: Allowance, entries: int) -> None:
         self._allowance = allowance
         self._entries = entries
-        self._tallies: OrderedDict[_Key, _Tally] = OrderedDict()
+        self._tallies: OrderedDict[_Key, FailureTally] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._tallies)
 
     def wait(self, key: _Key, now: float) -> float:
-        """Seconds for which the key is still refused."""
         tally = self._tallies.get(key)
         return 0.0 if tally is None else max(0.0, tally.until - now)
 
     def add(self, key: _Key, now: float) -> None:
-        """One more failure."""
-        free, forget = self._allowance
-        before = self._tallies.pop(key, _NONE)
-        failures = min(max(0.0, before.failures - (now - before.at) / forget) + 1, free + _DOUBLINGS)
-        # Beyond what is free: 1 second, 2, 4 and so on.
-        until = now + 2 ** (failures - free - 1) if failures > free else now
-        self._tallies[key] = _Tally(failures, now, until)
+        self._tallies[key] = after_failure(self._tallies.pop(key, None), self._allowance, now)
         if len(self._tallies) > self._entries:
             self._tallies.popitem(last=False)
 
 
-_NONE: Final = _Tally(0.0, 0.0, 0.0)
+class _Acquainted:
+    """Those that came last."""
+
+    def __init__(self, entries: int) -> None:
+        self._entries = entries
+        self._pairs: dict[Pair, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __contains__(self, pair: Pair) -> bool:
+        return pair in self._pairs
+
+    def add(self, pair: Pair) -> None:
+        self._pairs[pair] = None
+        if len(self._pairs) > self._entries:
+            del self._pairs[next(iter(self._pairs))]
 
 
 class Backoff:
-    """The failures of one process, in memory."""
+    """The three rules. ``tables``: what they remember, if that is not in this process's memory alone."""
 
     def __init__(
-        self, *, per_source: Allowance = PER_SOURCE, per_user: Allowance = PER_USER, entries: int = ENTRIES
+        self,
+        tables: BackoffTables | None = None,
+        *,
+        per_source: Allowance = PER_SOURCE,
+        per_user: Allowance = PER_USER,
+        entries: int = ENTRIES,
     ) -> None:
-        self._sources: Tallies[str] = Tallies(per_source, entries)
-        self._users: Tallies[bytes] = Tallies(per_user, entries)
-        self._pairs: Tallies[tuple[str, bytes]] = Tallies(per_source, entries)
-        self._welcome: dict[tuple[str, bytes], None] = {}
-        self._entries = entries
+        self._sources, self._users, self._pairs, self._welcome = tables or BackoffTables(
+            Tallies(per_source, entries), Tallies(per_user, entries), Tallies(per_source, entries), _Acquainted(entries)
+        )
 
     def wait(self, source: str, user: bytes | None, now: float) -> float:
+        strange = self._sources.wait(source, now)
         if user is None:
-            return self._sources.wait(source, now)
-        if (source, user) in self._welcome:
-            return self._pairs.wait((source, user), now)
-        return max(self._sources.wait(source, now), self._users.wait(user, now))
+            return strange
+        strange = max(strange, self._users.wait(user, now))
+        known = self._pairs.wait((source, user), now)
+        if strange == known:
+            return strange  # nearly always, since nobody waits
+        return known if (source, user) in self._welcome else strange
 
     def failed(self, source: str, user: bytes | None, now: float) -> float:
         self._sources.add(source, now)
@@ -115,6 +183,4 @@ class Backoff:
 
     def succeeded(self, source: str, user: bytes) -> None:
         if (source, user) not in self._welcome:
-            self._welcome[source, user] = None
-            if len(self._welcome) > self._entries:
-                del self._welcome[next(iter(self._welcome))]
+            self._welcome.add((source, user))

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Final, NamedTuple, Protocol
 from ..errors import AuthError, LocalProtocolError, RemoteProtocolError, reply_error
 from . import socks4, socks5
 from .address import IPV4, IPV6, Buffer
-from .auth.base import AuthFraming, AuthMessage, AuthStep
+from .auth.base import AuthFraming, AuthMessage, AuthStep, SecurityLayer
 from .connection import REQUEST_INPUT, Connection, Handoff, Reader
 from .messages import (
     NEED_DATA,
@@ -173,10 +173,12 @@ class ClientExchange(Protocol):
 
 
 class ClientMethod(NamedTuple):
-    """A method that a client is ready to use; ``exchange`` None is for method 00 only."""
+    """A method that a client is ready to use; ``exchange`` None is for method 00 only. ``blocks``: its steps may wait
+    for others than the server."""
 
     framing: AuthFraming | None
     exchange: Callable[[], ClientExchange] | None = None
+    blocks: bool = False
 
     @property
     def code(self) -> int:
@@ -203,7 +205,10 @@ class ClientHandshake:
         early: payload that goes out with the request, before anybody has said that it may (EX-16).
     """
 
-    __slots__ = ("_connection", "_early", "_exchange", "_methods", "_offer", "_request", "first_reply", "reply")
+    __slots__ = (
+        *("_blocks", "_connection", "_early", "_exchange", "_methods", "_offer", "_request"),
+        *("first_reply", "reply"),
+    )
 
     def __init__(
         self,
@@ -217,9 +222,11 @@ class ClientHandshake:
         self._request = request
         self._early = early
         framings: Mapping[int, AuthFraming] | None = None
+        self._blocks = False
         if methods is NO_AUTH_ONLY:
             self._methods, self._offer = _NO_METHODS, _NO_AUTH_OFFERED
         else:
+            self._blocks = any(method.blocks for method in methods)
             self._methods = {method.code: method for method in methods}
             self._offer = MethodsOffered(bytes(self._methods))
             framings = {method.code: method.framing for method in methods if method.framing is not None}
@@ -238,8 +245,21 @@ class ClientHandshake:
         return self._connection.owed
 
     @property
+    def blocks(self) -> bool:
+        """Whether the next ``feed`` may wait for others than the server, for a ticket say: where nobody else may be
+        kept waiting, it belongs into a thread."""
+        return self._blocks and self._connection.state in _STEPS
+
+    @property
+    def layer(self) -> SecurityLayer | None:
+        """What a method has agreed on, to protect all that follows it."""
+        return self._connection.layer
+
+    @property
     def step(self) -> str:
         """What the server owes: "method", "authentication" or "reply"."""
+        if self._exchange is not None:
+            return "authentication"  # also while it is our turn in it, or it has just failed
         return _STEPS.get(self._connection.state, "reply")
 
     def start(self) -> bytes:
@@ -304,7 +324,15 @@ class ClientHandshake:
         return out + self._ask()
 
     def _ask(self) -> bytes:
-        return self._connection.send(self._request) + self._early
+        self._exchange = None
+        return self._connection.send(self._request) + self._early_octets()
+
+    def _early_octets(self) -> bytes:
+        early, layer = self._early, self._connection.layer
+        if layer is None or not early:
+            return early
+        size = layer.max_payload
+        return b"".join(layer.wrap(early[start : start + size]) for start in range(0, len(early), size))
 
     def _on_reply(self, reply: Reply) -> bytes:
         if not reply.succeeded:

@@ -99,8 +99,11 @@ class Meter:
             self.counts.count("limits_hit", session.limit)
         if relay is not None:
             before = self.progress.pop(session, _NOTHING)
-            cells[_UP] += relay.up.payload - before.up
-            cells[_DOWN] += relay.down.payload - before.down
+            more_up, more_down = relay.up.payload - before.up, relay.down.payload - before.down
+            cells[_UP] += more_up
+            cells[_DOWN] += more_down
+            for purse in session.purses:
+                purse.usage.moved(more_up + more_down)
             if isinstance(relay, UdpRelay):
                 self._datagrams(relay, before)
         elif session.reply is not None:
@@ -118,6 +121,8 @@ class Meter:
             more_up, more_down = up - before.up, down - before.down
             cells[_UP] += more_up
             cells[_DOWN] += more_down
+            for purse in session.purses:
+                purse.usage.moved(more_up + more_down)
             if isinstance(relay, UdpRelay):
                 told = self._datagrams(relay, before)
                 progress[session] = Progress(up, down, more_up / seconds, more_down / seconds, *told)
@@ -129,7 +134,7 @@ class Meter:
         self.counts.took(_LAG, _LAG_BOUNDS, seconds)
 
     def limited(self, name: str) -> None:
-        """A cap or a ration was reached."""
+        """A cap or a budget was reached."""
         self.counts.count("limits_hit", name)
 
     # --- private ---

@@ -9,8 +9,11 @@ from typing import Final, Literal, NamedTuple
 from ..engine.choice import ENGINES
 from ..engine.ports import PortRange, parse_ports
 from ..errors import ConfigError
+from ..policy.accounts import Account
 from ..policy.answers import Filtering
+from ..policy.budgets import Budget
 from ..policy.limits import Caps
+from ..policy.rules import Rule
 from .advertise import Advertised, AdvertisedAddresses, parse_advertise
 from .gssapi import GssapiSettings
 
@@ -213,6 +216,16 @@ class ServerSettings:
     deny: Sequence[IPv4Network | IPv6Network] = ()
     """Networks that nobody may reach."""
 
+    rules: Sequence[Rule] = ()
+    """Who may do what: the first rule whose conditions all hold decides. With any, what no rule allows is refused, if
+    others than this machine can reach the server."""
+
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Users by the name of their group, for the rules."""
+
+    accounts: Mapping[str, Account] = field(default_factory=dict)
+    """By user: until when, and from where, the user may come; whatever the method of authentication."""
+
     advertise: Sequence[Advertised | str] = ()
     """What others are told in the place of our own addresses (NAT, containers); texts are read as
     ``parse_advertise`` does: "ADDR", one for each family, or "LOCAL=ADDR" for one address of several."""
@@ -225,6 +238,12 @@ class ServerSettings:
     udp: UdpSettings = field(default_factory=UdpSettings)
     limits: Limits = field(default_factory=Limits)
     caps: Caps = field(default_factory=Caps)
+    budgets: Mapping[str, Budget] = field(default_factory=dict)
+    """What each user, source, group, listener or rule may use, by a name of your choice."""
+
+    usage_file: Path | str | None = None
+    """Where octets are written down that users and others have used; SQLite."""
+
     engine: Literal["auto", "epoll", "portable"] = "auto"
     """What moves the octets: "epoll" (Linux only), "portable", or "auto", the best that can be had."""
 
@@ -245,6 +264,9 @@ class ServerSettings:
             raise ConfigError("--ident asks for proof of a SOCKS4 user and --socks4-userid for none: leave one out")
         if self.socks4_userid and not self.has_users:
             raise ConfigError("--socks4-userid needs users: add --users FILE or --user NAME:PASSWORD")
+        for name, budget in self.budgets.items():
+            if budget.octets is not None and self.usage_file is None:
+                raise ConfigError(f"the octets of budget {name!r} must be written down somewhere: add usage_file")
         if not 1 <= self.ident_port <= 0xFFFF:
             raise ConfigError(f"the ident port is {self.ident_port}: 1 to 65535 are ports")
         if self.engine not in ENGINES:
@@ -260,6 +282,7 @@ class ServerSettings:
             raise ConfigError("GSSAPI is enabled, but no method asks for it: add --method gssapi")
         if "gssapi" in methods and not self.gssapi.enabled:
             raise ConfigError("method 'gssapi' is not enabled: add --gssapi")
+        self._check_rules()
         if len(set(methods)) < len(methods):
             raise ConfigError("a method is named twice")
         beyond = [address for address in self.listen_addresses if not address.is_loopback]
@@ -268,6 +291,17 @@ class ServerSettings:
                 f"listening on {beyond[0]} without authentication would be an open proxy: "
                 "add --user NAME:PASSWORD or --users FILE, or --open if you mean it"
             )
+
+    def _check_rules(self) -> None:
+        """Raises ConfigError for a rule that names what there is not."""
+        listeners = set(self.listen_addresses)
+        for index, rule in enumerate(self.rules):
+            for at, group in enumerate(rule.groups):
+                if group not in self.groups:
+                    raise ConfigError(f"there is no group {group!r}", at=("rules", index, "groups", at))
+            for at, text in enumerate(rule.listeners):
+                if not listeners.issuperset(parse_listen(text)):
+                    raise ConfigError(f"{text!r} is not in listen", at=("rules", index, "listeners", at))
 
     @property
     def listen_addresses(self) -> tuple[ListenAddress, ...]:

@@ -14,15 +14,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..engine.egress import Association
 from ..engine.endpoint import Endpoint
+from ..engine.paced import PacedLane, Pacer
 from ..engine.recent import Recent
-from ..engine.segments import RUN_DATAGRAMS, RUN_OCTETS, ClosedLane, Cut, Lane, SocketLane, Traffic
+from ..engine.segments import RUN_DATAGRAMS, RUN_OCTETS, ClosedLane, Cut, Lane, PeerLane, SocketLane, Traffic
 from ..engine.udp import DatagramSocket, Sizes, Sockaddrs, Views
 from ..errors import PolicyDenied, RemoteProtocolError
 from ..observe.record import DatagramCounts
 from ..policy.answers import Filtering
-from ..protocol.address import Address, parse_address
+from ..protocol.address import Address
 from ..protocol.fragments import REASSEMBLY_SECONDS, Reassembly
 from ..protocol.udp import HEADER_SIZES, decode_datagram, encode_header
+from .answerers import Answerers
+from .ruling import Ruling, may_lead_to
 
 if TYPE_CHECKING:
     from socket import SocketType
@@ -58,6 +61,7 @@ class UdpRelay:
         self.near: Endpoint = session.client
         self.far: Association
         self.first_ended: Endpoint | None = None
+        self.first_was_reset = False
         self.up = self.sent = Traffic()
         self.down = self.received = Traffic()
         self._task = session
@@ -67,14 +71,11 @@ class UdpRelay:
         self._host = host, scope
         self._owner = owner
         self._client: tuple[Any, ...] | None = None
-        self._inner = DatagramSocket(
-            session.engine, sock, self.up, self.from_anyone, self.from_client, self.joined_from_client
-        )
-        self._to_client = SocketLane(self._inner, None, self.down)
-        self._filter = Filtering(self._udp.filtering)
+        self._up_pace: Pacer | None = None
+        self._to_client: PeerLane
+        self._inner, self._to_client = self._entrance(sock)
         self._lanes: Recent[bytes, Lane] = Recent(self._udp.targets)
-        self._expected: Recent[object, bool] = Recent(self._udp.targets)
-        self._headers: Recent[tuple[Any, ...], bytes] = Recent(self._udp.targets)
+        self._answerers = Answerers(Filtering(self._udp.filtering), self._udp.targets)
         self._age_at = session.engine.now + REMEMBERED
         self._explained = 0
         self._reassembly = Reassembly()
@@ -100,10 +101,24 @@ class UdpRelay:
                 await asyncio.sleep(0)  # who sends without end gets no more than a turn
         self.first_ended = near
 
+    def pace(self, up: Pacer | None, down: Pacer | None) -> None:
+        """Holds the directions to a pace; what is too fast is dropped."""
+        self._up_pace = up
+        self._lanes = Recent(self._udp.targets)  # those of before know nothing of it
+        if down is not None:
+            self._to_client = PacedLane(self._to_client, self.down, down, self._engine)
+
     def counts(self) -> DatagramCounts:
         """For the log."""
         dropped = Counter(self.up.dropped) + Counter(self.down.dropped)
         return DatagramCounts(self.up.datagrams, self.down.datagrams, dropped)
+
+    def judge_again(self) -> None:
+        """The rules are others now, or say something else: every target is judged anew when the client next sends to
+        it. Those that are still allowed may go on answering until then."""
+        lanes, self._lanes = self._lanes, Recent(self._udp.targets)
+        places = [(decode_datagram(key)[1], lane.place) for key, lane in lanes.items() if lane.place]
+        self._answerers.keep([place for target, place in places if may_lead_to(self._task, target, place)])
 
     async def part(self) -> None:
         """Datagrams say no goodbye."""
@@ -222,12 +237,15 @@ class UdpRelay:
     def _open_lane(self, key: bytes, target: Address) -> Lane:
         lane: Lane
         try:
-            lane = self.far.lane(target)
+            judge = Ruling(self._task, target)
+            lane = self.far.lane(target, judge.vet, judge.sources)
         except PolicyDenied as denied:
             self._explain(denied)
             lane = ClosedLane(self.up, "refused target")
         except OSError:
             return ClosedLane(self.up, "unreachable")  # this time: it may be different in a moment
+        if self._up_pace is not None:
+            lane = PacedLane(lane, self.up, self._up_pace, self._engine)
         self._lanes[key] = lane
         return lane
 
@@ -238,9 +256,20 @@ class UdpRelay:
 
     # --- who the client is ---
 
+    def _entrance(self, sock: "SocketType") -> tuple[DatagramSocket, PeerLane]:
+        """Where the client's datagrams come in, and the lane that leads back to it."""
+        inner = DatagramSocket(self._engine, sock, self.up, self.from_anyone, self.from_client, self.joined_from_client)
+        return inner, SocketLane(inner, None, self.down)
+
+    def may_be_the_client(self, sockaddr: tuple[Any, ...]) -> bool:
+        """Whether it sends from where the client is to be (S5-REQ-84)."""
+        if sockaddr == self._client:
+            return True
+        return (sockaddr[0], sockaddr[3:]) == self._host and (self._client is None or self._udp.follow)
+
     def _is_the_client(self, packet: memoryview, size: int, sockaddr: tuple[Any, ...]) -> bool:
         """Judges a sender that is not known as the client; the first valid datagram from its address makes it so."""
-        if (sockaddr[0], sockaddr[3:]) != self._host or (self._client is not None and not self._udp.follow):
+        if not self.may_be_the_client(sockaddr):
             self.up.drop("stranger")
             return False
         try:
@@ -306,12 +335,12 @@ class UdpRelay:
 
     def reached(self, host: str, port: int) -> None:
         """The client sends to that place now."""
-        self._expected[self._filter.key(host, port)] = True
+        self._answerers.expect(host, port)
 
     def from_targets(self, views: Views, sizes: Sizes, sockaddrs: Sockaddrs) -> None:
         """A batch from anywhere: what may pass goes to the client, under a header that names its sender (S5-REQ-80)."""
         send = self._to_client.send
-        headers = self._headers.young
+        headers = self._answerers.headers.young
         run: list[memoryview | bytes] = []
         sender: tuple[Any, ...] = ()
         header: bytes | None = None
@@ -341,7 +370,7 @@ class UdpRelay:
 
     def joined_from_target(self, cut: Cut, octets: int, sockaddr: tuple[Any, ...]) -> bool:
         """A run that the kernel has joined already goes on as one, if its sender is known and all of it fits."""
-        header = self._headers.young.get(sockaddr)
+        header = self._answerers.headers.young.get(sockaddr)
         if header is None:
             return False
         bodies = cut.parts(octets, 0)[1]
@@ -355,15 +384,12 @@ class UdpRelay:
 
     def _header(self, sockaddr: tuple[Any, ...]) -> bytes | None:
         """The header for a sender that was not heard lately; None if it may not answer."""
-        header = self._headers.get(sockaddr)
+        header = self._answerers.header(sockaddr)
         if header is None:
-            if not self._expected.get(self._filter.key(sockaddr[0], sockaddr[1])):
-                self.down.drop("unexpected sender")
-                return None
-            header = self._headers[sockaddr] = encode_header(parse_address(sockaddr[0].partition("%")[0], sockaddr[1]))
+            self.down.drop("unexpected sender")
         return header
 
     def _age(self) -> None:
         self._age_at = self._engine.now + REMEMBERED
-        for table in (self._lanes, self._expected, self._headers):
-            table.age()
+        self._lanes.age()
+        self._answerers.age()

@@ -72,6 +72,7 @@ class ToyLayer:
     """
 
     max_payload: int = _MAX_TOKEN - 2
+    max_datagram: int = 65_507 - 4 - 2
 
     def __init__(self, level: int = 2) -> None:
         self.level = level

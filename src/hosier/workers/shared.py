@@ -15,7 +15,7 @@ from hashlib import blake2b
 from types import TracebackType
 from typing import Final, NamedTuple
 
-__all__ = ("FIXED_ROWS", "SharedTable", "TablePlan")
+__all__ = ("FIXED_ROWS", "SharedTable", "TableLock", "TablePlan", "memory_file")
 
 BUCKET: Final = 16
 """Rows among which a key has its place. All of them are looked at, so that rows can become free in any order."""
@@ -69,7 +69,7 @@ class SharedTable:
     @classmethod
     def create(cls, *, rows: int, fields: int, workers: int) -> "SharedTable":
         """A new one, all zero. The memory is taken as it is touched."""
-        fd = _memory_file()
+        fd = memory_file()
         plan = TablePlan(fd, -(-rows // BUCKET), fields, workers, secrets.token_bytes(32))
         os.ftruncate(fd, _size(plan))
         return cls(plan)
@@ -138,7 +138,7 @@ def _size(plan: TablePlan) -> int:
     return (FIXED_ROWS + plan.buckets * BUCKET) * (_DIGEST + 8 * (1 + plan.fields) * plan.workers)
 
 
-def _memory_file() -> int:
+def memory_file() -> int:
     """An open file that has no name and goes with its last user."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("hosier")

@@ -11,7 +11,6 @@ import pytest
 import uvloop
 
 import hosier
-from hosier.client.aio.transports import _feed
 from hosier.testing import ScriptedServer, Step, receive, reset, send, stall
 from hosier.testing.threaded import ThreadedServer
 
@@ -92,20 +91,3 @@ def test_failures_behind_tls(script: list[Step], certificate: Certificate) -> No
         assert isinstance(caught.value, OSError)
         assert caught.value.errno
         assert caught.value.place is not None
-
-
-def test_buffered_protocols_get_early_data() -> None:
-    class Small(asyncio.BufferedProtocol):
-        def __init__(self) -> None:
-            self.buffer = bytearray(4)
-            self.heard = b""
-
-        def get_buffer(self, sizehint: int) -> bytearray:
-            return self.buffer
-
-        def buffer_updated(self, nbytes: int) -> None:
-            self.heard += self.buffer[:nbytes]
-
-    protocol = Small()
-    _feed(protocol, b"0123456789")
-    assert protocol.heard == b"0123456789"

@@ -16,6 +16,7 @@ from hosier.engine.endpoint import Endpoint
 from hosier.engine.task import Task
 from hosier.errors import (
     AuthError,
+    ConfigError,
     PolicyDenied,
     ProxyConnectionError,
     ProxyTimedOut,
@@ -68,7 +69,7 @@ def test_name_is_passed_on(run: Run) -> None:
             found = await connected(lab, proxy.url, NAMED, said, vet=vet, names=names)
             assert proxy.received.endswith(b"\x03\x0etarget.example\x00\x50")
         assert found == ((parse_address("192.0.2.9", 40000), b""), None)
-        assert (names.asked, vet.seen) == ([], [])
+        assert (names.asked, vet.seen) == ([], ["target.example:80"])
 
     run(main)
 
@@ -382,3 +383,9 @@ def test_server_hands_on_what_came_with_the_reply() -> None:
                 assert (await scene.record()).received == 14
 
     servers.run(main)
+
+
+def test_what_the_engine_does_not_speak_yet() -> None:
+    for url in ("socks5h+tls://h", "socks5h+gssapi://h"):
+        with pytest.raises(ConfigError, match="not there yet"):
+            Upstreams((Proxy(url),))

@@ -171,6 +171,7 @@ def test_bypass_is_text_or_a_list() -> None:
     [
         ("socks5h+tls://proxy", "without TLS"),
         ("https://proxy", "without TLS"),
+        ("socks5h+gssapi://proxy", "without TLS and GSSAPI"),
         ([], "at least one"),
         ("gopher://proxy", "no proxy scheme"),
     ],

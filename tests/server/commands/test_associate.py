@@ -25,6 +25,7 @@ from ..datagrams import (
     bound,
     dropped,
     given_back,
+    header,
     refused,
     relay_of,
     relays,
@@ -36,7 +37,6 @@ from ..harness import (
     Word,
     WordMethod,
     failing,
-    failure5,
     install,
     login,
     needs_ipv6,
@@ -209,23 +209,32 @@ def test_not_for_socks4() -> None:
     run(main)
 
 
-def test_not_under_a_security_layer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """S5-REQ-82: datagrams would have to be protected like the rest; rather none than in the clear."""
+def test_under_a_security_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S5-REQ-82: the datagrams are protected like the rest."""
     install(monkeypatch, WordMethod(lambda: lambda _: AuthStep(Word(b"ok"), Outcome("ann", ToyLayer()))))
+    layer = ToyLayer()
 
     async def main() -> None:
         async with stage(methods=["word"]) as scene:
-            client = await scene.client()
-            await client.send(b"\x05\x01\x90" + word(b"x"))
-            assert await client.exactly(5) == b"\x05\x90" + word(b"ok")
-            await client.send(ToyLayer().wrap(request5("0.0.0.0", 0, UDP_ASSOCIATE)))
-            found = ToyLayer().unwrap(await client.exactly(len(ToyLayer().wrap(failure5(7)))))
+            control = await scene.client()
+            await control.send(b"\x05\x01\x90" + word(b"x"))
+            assert await control.exactly(5) == b"\x05\x90" + word(b"ok")
+            await control.send(layer.wrap(request5("0.0.0.0", 0, UDP_ASSOCIATE)))
+            found = layer.unwrap(await control.exactly(len(layer.wrap(bytes(10)))))
             assert found is not None
-            assert found[0] == failure5(7)
-            client.close()
+            client, target = Associate(scene, control, bound(found[0]), "127.0.0.1"), Datagrams(scene)
+            client.send(layer.wrap_datagram(header(*target.place) + b"question"), client.relay)
+            question, back = await target.receive()
+            assert question == b"question"
+            target.send(b"answer", back)
+            answer, _ = await client.receive()
+            assert layer.unwrap_datagram(answer) == header(*target.place) + b"answer"
+            control.close()
             record = await scene.record()
-            assert given_back(scene)
-        assert record.reply == 7
+            await until(lambda: given_back(scene), "all is given back")
+        assert (record.reply, record.user) == (0, "ann")
+        assert record.datagrams is not None
+        assert record.datagrams[:2] == (1, 1)
 
     run(main)
 

@@ -63,7 +63,7 @@ async def create_datagram_endpoint(
                 udp = udp_socket(control.family, (control.getsockname()[0], 0))
             reply = (await talk(loop, control, journey, zeros_or(udp))).reply
             assert reply is not None
-            journey.passed()
+            envelope = envelope.under(journey.take_stream())
             journey.step = "connect"
             host, port = relay_address(reply.bound, host_of_proxy(control, chain))
             (place, *_) = await look_up(loop, host, port)
@@ -108,7 +108,7 @@ class ProxiedDatagramTransport(asyncio.DatagramTransport):
     ) -> None:
         super().__init__({"socket": udp, "sockname": udp.getsockname(), "peername": udp.getpeername()})
         udp.setblocking(False)
-        envelope.largest = largest_for(udp)
+        envelope.fit(largest_for(udp))
         self.envelope = envelope
         self.remote_dns = remote_dns
         self._loop = loop

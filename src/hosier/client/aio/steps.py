@@ -136,7 +136,11 @@ class Exchange:
         first = handshake.first_reply
         try:
             while True:
-                out = handshake.feed(self._sock.recv(handshake.owed))
+                data = self._sock.recv(handshake.owed)
+                if handshake.blocks:
+                    self._think(data)
+                    return
+                out = handshake.feed(data)
                 if out:
                     self._send(out)
                     if not self._unsent:
@@ -147,6 +151,24 @@ class Exchange:
             return
         except Exception as error:  # noqa: BLE001 - who waits has to know
             self._end(error)
+        else:
+            self._end()
+
+    def _think(self, data: bytes) -> None:
+        """A step that may have to ask others, in a thread."""
+        self._ignore()
+        self._loop.run_in_executor(None, self._handshake.feed, data).add_done_callback(self._thought)
+
+    def _thought(self, future: "asyncio.Future[bytes]") -> None:
+        error = None if future.cancelled() else future.exception()
+        if future.cancelled() or self._done.done():
+            return  # who waited has given up
+        try:
+            if error is not None:
+                raise error
+            self._send(future.result())
+        except Exception as failure:  # noqa: BLE001 - who waits has to know
+            self._end(failure)
         else:
             self._end()
 

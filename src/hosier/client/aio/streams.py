@@ -13,6 +13,7 @@ from ...protocol.client_connection import RESOLVE, RESOLVE_PTR
 from ...protocol.messages import Command
 from ..journey import AnyHandshake, Journey, announced, host_of_proxy
 from ..proxy import ProxyChain, chain_for_bind, chain_of, chain_to_tor
+from .layered import LayeredTransport
 from .steps import Exchange, arrive, look_up_here, raise_from, talk
 from .transports import travel
 
@@ -20,6 +21,8 @@ __all__ = ("BindListener", "bind", "connect", "create_connection", "open_connect
 
 _STREAM_LIMIT: Final = 65_536
 """As asyncio's."""
+
+_NO_PLAIN_SOCKET: Final = "TLS or GSSAPI with a proxy leaves no plain socket"
 
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
 
@@ -29,9 +32,11 @@ async def connect(
 ) -> socket.socket:
     """A plain, non-blocking socket that is connected to ``host``; arguments and errors are :func:`hosier.connect`'s.
 
-    With TLS to a proxy there is no plain socket: ConfigError; use :func:`open_connection`.
+    With TLS to a proxy, or GSSAPI, there is no plain socket: ConfigError; use :func:`open_connection`.
     """
     journey = Journey(chain_of(proxy), Command.CONNECT, parse_address(host, port), timeout, early)
+    if journey.protects:
+        raise ConfigError(f"{_NO_PLAIN_SOCKET}: use hosier.aio.open_connection or create_connection")
     sock, _ = await _travel(journey)
     return sock
 
@@ -56,7 +61,7 @@ async def create_connection(
     if ssl or any(one.tls for one in journey.chain):
         return await travel(loop, journey, protocol_factory, ssl, (server_hostname or host) if ssl else None)
     sock, _ = await _travel(journey)
-    return await loop.create_connection(protocol_factory, sock=sock)
+    return await _transport(loop, sock, journey, protocol_factory)
 
 
 async def open_connection(
@@ -109,6 +114,24 @@ class BindListener:
 
         Raises as :func:`connect` does; a listener accepts once, and is closed by a failure.
         """
+        if self._journey.protects:
+            raise ConfigError(f"{_NO_PLAIN_SOCKET}: use accept_streams")
+        _, sock, address = await self._accept(timeout)
+        return sock, address
+
+    async def accept_streams(
+        self, timeout: float | None = None, *, limit: int = _STREAM_LIMIT
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, tuple[str, int]]:
+        """The same, as streams, which GSSAPI may protect: reader, writer and the peer's address."""
+        journey, sock, address = await self._accept(timeout)
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=limit, loop=loop)
+        transport, protocol = await _transport(
+            loop, sock, journey, lambda: asyncio.StreamReaderProtocol(reader, loop=loop)
+        )
+        return reader, asyncio.StreamWriter(transport, protocol, reader, loop), address
+
+    async def _accept(self, timeout: float | None) -> tuple[Journey, socket.socket, tuple[str, int]]:
         sock, self._sock = self._sock, None
         if sock is None:
             raise LocalProtocolError("this listener has accepted its one peer, or is closed")
@@ -122,7 +145,7 @@ class BindListener:
             raise
         assert self._handshake.reply is not None
         bound = self._handshake.reply.bound
-        return sock, (bound.host, bound.port)
+        return journey, sock, (bound.host, bound.port)
 
     def close(self) -> None:
         """Ends the wait; harmless when there is none."""
@@ -158,7 +181,7 @@ async def resolve_ptr(proxy: ProxyChain, address: str, *, timeout: float | None 
 async def _travel(journey: Journey) -> tuple[socket.socket, AnyHandshake]:
     """Through all proxies, up to the last one's answer; for BIND, its first answer."""
     if any(proxy.tls for proxy in journey.chain):
-        raise ConfigError("TLS to a proxy leaves no plain socket: use hosier.aio.open_connection or create_connection")
+        raise ConfigError(f"{_NO_PLAIN_SOCKET}: use hosier.aio.open_connection or create_connection")
     loop = asyncio.get_running_loop()
     try:
         sock = await arrive(loop, journey)
@@ -172,6 +195,24 @@ async def _travel(journey: Journey) -> tuple[socket.socket, AnyHandshake]:
             raise
     except OSError as error:
         raise_from(journey, error)
+
+
+async def _transport(
+    loop: asyncio.AbstractEventLoop, sock: socket.socket, journey: Journey, protocol_factory: Callable[[], ProtocolT]
+) -> tuple[asyncio.Transport, ProtocolT]:
+    """The socket as a transport, under the layers that the proxies have agreed on, if there are any."""
+    try:
+        stream = journey.take_stream()
+        if stream is None:
+            return await loop.create_connection(protocol_factory, sock=sock)
+        protocol = protocol_factory()
+        _, layered = await loop.create_connection(lambda: LayeredTransport(stream, protocol), sock=sock)
+    except BaseException as error:
+        sock.close()
+        if isinstance(error, OSError):
+            raise_from(journey, error)
+        raise
+    return layered, protocol
 
 
 async def _looked_up(journey: Journey) -> Address:

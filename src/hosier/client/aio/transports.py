@@ -1,12 +1,16 @@
-"""The way through proxies where there is TLS, to them or to the target: over asyncio's transports, one in the other."""
+"""The way through proxies where there is TLS, to them or to the target: over asyncio's transports, one in the other,
+security layers among them."""
 
 import asyncio
 from collections.abc import Callable
 from ssl import SSLContext, create_default_context
 from typing import Final, TypeVar
 
+from ...errors import ConfigError
 from ...protocol.address import Address
 from ..journey import AnyHandshake, Journey
+from .feeding import feed
+from .layered import LayeredTransport
 from .steps import arrive, look_up_here, raise_from
 
 __all__ = ("travel",)
@@ -49,8 +53,10 @@ async def _travel(
             if not journey.passed():
                 break
             if journey.proxy.tls:
+                transport = _protected(transport, journey, conversation)
                 journey.step = "TLS"
                 transport = await _start_tls(loop, transport, conversation, _context(journey), journey.proxy.host)
+        transport = _protected(transport, journey, conversation)
         protocol = protocol_factory()
         if ssl:
             journey.step = _WITH_TARGET
@@ -79,6 +85,16 @@ async def _begin(loop: asyncio.AbstractEventLoop, journey: Journey) -> tuple[asy
         raise
 
 
+def _protected(transport: asyncio.Transport, journey: Journey, conversation: "_Conversation") -> asyncio.Transport:
+    """Under the layers that the proxies so far have agreed on, if there are any."""
+    stream = journey.take_stream()
+    if stream is None:
+        return transport
+    layered = LayeredTransport(stream, conversation)
+    conversation.hand_over(transport, layered)
+    return layered
+
+
 def _context(journey: Journey) -> SSLContext:
     return journey.proxy.ssl_context or create_default_context()
 
@@ -90,7 +106,12 @@ async def _start_tls(
     context: SSLContext,
     server_hostname: str | None,
 ) -> asyncio.Transport:
-    started = await loop.start_tls(transport, protocol, context, server_hostname=server_hostname)
+    try:
+        started = await loop.start_tls(transport, protocol, context, server_hostname=server_hostname)
+    except TypeError:
+        if not isinstance(transport, LayeredTransport):
+            raise
+        raise ConfigError("this event loop puts no TLS above GSSAPI; asyncio's own does") from None
     assert started is not None  # it is where the connection was lost meanwhile, which raises
     return started
 
@@ -103,6 +124,7 @@ class _Conversation(asyncio.Protocol):
         self._handshake: AnyHandshake | None = None
         self._done: asyncio.Future[None] | None = None
         self._unread = b""
+        self._thinking = False
         self._lost: Exception | None = None
         self._ended = False
         self._closed = False
@@ -121,10 +143,11 @@ class _Conversation(asyncio.Protocol):
 
     def hand_over(self, transport: asyncio.Transport, protocol: asyncio.BaseProtocol) -> None:
         """From here on the protocol hears what comes."""
+        unread, self._unread = self._unread, b""  # now: a layer may deliver to us what it has opened of it
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
-        if self._unread:
-            _feed(protocol, self._unread)
+        if unread:
+            feed(protocol, unread)
         if self._closed:
             protocol.connection_lost(self._lost)
 
@@ -143,11 +166,14 @@ class _Conversation(asyncio.Protocol):
 
     def _proceed(self) -> None:
         done, handshake = self._done, self._handshake
-        if done is None or done.done() or handshake is None:
+        if done is None or done.done() or handshake is None or self._thinking:
             return
         try:
             while not handshake.done and self._unread:
                 piece, self._unread = self._unread[: handshake.owed], self._unread[handshake.owed :]
+                if handshake.blocks:
+                    self._think(handshake, piece, done)
+                    return
                 self._transport.write(handshake.feed(piece))
             if not handshake.done and self._ended:
                 if self._lost is not None:
@@ -159,15 +185,19 @@ class _Conversation(asyncio.Protocol):
         if handshake.done:
             done.set_result(None)
 
+    def _think(self, handshake: AnyHandshake, piece: bytes, done: "asyncio.Future[None]") -> None:
+        """A step that may have to ask others, in a thread; what comes meanwhile waits."""
 
-def _feed(protocol: asyncio.BaseProtocol, data: bytes) -> None:
-    """Gives what has come already to a protocol of either kind."""
-    if isinstance(protocol, asyncio.BufferedProtocol):
-        while data:
-            buffer = memoryview(protocol.get_buffer(len(data))).cast("B")
-            size = min(len(buffer), len(data))
-            buffer[:size] = data[:size]
-            protocol.buffer_updated(size)
-            data = data[size:]
-    elif isinstance(protocol, asyncio.Protocol):
-        protocol.data_received(data)
+        def thought(future: "asyncio.Future[bytes]") -> None:
+            self._thinking = False
+            error = None if future.cancelled() else future.exception()
+            if future.cancelled() or done.done():
+                return  # who waited has given up
+            if error is not None:
+                done.set_exception(error)
+                return
+            self._transport.write(future.result())
+            self._proceed()
+
+        self._thinking = True
+        asyncio.get_running_loop().run_in_executor(None, handshake.feed, piece).add_done_callback(thought)

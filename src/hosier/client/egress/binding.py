@@ -44,7 +44,7 @@ class ProxiedBinding:
         far = self._far
         control.owner = far.owner = self
         try:
-            if not control.registered:
+            if not control.heard:
                 control.register()
             while not control.seen & ENDED:
                 if self._has_come():

@@ -12,6 +12,7 @@ from ...protocol.address import NAME, Address, address_of_socket, parse_address
 from ...protocol.connection import Handoff
 from ..http_connect import HttpConnect
 from ..journey import AnyHandshake, Journey
+from ..layered import LayeredHandshake
 from ..lookup import refuse_onion
 from ..proxy import Proxy
 
@@ -64,6 +65,7 @@ async def converse(
         out = handshake.feed(data)
     if isinstance(handshake, HttpConnect) or handshake.first_reply is not None:
         return handshake, _NOTHING  # what comes behind BIND's first answer, the handshake must see
+    assert not isinstance(handshake, LayeredHandshake)  # nothing here agrees on a layer
     return handshake, handshake.detach()
 
 

@@ -31,7 +31,8 @@ def socksify(
     own, other processes. As a decorator it is a block around each call.
 
     Args:
-        proxy: a proxy or a chain, as for :func:`hosier.connect`, but without TLS. None: straight, within another block.
+        proxy: a proxy or a chain, as for :func:`hosier.connect`, without TLS and GSSAPI. None: straight, for a block in
+            another one.
         bypass: what goes past the proxy, as in NO_PROXY: "localhost, 10.0.0.0/8, .internal.example".
         names: the table of names, if its pools of fake addresses are not to be the usual ones.
 
@@ -51,8 +52,8 @@ def socksify(
 
 def _scope(proxy: ProxyChain, bypass: str | Iterable[str], names: FakeNames | None) -> Scope:
     chain = chain_of(proxy)
-    if any(one.tls for one in chain):
-        raise ConfigError("socksify needs proxies without TLS: a program's own sockets cannot carry it")
+    if any(one.tls or one.gssapi is not None for one in chain):
+        raise ConfigError("socksify needs proxies without TLS and GSSAPI: a program's own sockets cannot carry them")
     entries = bypass if isinstance(bypass, str) else ",".join(bypass)
     return Scope(chain, entries, shared_names if names is None else names)
 

@@ -3,9 +3,12 @@
 from typing import TYPE_CHECKING
 
 from ...engine.udp import datagram_socket
-from ...errors import PolicyDenied, ReplyCode
+from ...errors import PolicyDenied
 from ...protocol.address import IPV6, Address, address_of_socket
+from ...protocol.auth.base import SecurityLayer
 from ...protocol.messages import Reply, Request
+from ..protected_udp_relay import ProtectedUdpRelay
+from ..ruling import Ruling
 from ..udp_relay import UdpRelay
 
 if TYPE_CHECKING:
@@ -21,13 +24,8 @@ async def associate(session: "Session", request: Request) -> bytes:
     assert connection is not None  # it lives until the command is done
     if not server.settings.udp.enabled:
         raise PolicyDenied("UDP ASSOCIATE is switched off")
-    if connection.layer is not None:  # S5-REQ-82
-        raise PolicyDenied(
-            "UDP ASSOCIATE under a security layer: datagrams cannot be protected yet",
-            code=ReplyCode.COMMAND_NOT_SUPPORTED,
-        )
     try:
-        bound = await _open(session, request.address.canonical())
+        bound = await _open(session, request.address.canonical(), connection.layer)
     except OSError as error:
         await session.fail("associate", error)
         return b""
@@ -38,28 +36,36 @@ async def associate(session: "Session", request: Request) -> bytes:
     return b""
 
 
-async def _open(session: "Session", announced: Address) -> Address:
-    """Makes the relay; where the client is to send to: at our address of its control connection, or what the outside
-    calls that (S5-REQ-77, A-11), so never at zeros (A-10)."""
+async def _open(session: "Session", announced: Address, layer: SecurityLayer | None) -> Address:
+    """Makes the relay, under the layer of the control connection if it has one (S5-REQ-82); where the client is to
+    send to: at our address of its control connection, or what the outside calls that (S5-REQ-77, A-11), so never at
+    zeros (A-10)."""
     server = session.server
     udp, ports = server.settings.udp, server.settings.port_range
     client = address_of_socket(session.peer).canonical()
     near = address_of_socket(session.client.sock.getsockname()).canonical()
     scope = session.peer[3:] if client.kind == IPV6 else ()
     owner = session.user or client.host
+    judge = server.judging(session, None)
+    if isinstance(judge, Ruling):
+        session.verdict = judge.verdict
     server.associations.enter(owner)
     try:
         sock = datagram_socket(near, scope=scope[0] if scope else 0, buffer=udp.buffer, ports=ports)
     except OSError:
         server.associations.leave(owner)
         raise
-    relay = UdpRelay(session, sock, client.host, scope, owner)
+    relay = (
+        UdpRelay(session, sock, client.host, scope, owner)
+        if layer is None
+        else ProtectedUdpRelay(session, sock, client.host, scope, owner, layer)
+    )
     try:
         bound = server.advertised.of(address_of_socket(sock.getsockname()))
         if announced.port and announced.octets in (client.octets, bytes(len(client.octets)), bytes(4)):
             relay.announced(announced.port)
         session.set_limit("connect", server.settings.limits.connect)
-        relay.far = await server.egress.associate(session, relay, server.policy.vet, buffer=udp.buffer)
+        relay.far = await server.egress.associate(session, relay, buffer=udp.buffer)
     except BaseException:
         relay.dissolve()
         raise

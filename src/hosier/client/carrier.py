@@ -1,0 +1,65 @@
+"""A plain descriptor for what is under a security layer: two threads carry its octets from and to the frames."""
+
+import os
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from threading import Lock, Thread
+from typing import Final
+
+from .layered import LayeredStream
+
+__all__ = ("carry_for",)
+
+_AT_ONCE: Final = 1 << 17
+
+
+def carry_for(sock: socket.socket, stream: LayeredStream, unsent: memoryview) -> None:
+    """Puts one end of a socket pair in the place of the socket's descriptor, and carries between the other end and the
+    connection that the descriptor led to, until both directions have ended. ``unsent``: of a frame that has begun."""
+    below = socket.socket(sock.family, sock.type, sock.proto, os.dup(sock.fileno()))
+    below.setblocking(True)
+    plain, given = socket.socketpair()
+    with given:
+        os.dup2(given.fileno(), sock.fileno(), inheritable=False)
+    turn = Lock()  # a context is not for two threads
+
+    def up() -> None:
+        below.sendall(unsent)
+        while data := plain.recv(_AT_ONCE):
+            with turn:
+                frames = stream.wrap(data)
+            below.sendall(frames)
+        below.shutdown(socket.SHUT_WR)
+
+    def down() -> None:
+        while True:
+            if data := stream.take():
+                plain.sendall(data)
+            elif stream.ended:
+                break
+            else:
+                frames = below.recv(_AT_ONCE)
+                with turn:
+                    stream.receive(frames)
+        plain.shutdown(socket.SHUT_WR)
+
+    def carry() -> None:
+        other = Thread(target=_until_broken, args=(up, plain, below), daemon=True, name="hosier-layer-up")
+        other.start()
+        _until_broken(down, plain, below)
+        other.join()
+        plain.close()
+        below.close()
+
+    Thread(target=carry, daemon=True, name="hosier-layer").start()
+
+
+def _until_broken(direction: Callable[[], None], *socks: socket.socket) -> None:
+    """What breaks one direction breaks the other."""
+    try:
+        direction()
+    except OSError:
+        for sock in socks:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)

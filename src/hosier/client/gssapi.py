@@ -1,0 +1,80 @@
+"""How a client logs in at a proxy with Kerberos (RFC 1961): plain data, and the method that is made of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ..errors import ConfigError
+from ..protocol.client_connection import ClientMethod
+
+__all__ = ("Gssapi", "initiator_method")
+
+_STRENGTH: Final = (0, 1, 3, 2)
+"""Of the levels 0 to 3: how well they protect."""
+
+_MOST: Final = 0xFFFF
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gssapi:
+    """Authentication and protection with Kerberos (RFC 1961), with the tickets that ``kinit`` got; needs the extra
+    ``gssapi``. Raises ConfigError for what makes no sense."""
+
+    service: str = "socks"
+    """The proxy's service; with a slash, its whole principal as it is written (GS-REQ-03)."""
+
+    host: str = ""
+    """The proxy's name as its principal has it; empty: that of its URL, which must then be no address (GS-REQ-04)."""
+
+    level: int = 2
+    """The protection to ask for: 1 integrity, 2 confidentiality too, 3 by the size of each message. 0, nothing
+    protected after the login, is outside the RFC, for proxies that know no better (GS-REQ-30)."""
+
+    accepted: Sequence[int] = ()
+    """The levels with which we go on if the proxy answers them; none: the one asked for and all that protect better
+    (GS-REQ-27)."""
+
+    sealed_up_to: int = _MOST
+    """At level 3, octets up to which a message of ours is sealed; larger ones are only signed."""
+
+    delegate: bool = False
+    """Hand the proxy our credentials, so that it can act in our name everywhere (GS-REQ-10)."""
+
+    nec: bool = False
+    """Send and expect the level unprotected, as an old implementation did (GS-REQ-31): whoever is on the way can then
+    lower it."""
+
+    def __post_init__(self) -> None:
+        if self.level not in range(4) or not set(self.accepted) <= set(range(4)):
+            raise ConfigError("the GSSAPI levels are 2, 1, 3 and 0")
+        better = [level for level in (2, 3, 1, 0) if _STRENGTH[level] >= _STRENGTH[self.level]]
+        object.__setattr__(self, "accepted", tuple(self.accepted or better))
+        if not 0 <= self.sealed_up_to <= _MOST:
+            raise ConfigError(
+                f"GSSAPI messages have 0 to {_MOST} octets, so sealed_up_to cannot be {self.sealed_up_to}"
+            )
+        if not self.service or not self.service.isprintable():
+            raise ConfigError("the GSSAPI service is not a name such as socks")
+
+
+def initiator_method(told: Gssapi, host: str, *, datagrams: bool) -> ClientMethod:
+    """The method, towards the proxy ``host``; with ``datagrams`` messages may come out of order (GS-REQ-11).
+
+    Raises ConfigError if the extra is missing, and for an address instead of a name.
+    """
+    # Here, because the deciding half loads what only those with tickets need.
+    from ..auth.kerberos import KerberosInitiator, KerberosMethod
+    from ..protocol.auth.gssapi_layer import Level
+
+    initiator = KerberosInitiator(
+        told.host or host,
+        service=told.service,
+        wish=Level(told.level),
+        accepted=tuple(map(Level, told.accepted)),
+        nec=told.nec,
+        sealed_up_to=told.sealed_up_to,
+        delegate=told.delegate,
+        datagrams=datagrams,
+    )
+    method = KerberosMethod(initiator=initiator)
+    return ClientMethod(method.framing, method.client_exchange, blocks=True)

@@ -1,0 +1,138 @@
+"""A socket whose octets travel under a security layer, for plain blocking use and for select."""
+
+import socket
+from contextlib import suppress
+from threading import Lock
+from typing import IO, Any, Final, NoReturn
+
+from ..errors import RemoteProtocolError
+from .layered import LayeredStream
+
+__all__ = ("ProtectedSocket",)
+
+_AT_ONCE: Final = 1 << 17
+_FILE_PIECE: Final = 1 << 16
+
+
+class ProtectedSocket(socket.socket):
+    """A socket as ssl.SSLSocket is one: what is sent is wrapped, what is received is unwrapped, all else as ever.
+
+    ``recv`` reads ahead: before a select, look at ``pending()``. Non-blocking, ``send`` may have to be called again
+    with the same octets, as with TLS. One thread may send while another receives. What the system's own calls do with
+    the descriptor goes past the layer, so there is no ``dup``, ``sendmsg`` or ``recvmsg``; ``detach`` is safe.
+
+    Raises RemoteProtocolError for what was changed, repeated, reordered or cut on its way: then nothing more can be
+    received, and nothing of it ever is.
+    """
+
+    def __init__(self, sock: socket.socket, stream: LayeredStream) -> None:
+        """Takes the socket over."""
+        limit = sock.gettimeout()
+        super().__init__(sock.family, sock.type, sock.proto, sock.detach())
+        self.settimeout(limit)
+        self._stream = stream
+        self._turn = Lock()  # a context is not for two threads
+        self._unsent = memoryview(b"")
+        self._accepted = 0
+
+    def pending(self) -> int:
+        """Octets that ``recv`` has at once."""
+        return self._stream.pending
+
+    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+        """At most so many octets; empty: the peer ended its stream properly."""
+        _no_flags(flags)
+        stream = self._stream
+        while not stream.pending and not stream.ended and bufsize:
+            data = super().recv(_AT_ONCE)
+            try:
+                with self._turn:
+                    stream.receive(data)
+            except RemoteProtocolError:
+                with suppress(OSError):
+                    self.shutdown(socket.SHUT_RDWR)
+                raise
+        return stream.take(bufsize)
+
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        """The same, into a buffer."""
+        with memoryview(buffer) as view, view.cast("B") as octets:
+            data = self.recv(nbytes or len(octets), flags)
+            octets[: len(data)] = data
+        return len(data)
+
+    def send(self, data: Any, flags: int = 0, /) -> int:
+        """Sends a frame's worth: how many of the octets that is.
+
+        If it raises BlockingIOError or TimeoutError, a frame is half sent: the next call must begin with the same
+        octets, and sends the rest of it.
+        """
+        _no_flags(flags)
+        if not self._unsent:
+            with memoryview(data) as view, view.cast("B") as octets:
+                piece = bytes(octets[: self._stream.layer.max_payload])
+            with self._turn:
+                self._unsent = memoryview(self._stream.wrap(piece))
+            self._accepted = len(piece)
+        while self._unsent:
+            self._unsent = self._unsent[super().send(self._unsent) :]
+        return self._accepted
+
+    def sendall(self, data: Any, flags: int = 0, /) -> None:
+        """Sends all of it."""
+        with memoryview(data) as view, view.cast("B") as octets:
+            sent = 0
+            while sent < len(octets):
+                sent += self.send(octets[sent:], flags)
+
+    def sendfile(self, file: IO[bytes], offset: int = 0, count: int | None = None) -> int:  # type: ignore[override]
+        """Sends a file, from the offset on; how many octets."""
+        file.seek(offset)
+        sent = 0
+        while count is None or sent < count:
+            piece = file.read(_FILE_PIECE if count is None else min(_FILE_PIECE, count - sent))
+            if not piece:
+                break
+            self.sendall(piece)
+            sent += len(piece)
+        return sent
+
+    def detach(self) -> int:
+        """A descriptor of a plain stream, which a thread of ours carries from and to the layer; this object is then
+        closed. So whatever wants a socket of its own gets one: ``context.wrap_socket(sock, server_hostname=...)`` puts
+        TLS with the target into the layer. It is a socket pair's: a stream that was spoiled ends like one that is over,
+        which TLS tells apart and a plain reader does not."""
+        from .carrier import carry_for
+
+        carry_for(self, self._stream, self._unsent)
+        return super().detach()
+
+    def dup(self) -> NoReturn:
+        _refuse("dup")
+
+    def sendto(self, *_: Any) -> NoReturn:
+        _refuse("sendto")
+
+    def sendmsg(self, *_: Any) -> NoReturn:
+        _refuse("sendmsg")
+
+    def recvfrom(self, *_: Any) -> NoReturn:
+        _refuse("recvfrom")
+
+    def recvfrom_into(self, *_: Any, **__: Any) -> NoReturn:
+        _refuse("recvfrom_into")
+
+    def recvmsg(self, *_: Any) -> NoReturn:
+        _refuse("recvmsg")
+
+    def recvmsg_into(self, *_: Any) -> NoReturn:
+        _refuse("recvmsg_into")
+
+
+def _no_flags(flags: int) -> None:
+    if flags:
+        raise ValueError("a protected socket takes no flags")
+
+
+def _refuse(name: str) -> NoReturn:
+    raise NotImplementedError(f"a protected socket has no {name}: it would go past the security layer")

@@ -1,0 +1,218 @@
+"""Flows and lanes that are held to a pace: their next turn is delayed, or a datagram dropped.
+
+A turn moves no more than was given to it; what it could not use goes back. Nothing here knows why a pace is what it is.
+"""
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .endpoint import ENDED
+from .flow import BULK_AFTER, SMALL_SPLICE, Flow
+from .layered import UnwrappingFlow, WrappingFlow
+from .poller import SCRATCH
+from .segments import Lane, Pieces, Traffic
+
+if TYPE_CHECKING:
+    from .endpoint import Endpoint
+    from .layered import Layer
+    from .poller import Engine
+    from .relay import Relay
+
+__all__ = ("Pacer", "PacedFlow", "PacedLane", "PacedUnwrappingFlow", "PacedWrappingFlow", "paced")
+
+
+class Pacer(Protocol):
+    """How much may go when, in octets and seconds of the engine's clock."""
+
+    def take(self, now: float) -> tuple[int, float]:
+        """So many may go after so many seconds. What it raises ends the session."""
+
+    def give_back(self, octets: int) -> None:
+        """Of those taken, so many did not go."""
+
+    def fits(self, now: float) -> float:
+        """So many may go at once."""
+
+    def spend(self, octets: int, now: float) -> None:
+        """So many go in any case."""
+
+
+class _Paced(Flow):
+    """What the three have in common: each turn is paid for before.
+
+    Without slots of its own: two bases that have some cannot be one class.
+    """
+
+    _pace: Pacer
+    _credit: int
+    """What was paid for and has not moved."""
+
+    def pump(self) -> None:
+        if not (self.ended or self.blocked or self._queued):
+            self.turn()
+
+    def turn(self) -> None:
+        self._queued = False
+        if self.blocked:
+            self.flush()
+            return
+        if self.ended:
+            return
+        engine = self.source.engine
+        if not self._credit:
+            self._credit, wait = self._pace.take(engine.now)
+            if wait > 0:
+                self._queued = True
+                engine.loop.call_later(wait, self._paid)
+                return
+        before = self._taken()
+        self._advance(self._credit)
+        moved = self._taken() - before
+        if moved > self._credit:  # a layer has let go of what it held before
+            self._pace.spend(moved - self._credit, engine.now)
+        self._credit = max(0, self._credit - moved)
+        if not self._queued or self.blocked or self._credit < SMALL_SPLICE:
+            self._return_credit()  # a rest that is not worth a call goes back, too
+
+    def begin(self, leftover: bytes) -> None:
+        if leftover:
+            self._pace.spend(len(leftover), self.source.engine.now)
+        super().begin(leftover)
+
+    def abandon(self) -> None:
+        super().abandon()
+        self._return_credit()
+
+    def _paid(self) -> None:
+        """The wait is over. The engine may have slept meanwhile, or be closed; who was abandoned has no more turns."""
+        if not self.done:
+            self.source.engine.queue(self)
+
+    def _return_credit(self) -> None:
+        if self._credit:
+            self._pace.give_back(self._credit)
+            self._credit = 0
+
+    def _taken(self) -> int:
+        """Octets that the sink has, or that are held for it."""
+        return self.moved + len(self._rest) + self._piped
+
+    def _advance(self, most: int) -> None:
+        """One step of at most so many octets; queues itself if there may be more."""
+        raise NotImplementedError
+
+
+class PacedFlow(_Paced):
+    """Copies or splices, like any flow."""
+
+    def __init__(self, relay: "Relay", source: "Endpoint", sink: "Endpoint", pace: Pacer) -> None:
+        super().__init__(relay, source, sink)
+        self._pace = pace
+        self._credit = 0
+
+    def _advance(self, most: int) -> None:
+        engine = self.source.engine
+        share = engine.room >> 3
+        if share < SCRATCH:
+            self._pump_unheld(min(most, SCRATCH))
+        elif self._full_reads >= BULK_AFTER and (pipe := engine.pipes.take()) is not None:
+            self._splice(pipe, min(share, pipe.capacity, most))
+        else:
+            self._copy(min(most, SCRATCH))
+
+    def _copy(self, most: int) -> None:
+        source, sink, scratch = self.source, self.sink, self.source.engine.scratch
+        try:
+            size = source.sock.recv_into(scratch, most)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._source_died()
+            return
+        if not size:
+            self._source_ended()
+            return
+        data = scratch[:size]
+        try:
+            sent = sink.sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self.sink_died(error)
+            return
+        self.moved += sent
+        self._full_reads = self._full_reads + 1 if size == most else 0
+        if sent < size:
+            self.hold(bytes(data[sent:]))
+        elif size == most or source.seen & ENDED:
+            self._queue()
+
+
+class PacedUnwrappingFlow(_Paced, UnwrappingFlow):
+    """Through a security layer, upwards."""
+
+    def __init__(
+        self, relay: "Relay", source: "Endpoint", sink: "Endpoint", layer: "Layer", wrapped: bytes, pace: Pacer
+    ) -> None:
+        UnwrappingFlow.__init__(self, relay, source, sink, layer, wrapped)
+        self._pace = pace
+        self._credit = 0
+
+    def _advance(self, most: int) -> None:
+        self._most = min(SCRATCH, most)
+        UnwrappingFlow.pump(self)
+
+
+class PacedWrappingFlow(_Paced, WrappingFlow):
+    """Through a security layer, downwards."""
+
+    def __init__(self, relay: "Relay", source: "Endpoint", sink: "Endpoint", layer: "Layer", pace: Pacer) -> None:
+        WrappingFlow.__init__(self, relay, source, sink, layer)
+        self._pace = pace
+        self._credit = 0
+
+    def _advance(self, most: int) -> None:
+        self._most = min(SCRATCH, self.layer.max_payload, most)
+        WrappingFlow.pump(self)
+
+
+class PacedLane:
+    """A lane that drops what comes too fast: a datagram that waits is of no use to anybody."""
+
+    __slots__ = ("_engine", "_lane", "_pace", "_tally")
+
+    def __init__(self, lane: Lane, traffic: Traffic, pace: Pacer, engine: "Engine") -> None:
+        self._lane = lane
+        self._tally = traffic
+        self._pace = pace
+        self._engine = engine
+
+    @property
+    def place(self) -> tuple[Any, ...] | None:
+        return self._lane.place
+
+    @place.setter
+    def place(self, place: tuple[Any, ...]) -> None:
+        self._lane.place = place  # type: ignore[misc]  # whoever sets it has made the lane
+
+    def send(self, pieces: Pieces, width: int) -> None:
+        now = self._engine.now
+        size, count = len(pieces[width - 1]), len(pieces) // width
+        octets = size * (count - 1) + len(pieces[-1])
+        room = self._pace.fits(now)
+        if octets > room:
+            fitting = max(0, int(room / size)) if size else 0
+            self._tally.drop("bandwidth", count - fitting)
+            pieces, octets = pieces[: fitting * width], fitting * size
+        if pieces:
+            self._pace.spend(octets, now)
+            self._lane.send(pieces, width)
+
+
+def paced(flow: Flow, pace: Pacer) -> Flow:
+    """A flow that has not begun, held to the pace from its beginning."""
+    relay, source, sink = flow.relay, flow.source, flow.sink
+    if isinstance(flow, UnwrappingFlow):
+        return PacedUnwrappingFlow(relay, source, sink, flow.layer, flow.wrapped, pace)
+    if isinstance(flow, WrappingFlow):
+        return PacedWrappingFlow(relay, source, sink, flow.layer, pace)
+    return PacedFlow(relay, source, sink, pace)

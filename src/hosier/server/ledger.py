@@ -1,0 +1,134 @@
+"""Who has used how many octets of which budget, on disk: SQLite, which several processes may write at once.
+
+Everything here is slow, so it is called in a thread. What cannot be written now is the caller's to keep and to bring
+again.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from time import monotonic
+from typing import Final, NamedTuple
+
+from ..errors import ConfigError
+
+__all__ = ("Entry", "Ledger")
+
+WAIT: Final = 0.5
+"""Seconds to wait for another process that writes."""
+
+READ_SHARE: Final = 50
+"""Times as long as reading took, before it is read again."""
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS usage (
+    budget TEXT NOT NULL,
+    key TEXT NOT NULL,
+    since INTEGER NOT NULL,
+    octets INTEGER NOT NULL,
+    PRIMARY KEY (budget, key)
+) WITHOUT ROWID
+"""
+
+# A row of an earlier period is over; one of a later period was written by somebody whose clock is ahead.
+_ADD: Final = """
+INSERT INTO usage (budget, key, since, octets) VALUES (?, ?, ?, ?)
+ON CONFLICT (budget, key) DO UPDATE SET
+    octets = CASE WHEN excluded.since > since THEN excluded.octets ELSE octets + excluded.octets END,
+    since = max(since, excluded.since)
+RETURNING since, octets
+"""
+
+
+class Entry(NamedTuple):
+    """A period's beginning in seconds since 1970, and octets."""
+
+    since: int
+    octets: int
+
+
+class Ledger:
+    """One connection to the file; of one thread at a time."""
+
+    def __init__(self, path: str) -> None:
+        """Opens or makes the file. Raises ConfigError if that cannot be."""
+        self.path = path
+        self._version = -1
+        self._read_again = 0.0
+        try:
+            self._connection = sqlite3.connect(path, timeout=WAIT, isolation_level=None, check_same_thread=False)
+            # Readers and a writer do not wait for each other, and a process that dies leaves what it has committed.
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = NORMAL")
+            self._connection.execute(_SCHEMA)
+        except sqlite3.Error as error:
+            raise ConfigError(f"cannot keep usage in {path}: {error}") from None
+
+    def entries(self) -> dict[tuple[str, str], Entry]:
+        """All of it, by budget and key. Raises OSError."""
+        try:
+            rows = self._connection.execute("SELECT budget, key, since, octets FROM usage").fetchall()
+        except sqlite3.Error as error:
+            raise OSError(f"{self.path}: {error}") from error
+        return {(budget, key): Entry(since, octets) for budget, key, since, octets in rows}
+
+    def news(self) -> dict[tuple[str, str], Entry] | None:
+        """All of it, if others have changed it since it was last read; None: they have not, or it was read just now.
+
+        A large file is read less often, so that reading it is never more than a small part of the time. Raises OSError.
+        """
+        began = monotonic()
+        if began < self._read_again:
+            return None
+        try:
+            (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+        except sqlite3.Error as error:
+            raise OSError(f"{self.path}: {error}") from error
+        if version == self._version:
+            return None
+        entries = self.entries()
+        self._version = version
+        now = monotonic()
+        self._read_again = now + READ_SHARE * (now - began)
+        return entries
+
+    def add(self, used: Mapping[tuple[str, str], Entry]) -> dict[tuple[str, str], Entry]:
+        """Adds to what is there, all or nothing; returns what there is now, with what other processes have added.
+
+        Raises OSError if it cannot be written; then nothing is.
+        """
+        found = {}
+        try:
+            with closing(self._connection.cursor()) as cursor:
+                cursor.execute("BEGIN IMMEDIATE")
+                try:
+                    for key, entry in used.items():
+                        found[key] = Entry(*cursor.execute(_ADD, (*key, *entry)).fetchone())
+                    cursor.execute("COMMIT")
+                except sqlite3.Error:
+                    if self._connection.in_transaction:
+                        cursor.execute("ROLLBACK")
+                    raise
+        except sqlite3.Error as error:
+            raise OSError(f"{self.path}: {error}") from error
+        return found
+
+    def reset(self, budget: str | None, key: str | None) -> int:
+        """Forgets what was used: of one budget and key, or where None stands, of all. Returns how many were."""
+        try:
+            cursor = self._connection.execute(
+                "DELETE FROM usage WHERE (?1 IS NULL OR budget = ?1) AND (?2 IS NULL OR key = ?2)", (budget, key)
+            )
+        except sqlite3.Error as error:
+            raise OSError(f"{self.path}: {error}") from error
+        return cursor.rowcount
+
+    def forget(self, budgets: Iterable[tuple[str, int]]) -> None:
+        """Takes out what is older than the period of its budget that begins then."""
+        try:
+            self._connection.executemany("DELETE FROM usage WHERE budget = ? AND since < ?", budgets)
+        except sqlite3.Error as error:
+            raise OSError(f"{self.path}: {error}") from error
+
+    def close(self) -> None:
+        self._connection.close()

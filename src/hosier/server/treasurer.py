@@ -1,0 +1,229 @@
+"""Gives each session the purses that it draws on, holds its flows to them, and keeps the books.
+
+Once a second what was moved is written down, by a thread: the loop never waits for a disk, and a disk that is full or a
+file that is locked costs nobody a session.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from time import monotonic, time
+from typing import TYPE_CHECKING, Final
+
+from ..errors import PolicyDenied
+from ..policy.bucket import Pace, Store
+from ..policy.budgets import Budget
+from ..policy.periods import start_of
+from ..policy.purses import Exhausted, Purse, Usage, Vault
+from ..policy.sources import source_of
+from .ledger import Entry, Ledger
+
+if TYPE_CHECKING:
+    from .session import Session
+
+__all__ = ("Treasurer",)
+
+AGAIN: Final = 60.0
+"""Seconds between two lines about the same trouble."""
+
+LAST_WORDS: Final = 2.0
+"""Seconds that the last writing may take when the server stops."""
+
+_HOUR: Final = 3600.0
+_Totals = dict[tuple[str, str], Entry]
+_log = logging.getLogger("hosier")
+
+
+class Treasurer:
+    """Of a server.
+
+    Args:
+        budgets: by name.
+        on_demand: names of those that only rules give out.
+        groups: the users of each group.
+        vault: where the numbers of purses stand.
+        ledger: where octets are written down; None: nowhere.
+        limited: told what was reached, in the words of the metrics.
+    """
+
+    def __init__(
+        self,
+        budgets: Mapping[str, Budget],
+        vault: Vault,
+        ledger: Ledger | None,
+        *,
+        on_demand: Iterable[str] = (),
+        groups: Mapping[str, Sequence[str]] | None = None,
+        limited: Callable[[str], object] = lambda limit: None,
+    ) -> None:
+        self._budgets = budgets
+        self._vault = vault
+        self._ledger = ledger
+        special = set(on_demand)
+        self._general = tuple(name for name in budgets if name not in special)
+        self._groups: dict[str, list[str]] = {}
+        for group, users in (groups or {}).items():
+            for user in users:
+                self._groups.setdefault(user, []).append(group)
+        self._limited = limited
+        self._purses: dict[tuple[str, str], Purse] = {}
+        self._known: dict[tuple[str, str], Entry] = {} if ledger is None else ledger.entries()
+        self._writing: asyncio.Future[None] | None = None
+        self._next_line = 0.0
+        self._clean_at = 0.0
+
+    def __len__(self) -> int:
+        """Purses that are open."""
+        return len(self._purses)
+
+    def admit(self, session: "Session") -> None:
+        """Opens the purses that everybody draws on. Raises PolicyDenied."""
+        if self._general:
+            self.draw(session, self._general)
+
+    def draw(self, session: "Session", names: Sequence[str], rule: str = "") -> None:
+        """Opens those of the named budgets for a session, all or none. Raises PolicyDenied."""
+        entered: list[Purse] = []
+        try:
+            for name in names:
+                for key in self._keys(self._budgets[name], session, rule):
+                    purse = self._purse(name, key)
+                    if purse in session.purses or purse in entered:
+                        continue
+                    purse.enter(monotonic(), time())
+                    entered.append(purse)
+        except PolicyDenied as denied:
+            for purse in entered:
+                purse.leave()
+            if isinstance(denied, Exhausted):
+                self._limited(denied.limit)
+            raise
+        session.purses += tuple(entered)
+
+    def hold(self, session: "Session") -> None:
+        """Holds the session's flows to its purses, before its relay runs."""
+        up = [store for purse in session.purses for store in purse.up]
+        down = [store for purse in session.purses for store in purse.down]
+        if (up or down) and session.relay is not None:
+            session.relay.pace(_pace(up), _pace(down))
+
+    def leave(self, session: "Session") -> None:
+        """The session has ended, and all that it moved is told to its purses."""
+        for purse in session.purses:
+            purse.leave()
+
+    def beat(self, sessions: "Iterable[Session]") -> None:
+        """Once a second: ends what has nothing to draw on any more, begins to write, forgets what nobody uses."""
+        today, now = time(), monotonic()
+        spent = {purse: why for purse in self._purses.values() if (why := _why_spent(purse, today)) is not None}
+        for session in [session for session in sessions if spent and not spent.keys().isdisjoint(session.purses)]:
+            limit, reason = next(spent[purse] for purse in session.purses if purse in spent)
+            self._limited(limit)
+            session.interrupt(PolicyDenied(reason))
+        if self._writing is None:
+            self._forget_idle(now)
+            if self._ledger is not None:
+                self._writing = asyncio.ensure_future(self._write(self._ledger))
+
+    async def close(self) -> None:
+        """Writes the rest."""
+        if self._writing is not None:
+            await self._writing
+        if self._ledger is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._write(self._ledger), LAST_WORDS)
+            self._ledger.close()
+
+    # --- private ---
+
+    def _keys(self, budget: Budget, session: "Session", rule: str) -> Sequence[str]:
+        """Whose purses of a budget a session draws on."""
+        match budget.per:
+            case "all":
+                return ("all",)
+            case "listener":
+                host, port = session.client.sock.getsockname()[:2]
+                return (f"listener {host} {port}",)
+            case "rule":
+                return (f"rule {rule}",)
+            case "group":
+                return [f"group {group}" for group in self._groups.get(session.user or "", ())]
+        if budget.per == "user" and session.user is not None:
+            return (f"user {session.user}",)
+        return (f"source {source_of(session.peer[0])}",)
+
+    def _purse(self, name: str, key: str) -> Purse:
+        purse = self._purses.get((name, key))
+        if purse is None:
+            slot = self._vault.open(f"{name} {key}")
+            if slot is None:
+                raise Exhausted("table", f"there is no room for another {key} in the budgets")
+            budget, now = self._budgets[name], time()
+            since, used = self._known.get((name, key), (0, 0))
+            limit = None if budget.octets is None else int(budget.octets)
+            usage = Usage(limit, budget.period, now, used if since == start_of(budget.period, now) else 0)
+            purse = self._purses[name, key] = Purse(name, budget, key, slot, usage)
+        return purse
+
+    def _forget_idle(self, now: float) -> None:
+        for place, purse in [(place, purse) for place, purse in self._purses.items() if purse.is_idle]:
+            if purse.is_full(now) and not (self._ledger is not None and purse.usage.unsaved):
+                if self._ledger is not None:
+                    self._known[place] = Entry(purse.usage.since, purse.usage.used)
+                del self._purses[place]
+                self._vault.close(f"{purse.name} {purse.key}")
+
+    async def _write(self, ledger: Ledger) -> None:
+        today = time()
+        purses = dict(self._purses)
+        for purse in purses.values():
+            purse.usage.renew(today)
+        used = {place: Entry(purse.usage.since, purse.usage.unsaved) for place, purse in purses.items()}
+        over = self._over(today) if today >= self._clean_at else []
+        try:
+            totals, news = await asyncio.to_thread(_write, ledger, used, over)
+        except OSError as error:
+            self._complain(error)
+        else:
+            if news is not None:
+                self._known = news
+            for place, purse in purses.items():
+                purse.usage.saved(*used[place], totals[place].octets)
+        finally:
+            self._writing = None
+
+    def _over(self, today: float) -> list[tuple[str, int]]:
+        """Once an hour: the budgets, and what is before their period. Forgets it here."""
+        self._clean_at = today + _HOUR
+        starts = {name: start_of(budget.period, today) for name, budget in self._budgets.items()}
+        return list(starts.items())
+
+    def _complain(self, error: OSError) -> None:
+        now = monotonic()
+        if now >= self._next_line:
+            self._next_line = now + AGAIN
+            _log.warning("cannot write usage: %s; it is kept in memory until that works again", error)
+
+
+def _write(
+    ledger: Ledger, used: Mapping[tuple[str, str], Entry], over: Sequence[tuple[str, int]]
+) -> tuple[_Totals, _Totals | None]:
+    """In a thread: what there is now of those who are here, and of all if others have changed that."""
+    if over:
+        ledger.forget(over)
+    return ledger.add(used) if used else {}, ledger.news()
+
+
+def _why_spent(purse: Purse, today: float) -> tuple[str, str] | None:
+    """Why nobody can draw on a purse any more, in the words of the metrics and in ours."""
+    end = purse.budget.end
+    if end is not None and today >= end:
+        return "budget expired", f"{purse.key}: budget {purse.name!r} has expired"
+    if purse.budget.octets is not None and purse.usage.left <= 0:
+        return "budget octets", f"{purse.key}: the octets of budget {purse.name!r} are used up"
+    return None
+
+
+def _pace(stores: Sequence[Store]) -> Pace | None:
+    return Pace(stores) if stores else None

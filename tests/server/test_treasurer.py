@@ -1,0 +1,390 @@
+"""Budgets of a server: who draws on which purse, what that costs, and what is written down."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from contextlib import closing, suppress
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from hosier.observe.counts import value_of
+from hosier.policy import purses
+from hosier.policy.budgets import Budget
+from hosier.server import ledger as ledger_module
+from hosier.server import pulse, treasurer
+from hosier.server.settings import UdpSettings
+
+from .datagrams import Datagrams, associated
+from .harness import SUCCESS5, Peer, Stage, failure5, login, request5, run, stage, until
+
+DENIED = failure5(2)
+USERS = {"ann": "open sesame", "bob": "close sesame"}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulse, "EVERY", 0.02)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "usage.db"
+
+
+def written(file: Path) -> dict[tuple[str, str], int]:
+    with closing(sqlite3.connect(file)) as connection:
+        return {(budget, key): octets for budget, key, _, octets in connection.execute("SELECT * FROM usage")}
+
+
+def hits(scene: Stage, limit: str) -> int:
+    return value_of(scene.server.meter.counts.cells, "limits_hit", limit)
+
+
+async def joined_as(scene: Stage, user: str) -> tuple[Peer, Peer]:
+    target, client = scene.target(), await scene.client()
+    password = USERS[user].encode()
+    await client.send(b"\x05\x01\x02" + login(user.encode(), password) + request5("127.0.0.1", target.port))
+    assert (await client.exactly(14))[4:7] == SUCCESS5
+    return client, await target.accept()
+
+
+async def denied_as(scene: Stage, user: str) -> str:
+    """That the user gets reply 2; why."""
+    client = await scene.client()
+    before = len(scene.records)
+    password = USERS[user].encode()
+    await client.send(b"\x05\x01\x02" + login(user.encode(), password) + request5("127.0.0.1", 9))
+    assert (await client.rest())[4:] == DENIED
+    client.close()
+    await until(lambda: len(scene.records) > before, "it has ended")
+    return scene.records[-1].end
+
+
+async def all_read(peer: Peer) -> int:
+    """How many octets come up to the end, whichever kind of end it is."""
+    count = 0
+    with suppress(ConnectionError):
+        while data := await peer.receive():
+            count += len(data)
+    return count
+
+
+# --- who has a purse of their own ---
+
+
+@pytest.mark.parametrize(
+    ("per", "bob"),
+    [("user", True), ("source", False), ("listener", False), ("all", False), ("group", True)],
+)
+def test_whose_a_budget_is(per: Any, bob: bool) -> None:
+    async def main() -> None:
+        async with stage(users=USERS, budgets={"one": Budget(per=per, sessions=1)}) as scene:
+            if per == "group":
+                scene.server.treasurer._groups = {"ann": ["staff"]}
+            client, target = await joined_as(scene, "ann")
+            assert "allows 1 sessions at the same time" in await denied_as(scene, "ann")
+            assert hits(scene, "budget sessions") == 1
+            if bob:
+                await joined_as(scene, "bob")
+            else:
+                await denied_as(scene, "bob")
+            client.close()
+            target.close()
+            await until(lambda: scene.records and scene.records[-1].end == "client closed", "ann has ended")
+            await joined_as(scene, "ann")
+
+    run(main)
+
+
+def test_without_a_name_each_source_is_a_user() -> None:
+    async def main() -> None:
+        async with stage(budgets={"one": Budget(sessions=1)}) as scene:
+            await scene.joined()
+            client = await scene.client()
+            assert await client.connect("127.0.0.1", 9) == DENIED
+            assert [key for _, key in scene.server.treasurer._purses] == ["source 127.0.0.1"]
+
+    run(main)
+
+
+def test_all_or_none_of_several() -> None:
+    async def main() -> None:
+        budgets = {"many": Budget(sessions=2), "few": Budget(sessions=1)}
+        async with stage(users=USERS, budgets=budgets) as scene:
+            await joined_as(scene, "ann")
+            for _ in range(3):  # who is refused by one has no place in the other
+                assert "budget 'few'" in await denied_as(scene, "ann")
+
+    run(main)
+
+
+def test_sessions_a_second() -> None:
+    async def main() -> None:
+        async with stage(budgets={"slow": Budget(rate=0.001)}) as scene:
+            await scene.joined()
+            client = await scene.client()
+            assert await client.connect("127.0.0.1", 9) == DENIED
+            assert hits(scene, "budget rate") == 1
+            assert "new sessions a second" in (await scene.record()).end if not scene.server.sessions else True
+
+    run(main)
+
+
+def test_where_there_is_no_room_for_another_purse(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(purses, "MOST", 1)
+
+    async def main() -> None:
+        async with stage(users=USERS, budgets={"fair": Budget(sessions=5)}) as scene:
+            await joined_as(scene, "ann")
+            assert "no room" in await denied_as(scene, "bob")
+            await joined_as(scene, "ann")
+            assert hits(scene, "table") == 1
+
+    run(main)
+
+
+def test_purses_that_nobody_uses_are_forgotten() -> None:
+    async def main() -> None:
+        async with stage(budgets={"fair": Budget(rate=50.0, down="1MB")}) as scene:
+            client, target = await scene.joined()
+            assert len(scene.server.treasurer) == 1
+            client.close()
+            target.close()
+            await until(lambda: not len(scene.server.treasurer), "it is forgotten")
+
+    run(main)
+
+
+# --- bandwidth ---
+
+
+@pytest.mark.patient
+def test_bandwidth_each_way() -> None:
+    async def main() -> None:
+        async with stage(budgets={"fair": Budget(up="1MB", down="2MB")}) as scene:
+            client, target = await scene.joined()
+            for sender, receiver, size in ((client, target, 600_000), (target, client, 1_200_000)):
+                began = monotonic()
+                _, data = await asyncio.gather(sender.send(b"x" * size), receiver.exactly(size))
+                assert len(data) == size
+                assert 0.49 < monotonic() - began < 2
+
+    run(main)
+
+
+@pytest.mark.patient
+def test_all_sessions_of_a_user_share_it() -> None:
+    async def main() -> None:
+        async with stage(users=USERS, budgets={"fair": Budget(down="1MB")}) as scene:
+            pairs = [await joined_as(scene, user) for user in ("ann", "ann", "bob")]
+            began = monotonic()
+
+            async def fetch(client: Peer, target: Peer) -> float:
+                await asyncio.gather(target.send(b"x" * 300_000), client.exactly(300_000))
+                return monotonic() - began
+
+            first, second, bob = await asyncio.gather(*(fetch(*pair) for pair in pairs))
+            assert 0.19 < bob < max(first, second)
+            assert max(first, second) > 0.49
+
+    run(main)
+
+
+def test_datagrams_that_come_too_fast_are_dropped() -> None:
+    async def main() -> None:
+        async with stage(budgets={"fair": Budget(up="1k", down="1k")}, udp=UdpSettings()) as scene:
+            client = await associated(scene)
+            target = Datagrams(scene)
+            for _ in range(10):
+                client.ask(target.place, b"x" * 20_000)
+            for _ in range(3):  # a burst of 64 KiB
+                data, outer = await target.receive()
+                assert len(data) == 20_000
+            for _ in range(10):
+                target.send(b"y" * 20_000, outer)
+            for _ in range(3):
+                assert len((await client.answer())[0]) == 20_000
+            await until(
+                lambda: value_of(scene.server.meter.counts.cells, "datagrams_dropped", "bandwidth") == 14, "drops"
+            )
+            assert target.has_nothing()
+            assert client.has_nothing()
+
+    run(main)
+
+
+# --- octets ---
+
+
+def test_octets_end_the_session_to_the_octet(file: Path) -> None:
+    async def main() -> None:
+        budgets = {"much": Budget(octets="1MB", period="ever")}
+        async with stage(users=USERS, budgets=budgets, usage_file=file) as scene:
+            client, target = await joined_as(scene, "ann")
+            await client.send(b"x" * 100_000)
+            await target.exactly(100_000)
+            sending = asyncio.ensure_future(target.send(b"y" * 3_000_000))
+            assert await all_read(client) == 900_000
+            await until(lambda: scene.records, "the session ends")
+            assert "octets" in scene.records[0].end
+            sending.cancel()
+            assert (scene.records[0].sent, scene.records[0].received) == (100_000, 900_000)
+            assert "are used up" in await denied_as(scene, "ann")
+            await joined_as(scene, "bob")
+            await until(lambda: written(file).get(("much", "user ann")) == 1_000_000, "it is written down")
+        # Also for the next server.
+        async with stage(users=USERS, budgets=budgets, usage_file=file) as scene:
+            await denied_as(scene, "ann")
+            assert hits(scene, "budget octets") == 1
+
+    run(main)
+
+
+def test_an_idle_session_ends_too(file: Path) -> None:
+    """One that another one of the same user has used up the octets of."""
+
+    async def main() -> None:
+        budgets = {"much": Budget(octets="1MB")}
+        async with stage(users=USERS, budgets=budgets, usage_file=file) as scene:
+            idle, _ = await joined_as(scene, "ann")
+            client, target = await joined_as(scene, "ann")
+            sending = asyncio.ensure_future(target.send(b"y" * 3_000_000))
+            assert await all_read(client) == 1_000_000
+            assert await all_read(idle) == 0
+            sending.cancel()
+
+    run(main)
+
+
+def test_a_budget_that_expires_ends_its_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    from datetime import UTC, datetime
+
+    async def main() -> None:
+        expires = datetime.now(UTC).replace(microsecond=0)
+        now = expires.timestamp() - 5
+        monkeypatch.setattr(treasurer, "time", lambda: now)
+        async with stage(budgets={"trial": Budget(expires=expires)}) as scene:
+            client, _ = await scene.joined()
+            now = expires.timestamp()
+            assert await all_read(client) == 0
+            assert "has expired" in (await scene.record()).end
+            client = await scene.client()
+            assert await client.connect("127.0.0.1", 9) == DENIED
+            assert hits(scene, "budget expired") == 2
+
+    run(main)
+
+
+def test_a_new_period_while_the_server_runs(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        now = 1_800_000_000.0 // 3600 * 3600 + 1800
+        monkeypatch.setattr(treasurer, "time", lambda: now)
+        async with stage(users=USERS, budgets={"much": Budget(octets="1k", period="hour")}, usage_file=file) as scene:
+            client, target = await joined_as(scene, "ann")
+            await client.send(b"x" * 1000)
+            await target.exactly(1000)
+            await all_read(client)
+            await denied_as(scene, "ann")
+            now += 3600
+            client, target = await joined_as(scene, "ann")
+            await client.send(b"x" * 10)
+            await target.exactly(10)
+            await until(lambda: written(file).get(("much", "user ann")) == 10, "it is written down")
+
+    run(main)
+
+
+def test_what_others_write_counts(file: Path) -> None:
+    async def main() -> None:
+        budgets = {"much": Budget(octets="1MB", period="ever")}
+        async with stage(users=USERS, budgets=budgets, usage_file=file) as scene:
+            client, _ = await joined_as(scene, "ann")
+            await until(lambda: written(file), "it is written down")
+            with closing(sqlite3.connect(file)) as other, other:
+                other.execute("UPDATE usage SET octets = octets + 2000000")
+            assert await all_read(client) == 0
+            with closing(sqlite3.connect(file)) as other, other:
+                other.execute("DELETE FROM usage")
+            await until(lambda: not scene.server.treasurer._known, "it is learnt")
+            await joined_as(scene, "ann")
+
+    run(main)
+
+
+# --- trouble ---
+
+
+def test_a_file_that_cannot_be_written_stops_nobody(
+    file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Locked for long: sessions come and go, one line says so, and nothing of what was counted is lost."""
+    monkeypatch.setattr(ledger_module, "WAIT", 0.01)
+
+    async def main() -> None:
+        async with stage(users=USERS, budgets={"much": Budget(octets="1MB")}, usage_file=file) as scene:
+            other = sqlite3.connect(file, isolation_level=None)
+            other.execute("BEGIN EXCLUSIVE")
+            with caplog.at_level(logging.WARNING, "hosier"):
+                for _ in range(5):
+                    client, target = await joined_as(scene, "ann")
+                    await client.send(b"x" * 1000)
+                    await target.exactly(1000)
+                    client.close()
+                    target.close()
+                await until(lambda: caplog.messages, "a line")
+                await until(lambda: len(scene.records) == 5, "all have ended")
+                await asyncio.sleep(0.2)
+            (line,) = caplog.messages
+            assert line.startswith("cannot write usage: ")
+            assert line.endswith("database is locked; it is kept in memory until that works again")
+            other.execute("ROLLBACK")
+            other.close()
+            await until(lambda: written(file).get(("much", "user ann")) == 5000, "it is made up for")
+
+    run(main)
+
+
+def test_the_last_second_is_written_when_the_server_stops(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulse, "EVERY", 1000.0)
+
+    async def main() -> None:
+        async with stage(users=USERS, budgets={"much": Budget(octets="1MB")}, usage_file=file) as scene:
+            client, target = await joined_as(scene, "ann")
+            await client.send(b"x" * 1000)
+            await target.exactly(1000)
+        assert written(file) == {("much", "user ann"): 1000}
+
+    run(main)
+
+
+def test_what_is_over_is_taken_out_of_the_file(file: Path) -> None:
+    async def main() -> None:
+        async with stage(budgets={"much": Budget(octets="1MB", period="day")}, usage_file=file):
+            pass
+        with closing(sqlite3.connect(file)) as other, other:
+            other.execute("INSERT INTO usage VALUES ('much', 'user carol', 1000, 5)")
+        async with stage(budgets={"much": Budget(octets="1MB", period="day")}, usage_file=file) as scene:
+            await scene.joined()
+            await until(lambda: ("much", "user carol") not in written(file), "it is taken out")
+
+    run(main)
+
+
+def test_nothing_more_is_kept_than_is_written(file: Path) -> None:
+    """Without a file nothing is remembered of who is gone."""
+
+    async def main() -> None:
+        async with stage(budgets={"fair": Budget(sessions=5)}) as scene:
+            client, target = await scene.joined()
+            client.close()
+            target.close()
+            await until(lambda: not len(scene.server.treasurer), "it is forgotten")
+            assert not scene.server.treasurer._known
+        assert not file.exists()
+
+    run(main)
