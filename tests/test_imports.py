@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("server", "client", "workers", "run", "config", "__init__"),
     },
     "__main__": {"cli"},
-    "__init__": {"errors", "server", "client"},
+    "__init__": {"errors", "server", "client", "integrations"},
 }
 
 # All that the core needs of the standard library; of socket only what is pure.

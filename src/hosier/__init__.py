@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .client.protected import ProtectedSocket
     from .client.proxy import Proxy, ProxyChain
     from .client.socksify import socksify
+    from .integrations import pysocks
     from .server.server import Server
 
 __version__ = "0.1.0"
@@ -71,6 +72,7 @@ __all__ = (
     "connect",
     "explain_environment",
     "proxy_from_environment",
+    "pysocks",
     "resolve",
     "resolve_ptr",
     "socksify",
@@ -87,8 +89,11 @@ _LATER: Final = {
     "ProxyChain": "client.proxy",
     "Server": "server.server",
     "aio": "client.aio",
+    "pysocks": "integrations.pysocks",
     "socksify": "client.socksify",
 }
+
+_MODULES: Final = ("aio", "pysocks")
 
 
 def __getattr__(name: str) -> Any:
@@ -97,7 +102,7 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     module = import_module(f".{_LATER[name]}", __name__)
-    value = globals()[name] = module if name == "aio" else getattr(module, name)
+    value = globals()[name] = module if name in _MODULES else getattr(module, name)
     return value
 
 

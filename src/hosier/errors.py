@@ -226,8 +226,13 @@ class PolicyDenied(SocksError):
 class ConfigError(SocksError):
     """A setting is wrong or contradicts another one; the text says what to do about it.
 
-    One line, or where a whole file was checked a line for each mistake in it.
+    One line, or where a whole file was checked a line for each mistake in it. ``at``: the key, and the place in its
+    list, where that is known.
     """
+
+    def __init__(self, text: str, *, at: tuple[str | int, ...] = ()) -> None:
+        super().__init__(text)
+        self.at = at
 
 
 # Conformance catalogue 3.5: what a failed attempt means to the client.

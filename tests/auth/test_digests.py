@@ -143,3 +143,7 @@ def test_lots() -> None:
     assert lots == [known.lot(name, 4) for name in names]
     assert set(lots) == {0, 1, 2, 3}
     assert lots != [PasswordDigests().lot(name, 4) for name in names]
+
+
+def test_names() -> None:
+    assert set(PasswordDigests(USERS)) == set(USERS)

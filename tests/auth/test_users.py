@@ -22,3 +22,12 @@ def test_fixed_users() -> None:
     users.open()
     users.close()
     users.close()
+
+
+def test_the_names_of_sessions() -> None:
+    """What is no UTF-8 is escaped in them."""
+    users: Users = FixedUsers({b"ann": b"x", b"\xff": b"x", "bäckslash\\".encode(): b"x"})
+    for name in ("ann", "\\xff", "bäckslash\\"):
+        assert users.has(name)
+    for name in ("bob", "\\xfe", ""):
+        assert not users.has(name)

@@ -499,3 +499,27 @@ def test_secrets_do_not_show(lab: Lab) -> None:
         users.close()
 
     run(main)
+
+
+def test_read_at_once_and_taken_over_later(lab: Lab) -> None:
+    """Between the two, nothing has changed; what is wrong is said by the reading."""
+    lab.put(ANN)
+
+    async def main() -> None:
+        users = lab.users()
+        assert await verify(users, ANN)
+        lab.put(BOB)
+        take = users.read_now()
+        assert [users.has(name) for name in ("ann", "bob", "eve", "dan")] == [True, False, True, False]
+        take()
+        assert [users.has(name) for name in ("ann", "bob", "eve", "dan")] == [True, True, True, False]
+        reads = lab.reads
+        assert await verify(users, BOB)
+        assert users.verify_at_once(ANN), "and still known"
+        assert lab.reads == reads
+        lab.put(EVE)
+        with pytest.raises(ConfigError, match="has a password of its own"):
+            users.read_now()
+        users.close()
+
+    run(main)

@@ -149,7 +149,7 @@ def test_announcement_with_a_private_method(
         name = "private"
         framing = Framing()
 
-    monkeypatch.setattr("hosier.server.server.load_method", lambda _: Private())
+    monkeypatch.setattr("hosier.server.terms.load_method", lambda _: Private())
     assert announced(capsys, listen=["127.0.0.1:0"], methods=["private"]) == [
         "hosier: listening on 127.0.0.1:P (SOCKS5; private)"
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from hosier.config.settings import ServeSettings
 from hosier.config.sources import Sources
 from hosier.errors import ConfigError
 from hosier.observe.record import SessionRecord
+from hosier.policy import rules
+from hosier.policy.accounts import Account
 from hosier.server.settings import Limits
 
 Build = Callable[..., ServeSettings]
@@ -186,3 +189,84 @@ def test_mistakes_about_upstreams(build: Build) -> None:
     with pytest.raises(ConfigError) as caught:
         build('upstream = ["socks5h+tls://ann:sesame@gate.example"]')
     assert str(caught.value).startswith("h.toml:1: upstream: socks5h+tls://gate.example:1080: TLS")
+
+
+RULES = """
+listen = ["127.0.0.1:1080"]
+[groups]
+staff = ["ann"]
+[accounts.ann]
+expires = 2027-01-31
+clients = ["192.0.2.0/24"]
+[[rules]]
+action = "allow"
+groups = ["staff"]
+ports = [443, "8000-8999"]
+[[rules]]
+name = "the rest"
+action = "deny"
+"""
+
+
+def test_rules(build: Build) -> None:
+    settings = build(RULES)
+    assert settings.groups == {"staff": ["ann"]}
+    assert settings.accounts == {"ann": Account(expires=date(2027, 1, 31), clients=[ip_network("192.0.2.0/24")])}
+    assert settings.rules == [
+        rules.Rule(action="allow", groups=["staff"], ports=[443, "8000-8999"]),
+        rules.Rule(action="deny", name="the rest"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        (
+            'groups = ["staff"]',
+            'groups = ["stuff"]',
+            "h.toml:10: rules, item 1, groups, item 1: there is no group 'stuff'",
+        ),
+        (
+            'groups = ["staff"]',
+            'listeners = ["*:1"]',
+            "h.toml:10: rules, item 1, listeners, item 1: '*:1' is not in listen",
+        ),
+        ('groups = ["staff"]', 'names = ["::1"]', "h.toml:10: rules, item 1, names: '::1' is an address: write it"),
+        (
+            'groups = ["staff"]',
+            'reply = "ttl-expired"',
+            "h.toml:10: rules, item 1, reply: a reply goes with the action deny",
+        ),
+        ("443", "0", "h.toml:11: rules, item 1, ports: 0 are no ports"),
+        ("443", "true", "h.toml:11: rules, item 1, ports, item 1: expected a number such as 443, or a text"),
+        ('action = "deny"', "", "h.toml:12: rules, item 2, action: is missing: write"),
+        ('action = "deny"', 'action = "drop"', 'h.toml:14: rules, item 2, action: expected "allow" or "deny"'),
+        (
+            'action = "deny"',
+            'action = "deny"\negress = ["::1"]',
+            "h.toml:15: rules, item 2, egress: egress and budgets go",
+        ),
+        (
+            'action = "deny"',
+            'action = "deny"\nexpires = 2027-01-31',
+            "h.toml:15: rules, item 2, expires: there is no such key",
+        ),
+        ('clients = ["192.0.2.0/24"]', 'networks = ["::/0"]', "h.toml:7: accounts.ann.networks: there is no such key"),
+        (
+            "expires = 2027-01-31",
+            'expires = "soon"',
+            "h.toml:6: accounts.ann.expires: expected a date such as 2027-01-31",
+        ),
+    ],
+)
+def test_mistakes_in_rules(build: Build, old: str, new: str, complaint: str) -> None:
+    """A key means the same wherever it may stand, and is refused elsewhere."""
+    with pytest.raises(ConfigError) as caught:
+        build(RULES.replace(old, new, 1))
+    assert str(caught.value).startswith(complaint)
+
+
+def test_each_rule_is_looked_at(build: Build) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build('[[rules]]\naction = "allow"\nports = [0]\n[[rules]]\naction = "allow"\ntimes = ["x"]\nnames = [""]')
+    assert [line.partition(": ")[0] for line in str(caught.value).splitlines()] == ["h.toml:3", "h.toml:6", "h.toml:7"]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from hosier.engine import resolve, udp
-from hosier.engine.association import ASK_AGAIN, LOOK_UPS, WAITING, DirectAssociation
+from hosier.engine.association import ASK_AGAIN, LOOK_UPS, WAITING, DirectAssociation, Vetted
+from hosier.engine.dial import Departures
 from hosier.engine.egress import Association, DirectEgress
 from hosier.engine.resolve import Resolver
-from hosier.engine.segments import Cut, Traffic
+from hosier.engine.segments import Cut, Lane, Traffic
 from hosier.engine.task import Task
 from hosier.engine.udp import Sizes, Sockaddrs, Views
 from hosier.errors import PolicyDenied
@@ -50,10 +51,14 @@ def everything(addresses: Sequence[Address]) -> Sequence[Address]:
 class Way:
     """An association, and its user."""
 
-    def __init__(self, lab: Lab, vet: Callable[[Sequence[Address]], Sequence[Address]] = everything) -> None:
+    def __init__(self, lab: Lab, vet: Vetted = everything) -> None:
+        self._vet = vet
         self.user = User()
         self.resolver = Resolver(lab.loop)
-        self.association = DirectAssociation(lab.engine, self.resolver, self.user, vet, buffer=BUFFER)
+        self.association = DirectAssociation(lab.engine, self.resolver, self.user, buffer=BUFFER)
+
+    def lane(self, target: Address, sources: Departures | None = None) -> Lane:
+        return self.association.lane(target, self._vet, sources)
 
     def close(self) -> None:
         self.association.close()
@@ -80,7 +85,7 @@ def test_one_socket_for_each_family(run: Run) -> None:
         sources = set()
         for _ in range(3):
             one = target(lab)
-            way.association.lane(Address(*LOOPBACK, port(one))).send([b"x"], 1)
+            way.lane(Address(*LOOPBACK, port(one))).send([b"x"], 1)
             sources.add((await until_received(one))[1])
         assert lab.engine.sockets == 1
         assert len(sources) == 1
@@ -116,7 +121,7 @@ def test_what_must_not_be_reached(run: Run) -> None:
     async def main(lab: Lab) -> None:
         way = Way(lab, vet)
         with pytest.raises(PolicyDenied):
-            way.association.lane(Address(*LOOPBACK, 53))
+            way.lane(Address(*LOOPBACK, 53))
         assert lab.engine.sockets == 0
         way.close()
 
@@ -136,7 +141,7 @@ def test_a_name(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main(lab: Lab) -> None:
         way = Way(lab)
         one = target(lab)
-        lane = way.association.lane(Address(NAME, b"one.example", port(one)))
+        lane = way.lane(Address(NAME, b"one.example", port(one)))
         assert lane.place is None
         lane.send([b"a", b"b"], 1)
         lane.send([b"H", b"c"], 2)
@@ -160,12 +165,12 @@ def test_names_do_not_hold_up_the_rest(run: Run, monkeypatch: pytest.MonkeyPatch
 
     async def main(lab: Lab) -> None:
         way = Way(lab)
-        slow = way.association.lane(Address(NAME, b"slow.example", 53))
+        slow = way.lane(Address(NAME, b"slow.example", 53))
         slow.send([b"x"] * (WAITING + 5), 1)
         assert lab.engine.held == WAITING
         assert way.user.sent.dropped == {"too many waiting": 5}
         one = target(lab)
-        way.association.lane(Address(*LOOPBACK, port(one))).send([b"fast"], 1)
+        way.lane(Address(*LOOPBACK, port(one))).send([b"fast"], 1)
         assert await receive(one) == b"fast"
         way.close()
         assert lab.engine.held == 0
@@ -180,7 +185,7 @@ def test_names_under_look_up_are_bounded(run: Run, monkeypatch: pytest.MonkeyPat
     async def main(lab: Lab) -> None:
         way = Way(lab)
         for number in range(LOOK_UPS + 3):
-            way.association.lane(Address(NAME, b"%d.example" % number, 53)).send([b"x", b"y"], 1)
+            way.lane(Address(NAME, b"%d.example" % number, 53)).send([b"x", b"y"], 1)
         assert way.user.sent.dropped == {"too many names": 6}
         assert len(way.association._look_ups) == LOOK_UPS
         way.close()
@@ -195,7 +200,7 @@ def test_what_waits_is_bounded_for_all(run: Run, monkeypatch: pytest.MonkeyPatch
     async def main(lab: Lab) -> None:
         lab.engine.held_limit = lab.engine.room = 100
         way = Way(lab)
-        way.association.lane(Address(NAME, b"slow.example", 53)).send([bytes(60), bytes(60)], 1)
+        way.lane(Address(NAME, b"slow.example", 53)).send([bytes(60), bytes(60)], 1)
         assert lab.engine.held == 60
         assert way.user.sent.dropped == {"too many waiting": 1}
         way.close()
@@ -226,7 +231,7 @@ def test_a_name_that_leads_nowhere(run: Run, monkeypatch: pytest.MonkeyPatch, fa
         way = Way(lab, vet)
         way.resolver._seconds = 0.0
         one = target(lab)
-        lane = way.association.lane(Address(NAME, b"one.example", port(one)))
+        lane = way.lane(Address(NAME, b"one.example", port(one)))
         lane.send([b"a", b"b"], 1)
         await until(lambda: way.user.sent.dropped == {failure: 2})
         lane.send([b"c"], 1)
@@ -254,10 +259,10 @@ def test_a_name_with_an_address_of_a_family_that_is_lacking(run: Run, monkeypatc
     async def main(lab: Lab) -> None:
         way = Way(lab)
         one = target(lab)
-        way.association.lane(Address(NAME, b"both.example", port(one))).send([b"x"], 1)
+        way.lane(Address(NAME, b"both.example", port(one))).send([b"x"], 1)
         assert await receive(one) == b"x"
         with pytest.raises(OSError, match="not supported"):
-            way.association.lane(parse_address("::1", 53))
+            way.lane(parse_address("::1", 53))
         way.close()
 
     run(main)
@@ -269,7 +274,7 @@ def test_a_crash_in_a_look_up_is_reported(run: Run) -> None:
 
     async def main(lab: Lab) -> None:
         way = Way(lab, vet)
-        way.association.lane(Address(NAME, b"localhost", 53)).send([b"x"], 1)
+        way.lane(Address(NAME, b"localhost", 53)).send([b"x"], 1)
         await until(lambda: lab.crashes)
         assert "a look-up crashed" in lab.crashes.pop()["message"]
         assert lab.engine.held == 0
@@ -285,12 +290,12 @@ def test_the_egress_makes_it(run: Run) -> None:
         user = User()
 
         async def work(task: Task) -> Association:
-            return await egress.associate(task, user, everything, buffer=BUFFER)
+            return await egress.associate(task, user, buffer=BUFFER)
 
         story = lab.story(work)
         assert story.ended
         one = target(lab)
-        story.result.lane(Address(*LOOPBACK, port(one))).send([b"x"], 1)
+        story.result.lane(Address(*LOOPBACK, port(one)), everything).send([b"x"], 1)
         assert await receive(one) == b"x"
         story.result.close()
         resolver.close()

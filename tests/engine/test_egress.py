@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from hosier.engine.egress import DirectEgress, Vetted
+from hosier.engine.association import Vetted
+from hosier.engine.egress import DirectEgress
 from hosier.engine.endpoint import Endpoint
 from hosier.engine.resolve import Resolver
 from hosier.engine.task import Task

@@ -57,3 +57,10 @@ def test_never_too_large_and_never_wrong(limit: int, steps: list[tuple[bool, int
         else:
             assert table.get(key) in (None, key * 2)
         assert len(table) <= limit
+
+
+def test_all_that_is_remembered() -> None:
+    table: Recent[int, str] = Recent(4)
+    for number in range(5):
+        table[number] = str(number)
+    assert table.items() == [(2, "2"), (3, "3"), (4, "4")]

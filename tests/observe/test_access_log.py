@@ -89,6 +89,8 @@ def test_json() -> None:
         "seconds": 1.25,
         "end": "client closed",
         "datagrams": None,
+        "rule": None,
+        "log_level": "normal",
     }
 
 
@@ -116,7 +118,7 @@ def test_json_of_nothing() -> None:
     found = json.loads(json_line(EMPTY, WHEN))
     assert found["client"] == "[2001:db8::7]:1"
     assert [name for name, value in found.items() if value is None] == [
-        *("user", "target", "dialled", "bound", "reply", "datagrams")
+        *("user", "target", "dialled", "bound", "reply", "datagrams", "rule")
     ]
     assert (found["version"], found["command"], found["method"]) == (0, "", "")
 
@@ -184,3 +186,16 @@ def test_time_is_utc_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_unknown_form() -> None:
     with pytest.raises(KeyError):
         AccessLog("xml", lambda line: None)
+
+
+def test_no_line_for_a_silent_rule() -> None:
+    lines: list[str] = []
+    log = AccessLog("text", lines.append)
+    log(FULL._replace(rule="rule 1", log_level="silent"))
+    assert lines == []
+    log(FULL._replace(rule="rule 2"))
+    assert len(lines) == 1
+
+
+def test_the_rule_is_named() -> None:
+    assert json.loads(json_line(FULL._replace(rule="rule 2 (mail)"), WHEN))["rule"] == "rule 2 (mail)"

@@ -30,6 +30,8 @@ def test_fields_in_their_order() -> None:
         "seconds",
         "end",
         "datagrams",
+        "rule",
+        "log_level",
     )
 
 
@@ -52,7 +54,7 @@ def test_it_is_a_value() -> None:
         "x",
     )
     record = SessionRecord(*fields)
-    assert tuple(record) == (*fields, None)  # no datagrams, except of UDP ASSOCIATE
+    assert tuple(record) == (*fields, None, "", "normal")  # no datagrams, except of UDP ASSOCIATE, and no rule
     assert record == SessionRecord(*fields)
     assert hash(record) == hash(SessionRecord(*fields))
 

@@ -38,3 +38,16 @@ def test_nobody_is_remembered() -> None:
         quota.leave(owner)
     assert quota.in_use == 0
     assert not quota._held
+
+
+def test_others_hold_from_now_on() -> None:
+    quota = Quota("associations", total=9, each=9)
+    for _ in range(3):
+        quota.enter("ann")
+    quota.resize(total=3, each=9)
+    with pytest.raises(PolicyDenied, match="there are 3 associations already"):
+        quota.enter("bob")
+    quota.resize(total=9, each=1)
+    quota.enter("bob")
+    with pytest.raises(PolicyDenied, match="ann has 3 associations already"):
+        quota.enter("ann")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hosier.errors import PolicyDenied, ReplyCode
 from hosier.policy.networks import embedded_ipv4
-from hosier.policy.targets import PROTECTED, Network, TargetPolicy
+from hosier.policy.targets import PROTECTED, Network, Ruling, TargetPolicy
 from hosier.protocol.address import Address
 
 steady = settings(derandomize=True, database=None, deadline=None)
@@ -355,3 +355,58 @@ def test_a_disguise_is_never_better(inner: object, form: str, allow: list[Networ
     policy = TargetPolicy(protect=True, allow=allow, deny=deny)
     if policy.judge(at(str(inner))) is not None and (form != "::{0}" or at(str(inner)).octets > b"\x00\x00\x00\x01"):
         assert policy.judge(at(disguised(form, str(inner)))) is not None
+
+
+# --- with rules ---
+
+
+def asking(answer: PolicyDenied | bool) -> tuple[list[str], Ruling]:
+    """A ruling that always says the same, and what it was asked about."""
+    asked: list[str] = []
+
+    def ruling(octets: bytes) -> PolicyDenied | bool:
+        asked.append(str(ip_address(octets)))
+        return answer
+
+    return asked, ruling
+
+
+def test_no_rule_opens_what_nothing_opens() -> None:
+    """Rules are not even asked about it."""
+    policy = TargetPolicy(
+        protect=True, deny=nets("203.0.113.0/24"), listeners=[at("192.0.2.1", 1080)], is_local=lambda _: True
+    )
+    asked, ruling = asking(True)
+    for host, port in (("0.0.0.0", 80), ("224.0.0.1", 80), ("192.0.2.1", 1080), ("203.0.113.5", 80)):
+        assert policy.judge(at(host, port), ruling) is not None
+    assert policy.judge(at("198.51.100.1", 0), ruling) is not None
+    assert asked == []
+
+
+def test_a_rule_opens_what_is_protected_only_by_naming_it() -> None:
+    assert PUBLIC.judge(at("10.0.0.1"), asking(True)[1]) is None
+    denied = PUBLIC.judge(at("10.0.0.1"), asking(False)[1])
+    assert denied is not None
+    assert (str(denied), denied.advice) == ("10.0.0.1 is in 10.0.0.0/8 (private)", "name it in a rule's networks")
+    assert TargetPolicy(protect=True, allow=nets("10.0.0.0/8")).judge(at("10.0.0.1"), asking(False)[1]) is None
+    assert PUBLIC.judge(at("198.51.100.1"), asking(False)[1]) is None
+
+
+def test_a_rule_denies() -> None:
+    no = PolicyDenied("no")
+    for policy in (PUBLIC, PRIVATE, TargetPolicy(protect=True, allow=nets("10.0.0.0/8"))):
+        assert policy.judge(at("10.0.0.1"), asking(no)[1]) is no
+    assert PRIVATE.judge_peer(at("198.51.100.1", 0), asking(no)[1]) is no
+    assert PRIVATE.judge_peer(at("198.51.100.1", 0)) is None
+
+
+def test_rules_see_each_face_of_an_address() -> None:
+    asked, ruling = asking(False)
+    assert PRIVATE.judge(at("64:ff9b::a00:1"), ruling) is None
+    assert asked == ["10.0.0.1", "64:ff9b::a00:1"]
+
+
+def test_names_are_passed_on() -> None:
+    """For a proxy to look up: whoever does must judge what it stands for."""
+    name = Address(3, b"localhost", 80)
+    assert PUBLIC.vet([name]) == [name]

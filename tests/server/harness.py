@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import pytest
 
 import hosier
-from hosier.engine.association import Correspondent
-from hosier.engine.egress import Association, Binding, DirectEgress, Vetted
+from hosier.engine.association import Correspondent, Vetted
+from hosier.engine.dial import Departures
+from hosier.engine.egress import Association, Binding, DirectEgress
 from hosier.engine.endpoint import Endpoint
 from hosier.engine.task import Task
 from hosier.errors import LocalProtocolError
@@ -294,20 +295,24 @@ class FakeEgress:
         self._work = work
         self.asked: list[Address] = []
 
-    async def connect(self, task: Task, target: Address, vet: Vetted) -> tuple[Endpoint, Address]:
+    async def connect(
+        self, task: Task, target: Address, vet: Vetted, sources: Departures | None = None
+    ) -> tuple[Endpoint, Address]:
         assert isinstance(self._direct, DirectEgress)
         self.asked.append(target)
         await self._work(target)
-        return await self._direct.connect(task, target, vet)
+        return await self._direct.connect(task, target, vet, sources)
 
-    async def bind(self, task: Task, peer: Address, near: Address, vet: Vetted) -> Binding:
+    async def bind(
+        self, task: Task, peer: Address, near: Address, vet: Vetted, sources: Departures | None = None
+    ) -> Binding:
         self.asked.append(peer)
         await self._work(peer)
-        return await self._direct.bind(task, peer, near, vet)
+        return await self._direct.bind(task, peer, near, vet, sources)
 
-    async def associate(self, task: Task, correspondent: Correspondent, vet: Vetted, *, buffer: int) -> Association:
+    async def associate(self, task: Task, correspondent: Correspondent, *, buffer: int) -> Association:
         await self._work(UNSPECIFIED)
-        return await self._direct.associate(task, correspondent, vet, buffer=buffer)
+        return await self._direct.associate(task, correspondent, buffer=buffer)
 
 
 def failing(server: hosier.Server, error: BaseException) -> FakeEgress:
@@ -382,7 +387,7 @@ class WordMethod:
 def install(monkeypatch: pytest.MonkeyPatch, *methods: WordMethod) -> None:
     """Makes the methods known to servers under their names."""
     known = {method.name: method for method in methods}
-    monkeypatch.setattr("hosier.server.server.load_method", known.__getitem__)
+    monkeypatch.setattr("hosier.server.terms.load_method", known.__getitem__)
 
 
 def word(text: bytes) -> bytes:

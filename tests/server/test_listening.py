@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -13,12 +14,12 @@ import pytest
 from hosier.engine.listener import listening_socket
 from hosier.errors import ConfigError
 from hosier.server import listening as module
-from hosier.server.listening import listening_sockets, shared_listening_sockets
+from hosier.server.listening import configured_address, listening_sockets, shared_listening_sockets
 from hosier.server.settings import ListenAddress, ServerSettings
 
 
-def settings(*listen: str) -> ServerSettings:
-    return ServerSettings(listen=listen, open=True)
+def places(*listen: str) -> Sequence[ListenAddress]:
+    return ServerSettings(listen=listen, open=True).listen_addresses
 
 
 def descriptors() -> list[str]:
@@ -39,7 +40,7 @@ def test_a_family_that_the_machine_lacks_is_left_out(
     number: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     without_ipv6(monkeypatch, number)
-    (sock,) = listening_sockets(settings("127.0.0.1:0", "[::1]:0"))
+    (sock,) = listening_sockets(places("127.0.0.1:0", "[::1]:0"))
     with sock:
         assert sock.family == socket.AF_INET
     assert caplog.record_tuples == [("hosier", 30, f"not listening on [::1]:0: {os.strerror(number)}")]
@@ -48,12 +49,12 @@ def test_a_family_that_the_machine_lacks_is_left_out(
 def test_the_only_family_cannot_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     without_ipv6(monkeypatch, errno.EAFNOSUPPORT)
     with pytest.raises(ConfigError, match=r"^cannot listen on \[::1\]:0: Address family not supported"):
-        listening_sockets(settings("[::1]:0"))
+        listening_sockets(places("[::1]:0"))
 
 
 def test_an_address_of_another_machine() -> None:
     with pytest.raises(ConfigError, match=r"^cannot listen on 192\.0\.2\.1:0: Cannot assign requested address$"):
-        listening_sockets(settings("192.0.2.1:0"))
+        listening_sockets(places("192.0.2.1:0"))
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -66,23 +67,23 @@ def test_a_port_that_is_taken(count: int) -> None:
             f"cannot listen on 127.0.0.1:{port}: the port is taken; stop the other program or choose --listen HOST:PORT"
         )
         with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
-            shared_listening_sockets(settings("127.0.0.1:0", f"127.0.0.1:{port}"), count)
+            shared_listening_sockets(places("127.0.0.1:0", f"127.0.0.1:{port}"), count)
         assert descriptors() == before
 
 
 def test_a_port_that_others_share_is_taken_too() -> None:
     """Who binds with SO_REUSEPORT from the start would share the port with a server that runs already."""
-    ((first,), (second,)) = shared_listening_sockets(settings("127.0.0.1:0"), 2)
+    ((first,), (second,)) = shared_listening_sockets(places("127.0.0.1:0"), 2)
     with first, second:
         place = "{}:{}".format(*first.getsockname())
         with pytest.raises(ConfigError, match="the port is taken"):
-            shared_listening_sockets(settings(place), 2)
+            shared_listening_sockets(places(place), 2)
         with pytest.raises(ConfigError, match="the port is taken"):
-            listening_sockets(settings(place))
+            listening_sockets(places(place))
 
 
 def test_those_who_share_get_each_address() -> None:
-    workers = shared_listening_sockets(settings("127.0.0.1:0", "127.0.0.2:0"), 3)
+    workers = shared_listening_sockets(places("127.0.0.1:0", "127.0.0.2:0"), 3)
     assert [[sock.getsockname() for sock in sockets] for sockets in workers] == [
         [sock.getsockname() for sock in workers[0]]
     ] * 3
@@ -107,5 +108,15 @@ def test_why_it_cannot_listen(number: int, message: str, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(module, "listening_socket", listen)
     with pytest.raises(ConfigError) as caught:
-        listening_sockets(settings("127.0.0.1:80"))
+        listening_sockets(places("127.0.0.1:80"))
     assert str(caught.value) == message
+
+
+def test_which_address_of_the_settings_it_is() -> None:
+    addresses = places("127.0.0.1:0", "127.0.0.2:0")
+    for sock, address in zip(listening_sockets(addresses), addresses, strict=True):
+        with sock:
+            assert configured_address(sock, addresses) == address
+            bound = ListenAddress(*sock.getsockname())
+            assert configured_address(sock, [*addresses[:0], bound]) == bound
+            assert configured_address(sock, ()) == bound

@@ -20,7 +20,7 @@ from hosier.errors import ConfigError
 from hosier.observe.record import SessionRecord
 from hosier.policy.limits import Caps, Refusal
 from hosier.server.listening import listening_sockets
-from hosier.server.settings import Limits, ServerSettings
+from hosier.server.settings import Limits, ServerSettings, parse_listen
 
 from .harness import (
     SUCCESS5,
@@ -590,7 +590,7 @@ def test_sockets_that_are_ready() -> None:
     """Given sockets are served, and others who hold one too can go on with it."""
 
     async def main() -> None:
-        ((sock, *_),) = [listening_sockets(ServerSettings(listen=["127.0.0.1:0"]))]
+        ((sock, *_),) = [listening_sockets(parse_listen("127.0.0.1:0"))]
         with sock, socket.create_connection(sock.getsockname()) as waiting:
             waiting.sendall(b"\x05\x01\x00")
             server = hosier.Server()

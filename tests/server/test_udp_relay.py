@@ -377,10 +377,10 @@ def test_an_egress_without_a_way() -> None:
             relay = relay_of(scene)
             lane = relay.far.lane
 
-            def no_ipv6(target: Any) -> Any:
+            def no_ipv6(target: Any, vet: Any, sources: Any = None) -> Any:
                 if target.kind == 4:
                     raise reply_error(ReplyCode.NETWORK_UNREACHABLE)
-                return lane(target)
+                return lane(target, vet, sources)
 
             class Way:
                 def __init__(self) -> None:
@@ -507,7 +507,7 @@ def test_many_targets_are_forgotten_in_time() -> None:
                 if not number % 20:
                     await client.proof(target)
             await client.proof(target)
-            assert max(len(relay._lanes), len(relay._expected), len(relay._headers)) <= 100
+            assert max(len(relay._lanes), len(relay._answerers)) <= 100
             await finished(scene, client)
 
     run(main)

@@ -35,7 +35,7 @@ class Lone:
 
     def __init__(self, log: str = "json", egress: MakeEgress | None = None, **fields: Any) -> None:
         settings = ServerSettings(listen=["127.0.0.1:0"], **fields)
-        (self.sock,) = listening_sockets(settings)
+        (self.sock,) = listening_sockets(settings.listen_addresses)
         self.table = create_table(settings.caps, 2)
         self.counts = create_counts(2)
         self.purses = create_vault_table(2, used=False)

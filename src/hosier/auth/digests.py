@@ -2,7 +2,7 @@
 
 import hmac
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from hashlib import blake2b
 from types import MappingProxyType
 from typing import Final
@@ -37,6 +37,9 @@ class PasswordDigests:
 
     def __contains__(self, name: object) -> bool:
         return name in self._digests
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._digests)
 
     def match(self, credentials: Credentials) -> bool:
         """Whether this is the password known for the name. Constant time; an unknown name costs the same work."""

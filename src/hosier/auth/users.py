@@ -1,12 +1,12 @@
 """Who may use the server, as the rest of it sees them; and the users that are given at the start."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from ..protocol.auth.password import Credentials
 from .digests import PasswordDigests
 
-__all__ = ("FixedUsers", "Users")
+__all__ = ("FixedUsers", "Users", "is_among")
 
 
 class Users(Protocol):
@@ -21,11 +21,21 @@ class Users(Protocol):
     async def knows(self, name: bytes) -> bool:
         """Whether there is such a user; for SOCKS4, which has no passwords."""
 
+    def has(self, user: str) -> bool:
+        """Whether there is such a user, as far as is known without asking anybody; the name is as sessions have it."""
+
     def open(self) -> None:
         """Tells the operator what is odd about them; for a server that starts."""
 
     def close(self) -> None:
         """Lets threads end; harmless a second time."""
+
+
+def is_among(user: str, names: Collection[bytes]) -> bool:
+    """Whether a session's user has one of the names: octets that are no UTF-8 are escaped in it."""
+    if "\\" in user:
+        return any(name.decode("utf-8", "backslashreplace") == user for name in names)
+    return user.encode() in names
 
 
 class FixedUsers:
@@ -45,6 +55,9 @@ class FixedUsers:
 
     async def knows(self, name: bytes) -> bool:
         return name in self._passwords
+
+    def has(self, user: str) -> bool:
+        return is_among(user, self._passwords)
 
     def open(self) -> None:
         pass

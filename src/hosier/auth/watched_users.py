@@ -15,6 +15,7 @@ from ..protocol.auth.password import Credentials
 from .digests import PasswordDigests
 from .hashing import HashingPool
 from .scrypt import ORDINARY, ScryptHash
+from .users import is_among
 from .users_file import file_stamp, is_exposed, read_users
 
 __all__ = ("Proofs", "WatchedUsers")
@@ -93,6 +94,22 @@ class WatchedUsers:
             await self._read_again()
         return name in self._hashes or name in self._fixed
 
+    def has(self, user: str) -> bool:
+        return is_among(user, self._hashes) or is_among(user, self._fixed)
+
+    def read_now(self) -> Callable[[], None]:
+        """Reads the file, changed or not; what is returned takes it over. Raises ConfigError."""
+        stamp = file_stamp(self._path)
+        hashes = read_users(self._path)
+        self._check(hashes)
+
+        def take() -> None:
+            self._take(hashes)
+            self._stamp = stamp
+            self._changed = False
+
+        return take
+
     def open(self) -> None:
         if not self._hashes:
             self._tell(f"the users file {self._path} has no users: add one with hosier passwd {self._path} NAME")
@@ -157,12 +174,15 @@ class WatchedUsers:
             self._stamp = stamp
             self._changed = False
 
-    def _take(self, hashes: dict[bytes, ScryptHash]) -> None:
+    def _check(self, hashes: dict[bytes, ScryptHash]) -> None:
         twice = next((name for name in hashes if name in self._fixed), None)
         if twice is not None:
             raise ConfigError(
                 f"user {ascii(twice)[1:]} has a password of its own and is in {self._path}: take one away"
             )
+
+    def _take(self, hashes: dict[bytes, ScryptHash]) -> None:
+        self._check(hashes)
         with self._changing:
             before, self._hashes = self._hashes, hashes
             # Whoever has the same line as before has the same password.

@@ -12,15 +12,18 @@ from ..observe.admin import AdminListener
 from ..observe.counts import Counts
 from ..observe.pages import Overseen, pages_of
 from ..observe.prometheus import require_prometheus
+from ..observe.writer import LineWriter
+from ..server.privileges import drop_privileges, identity_of
 from ..server.server import Server
 from .complaints import Complaint
-from .contradictions import Values, contradictions, reason_against, suspects
+from .contradictions import Values, complaint_against, contradictions, suspects
 from .forms import is_list, is_mapping, table_of
 from .keys import keys_of
+from .lines import KeyPath
 from .settings import ServeSettings
 from .sources import Sources
 
-__all__ = ("build_admin", "build_egress", "build_server", "build_settings")
+__all__ = ("become", "build_admin", "build_egress", "build_server", "build_settings", "open_log")
 
 
 def build_settings(sources: Sources) -> ServeSettings:
@@ -55,6 +58,20 @@ def build_egress(settings: ServeSettings) -> MakeEgress | None:
     return Upstreams(settings.chain) if settings.chain else None
 
 
+def open_log(settings: ServeSettings, dropped: Callable[[int], object]) -> LineWriter | None:
+    """What writes the access log, for a server that is one process; None: there is none.
+
+    Raises ConfigError if its destination cannot be had.
+    """
+    return settings.log_destination.writer(shared=False, dropped=dropped) if settings.log != "off" else None
+
+
+def become(settings: ServeSettings) -> None:
+    """Gives up the privileges of root, if the settings name somebody without. Raises ConfigError."""
+    if settings.run_as:
+        drop_privileges(identity_of(settings.run_as))
+
+
 def build_admin(settings: ServeSettings, overseen: Overseen, version: str) -> AdminListener:
     """The listener for those who run the server, yet to be entered; it has no place if none was asked for."""
     return AdminListener(settings.admin.places, pages_of(overseen, version), settings.admin.token or None)
@@ -63,13 +80,26 @@ def build_admin(settings: ServeSettings, overseen: Overseen, version: str) -> Ad
 def _contradictions(sources: Sources) -> Iterator[Complaint]:
     """Tables first, each on its own; then all that is left together."""
     left = dict(sources.values)
+    for path, hint, table in _tables(sources.values):
+        for paths, reason in contradictions(partial(_made, hint), table):
+            yield sources.complaint([(*path, *inner) for inner in paths], reason)
+            left.pop(str(path[0]), None)
+    if error := complaint_against(_server, left):
+        yield sources.complaint([error.at] if error.at else suspects(_server, left, str(error)), str(error))
+
+
+def _tables(values: Values) -> Iterator[tuple[KeyPath, Any, Values]]:
+    """Every table that is a key's value, or in a list or table that is one; with its type."""
     for key in keys_of(ServeSettings):
-        if key.table and key.name in left:
-            for paths, reason in contradictions(partial(_made, key.hint), left[key.name]):
-                yield sources.complaint([(key.name, *path) for path in paths], reason)
-                left.pop(key.name, None)
-    if what := reason_against(_server, left):
-        yield sources.complaint(suspects(_server, left, what), what)
+        if key.name not in values:
+            continue
+        value = values[key.name]
+        if key.table:
+            yield (key.name,), key.hint, value
+        elif is_list(key.hint) and table_of(inner := get_args(key.hint)[0]):
+            yield from (((key.name, index), inner, item) for index, item in enumerate(value))
+        elif is_mapping(key.hint) and table_of(inner := get_args(key.hint)[1]):
+            yield from (((key.name, name), inner, item) for name, item in value.items())
 
 
 def _server(values: Values) -> Server:

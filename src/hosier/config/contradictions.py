@@ -10,7 +10,7 @@ from typing import Any, Final
 from ..errors import ConfigError
 from .lines import KeyPath
 
-__all__ = ("Values", "contradictions", "reason_against", "suspects")
+__all__ = ("Values", "complaint_against", "contradictions", "reason_against", "suspects")
 
 Values = Mapping[str, Any]
 Make = Callable[[Values], object]
@@ -36,10 +36,16 @@ def contradictions(make: Make, values: Values) -> Iterator[tuple[list[KeyPath], 
 
 def reason_against(make: Make, values: Values) -> str | None:
     """What the settings say against the values; None: nothing."""
+    error = complaint_against(make, values)
+    return None if error is None else str(error)
+
+
+def complaint_against(make: Make, values: Values) -> ConfigError | None:
+    """The same, with the key, where the settings can tell it."""
     try:
         make(values)
     except ConfigError as error:
-        return str(error)
+        return error
     return None
 
 
@@ -49,7 +55,10 @@ def suspects(make: Make, values: Values, reason: str) -> Iterator[KeyPath]:
         return
     for name, value in values.items():
         others = {other: values[other] for other in values if other != name}
-        if reason_against(make, others) == reason:
+        try:
+            if reason_against(make, others) == reason:
+                continue
+        except TypeError:  # a table cannot be without it
             continue
         deeper = suspects(_within(make, others, name), value, reason) if isinstance(value, Mapping) else ()
         yield from [(name, *path) for path in deeper] or [(name,)]

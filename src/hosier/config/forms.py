@@ -8,11 +8,11 @@ import collections.abc
 import json
 import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from datetime import date, datetime
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
-from typing import Any, Final, Literal, Union, get_args, get_origin
+from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
 from ..engine.ports import PortRange, parse_ports
 from ..errors import ConfigError
@@ -90,6 +90,7 @@ FORMS: Final[Mapping[Any, Form]] = {
         (date, datetime),
         lambda day, _: day,
     ),
+    int | str: Form('a number such as 443, or a text such as "8000-8999"', "443", (int, str), lambda given, _: given),
     IPv4Address | IPv6Address: Form('an IP address such as "192.0.2.1"', '"192.0.2.1"', (str,), _address),
 }
 
@@ -161,6 +162,10 @@ def sample(hint: Any) -> str:
     if is_list(hint):
         items = get_args(hint) if is_row(hint) else get_args(hint)[:1]
         return f"[{', '.join(map(sample, items))}]"
+    if is_dataclass(hint):
+        hints = get_type_hints(hint)
+        needed = [one.name for one in fields(hint) if one.init and one.default is one.default_factory is MISSING]
+        return f"{{ {', '.join(f'{name} = {sample(hints[name])}' for name in needed)} }}" if needed else "{}"
     return "{}"
 
 

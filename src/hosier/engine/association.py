@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..errors import PolicyDenied
 from ..protocol.address import IPV4, IPV6, NAME, Address
+from .dial import Departures
 from .resolve import Resolver
 from .segments import Cut, Lane, Pieces, SocketLane, Traffic
 from .udp import DatagramSocket, Sizes, Sockaddrs, Views, datagram_socket
@@ -13,7 +14,10 @@ from .udp import DatagramSocket, Sizes, Sockaddrs, Views, datagram_socket
 if TYPE_CHECKING:
     from .poller import Engine
 
-__all__ = ("Correspondent", "DirectAssociation", "LOOK_UPS", "WAITING")
+__all__ = ("Correspondent", "DirectAssociation", "LOOK_UPS", "Vetted", "WAITING")
+
+Vetted = Callable[[Sequence[Address]], Sequence[Address]]
+"""Given what a target stands for, the addresses that may be reached; raises if there are none."""
 
 LOOK_UPS: Final = 16
 """Names that one association may have looked up at the same time."""
@@ -49,14 +53,13 @@ class Correspondent(Protocol):
 class DirectAssociation:
     """``lane(target)`` is the way to a target; ``correspondent`` gets what comes back."""
 
-    __slots__ = ("_correspondent", "_look_ups", "_sockets", "_vet", "buffer", "engine", "resolver")
+    __slots__ = ("_correspondent", "_look_ups", "_sockets", "buffer", "engine", "resolver")
 
     def __init__(
         self,
         engine: "Engine",
         resolver: Resolver,
         correspondent: Correspondent,
-        vet: Callable[[Sequence[Address]], Sequence[Address]],
         *,
         buffer: int,
     ) -> None:
@@ -64,28 +67,28 @@ class DirectAssociation:
         self.resolver = resolver
         self.buffer = buffer
         self._correspondent: Correspondent | None = correspondent
-        self._vet = vet
-        self._sockets: dict[int, DatagramSocket] = {}
+        self._sockets: dict[Address, DatagramSocket] = {}  # by where they are bound to
         self._look_ups: dict[asyncio.Task[None], NameLane] = {}
 
-    def lane(self, target: Address) -> Lane:
+    def lane(self, target: Address, vet: Vetted, sources: Departures | None = None) -> Lane:
         """The way to the target; one to a name holds datagrams back until the name has been looked up.
 
+        ``vet`` sees the target's addresses before anything is sent there, ``sources`` tells where to leave from.
         Raises OSError, or what ``vet`` raises.
         """
         if target.kind == NAME:
             assert self._correspondent is not None  # it is not closed
-            return NameLane(self, target, self._correspondent.sent)
-        return self.open(self._vet((target,)))
+            return NameLane(self, target, self._correspondent.sent, vet, sources)
+        return self.open(vet((target,)), sources)
 
-    def open(self, addresses: Sequence[Address]) -> Lane:
+    def open(self, addresses: Sequence[Address], sources: Departures | None) -> Lane:
         """The way to the first address whose family this machine has."""
         for address in addresses[:-1]:
             try:
-                return self._open(address)
+                return self._open(address, sources)
             except OSError:
                 continue
-        return self._open(addresses[-1])
+        return self._open(addresses[-1], sources)
 
     def close(self) -> None:
         """Closes the sockets and forgets what waits for names; a second time is harmless."""
@@ -114,7 +117,7 @@ class DirectAssociation:
     async def _look_up(self, lane: "NameLane", name: Address) -> None:
         try:
             found = await self.resolver.resolve(name.octets, name.port)
-            lane.lead(self.open(self._vet([address.canonical() for address in found])))
+            lane.lead(self.open(lane.vet([address.canonical() for address in found]), lane.sources))
         except PolicyDenied:
             lane.give_up("refused target")
         except OSError:
@@ -128,13 +131,14 @@ class DirectAssociation:
         if not task.cancelled() and (error := task.exception()) is not None:
             self.engine.report(error, f"a look-up crashed: {error!r}")
 
-    def _open(self, address: Address) -> Lane:
+    def _open(self, address: Address, sources: Departures | None) -> Lane:
         user = self._correspondent
         assert user is not None  # it is not closed
-        sock = self._sockets.get(address.kind)
+        local = (sources and sources(address)) or _EVERYWHERE[address.kind]
+        sock = self._sockets.get(local)
         if sock is None:
-            raw = datagram_socket(_EVERYWHERE[address.kind], buffer=self.buffer)
-            sock = self._sockets[address.kind] = DatagramSocket(
+            raw = datagram_socket(local, buffer=self.buffer)
+            sock = self._sockets[local] = DatagramSocket(
                 self.engine, raw, user.received, user.from_targets, joined_run=user.joined_from_target
             )
         user.reached(*address.sockaddr)
@@ -144,9 +148,18 @@ class DirectAssociation:
 class NameLane:
     """The way to a name: datagrams wait, within bounds, until it leads somewhere."""
 
-    __slots__ = ("_again", "_association", "_lane", "_reason", "_tally", "_target", "_waiting")
+    __slots__ = ("_again", "_association", "_lane", "_reason", "_tally", "_target", "_waiting", "sources", "vet")
 
-    def __init__(self, association: DirectAssociation, target: Address, traffic: Traffic) -> None:
+    def __init__(
+        self,
+        association: DirectAssociation,
+        target: Address,
+        traffic: Traffic,
+        vet: Vetted,
+        sources: Departures | None,
+    ) -> None:
+        self.vet = vet
+        self.sources = sources
         self._association = association
         self._target = target
         self._tally = traffic

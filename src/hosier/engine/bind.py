@@ -25,6 +25,7 @@ from types import coroutine
 from typing import TYPE_CHECKING, Final
 
 from ..protocol.address import IPV4, IPV6, Address, address_of_socket, parse_address
+from .dial import Departures
 from .endpoint import ENDED, Endpoint
 from .events import EPOLLIN
 from .listener import OWN_PORT
@@ -140,6 +141,7 @@ def listen_for_peer(
     *,
     advertise: Advertise = lambda local: local,
     ports: PortRange | None = None,
+    sources: Departures | None = None,
 ) -> PeerListener:
     """Listens for one of the peers, in each family among them that the machine has; the first one's is told.
 
@@ -148,13 +150,15 @@ def listen_for_peer(
             only one: anyone of its family.
         near: an address of this machine, told where anyone may come and it has the right family.
         ports: where to listen, if the port that was wished for is 0 or taken; None: any free port.
+        sources: our address towards a peer, where that is settled.
 
     Raises OSError: ENETUNREACH or EHOSTUNREACH without a way to any peer, EAFNOSUPPORT without their family,
     EADDRINUSE without a free port.
     """
     anyone = not any(peers[0].octets)
-    local = _local_addresses(peers, near)
-    places = [peers[0]] if anyone else list(local.values())
+    local = _local_addresses(peers, near, sources)
+    settled = sources is not None and sources(peers[0]) is not None
+    places = [peers[0]] if anyone and not settled else list(local.values())
     for port in _candidates(peers[0].port, ports):
         try:
             sockets = _listening_sockets(places, port)
@@ -180,13 +184,16 @@ def local_address_towards(peer: Address) -> Address:
         return address_of_socket(probe.getsockname())._replace(port=0)
 
 
-def _local_addresses(peers: Sequence[Address], near: Address) -> dict[int, Address]:
+def _local_addresses(peers: Sequence[Address], near: Address, sources: Departures | None) -> dict[int, Address]:
     """By family, our address that the peers of that family can connect to. Raises OSError if there is none at all."""
     found: dict[int, Address] = {}
     failures: list[OSError] = []
     for peer in peers:
         anyone = not any(peer.octets)
-        if anyone and near.kind == peer.kind:
+        source = None if sources is None else sources(peer)
+        if source is not None:
+            found[peer.kind] = source
+        elif anyone and near.kind == peer.kind:
             found[peer.kind] = near
         elif peer.kind not in found:
             try:

@@ -8,10 +8,11 @@ import errno
 import os
 import socket
 import sys
-from collections.abc import Awaitable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import suppress
 from errno import EALREADY, EHOSTUNREACH, EINPROGRESS
 from itertools import chain, zip_longest
-from socket import AF_INET, AF_INET6, IPPROTO_TCP, SOCK_STREAM, TCP_NODELAY, SocketType, inet_ntoa
+from socket import AF_INET, AF_INET6, IPPROTO_IP, IPPROTO_TCP, SOCK_STREAM, TCP_NODELAY, SocketType, inet_ntoa
 from types import coroutine
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,21 +25,28 @@ if TYPE_CHECKING:
     from .poller import Engine
     from .task import Task
 
-__all__ = ("dial", "dial_from", "interleaved")
+__all__ = ("Departures", "dial", "dial_from", "interleaved")
 
 STAGGER: Final = 0.25
 """Seconds: the Connection Attempt Delay that RFC 8305 §5 recommends."""
 
 
-def dial(task: "Task", engine: "Engine", addresses: Sequence[Address]) -> Awaitable[tuple[Endpoint, Address]]:
+Departures = Callable[[Address], Address | None]
+"""Given an address that is to be reached, the one of this machine to leave from, port 0; None: whichever the system
+takes."""
+
+
+def dial(
+    task: "Task", engine: "Engine", addresses: Sequence[Address], sources: Departures | None = None
+) -> Awaitable[tuple[Endpoint, Address]]:
     """The endpoint connected to one of the addresses, and that address.
 
     Raises OSError when awaited: the only attempt's, the common reason of all, or EHOSTUNREACH with the reasons in
     its text if they differ.
     """
     if len(addresses) == 1:
-        return _dial_one(task, engine, addresses[0])
-    return _Race(task, engine, interleaved(addresses)).run()
+        return _dial_one(task, engine, addresses[0], sources)
+    return _Race(task, engine, interleaved(addresses), sources).run()
 
 
 @coroutine
@@ -67,11 +75,15 @@ def dial_from(
 
 
 @coroutine
-def _dial_one(task: "Task", engine: "Engine", address: Address) -> Generator[None, None, tuple[Endpoint, Address]]:
+def _dial_one(
+    task: "Task", engine: "Engine", address: Address, sources: Departures | None
+) -> Generator[None, None, tuple[Endpoint, Address]]:
     kind, octets, port = address
     sock = _socket(kind)
     endpoint = Endpoint(engine, sock, task)
     try:
+        if sources is not None:
+            _leave_from(sock, sources(address))
         # The call's own result counts before any edge does.
         sockaddr = (inet_ntoa(octets) if kind == IPV4 else address.host, port)
         code = sock.connect_ex(sockaddr)
@@ -102,6 +114,7 @@ _INET6: Final = int(AF_INET6)
 _NONBLOCK: Final = int(getattr(socket, "SOCK_NONBLOCK", 0))
 _STREAM: Final = int(SOCK_STREAM) | _NONBLOCK
 _LOOPBACK: Final = 127 if sys.platform == "linux" else -1  # its first octet; others answer a second connect() otherwise
+_BIND_ADDRESS_NO_PORT: Final = 24  # of Linux: connect() chooses the port, which is free for just this target
 _UNDER_WAY: Final = (getattr(errno, "WSAEWOULDBLOCK", EINPROGRESS), EALREADY)  # Windows has a word of its own
 
 
@@ -120,11 +133,21 @@ def _opened_in_two_steps(kind: int) -> SocketType:
 _socket: Final = _opened if _NONBLOCK else _opened_in_two_steps
 
 
+def _leave_from(sock: SocketType, source: Address | None) -> None:
+    """Raises OSError if the address is not this machine's."""
+    if source is None:
+        return
+    with suppress(OSError):  # without it each connection takes a port of the address from all others
+        sock.setsockopt(IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
+    sock.bind((source.host, 0))
+
+
 class _Race:
     """Several connects under way; it owns their endpoints until one has won."""
 
-    def __init__(self, task: "Task", engine: "Engine", addresses: list[Address]) -> None:
+    def __init__(self, task: "Task", engine: "Engine", addresses: list[Address], sources: Departures | None) -> None:
         self._task = task
+        self._sources = sources
         self._engine = engine
         self._waiting_addresses = addresses[::-1]
         self._attempts: dict[Endpoint, Address] = {}
@@ -177,7 +200,12 @@ class _Race:
         except OSError as error:
             self._failures.append(error)
             return
-        code = endpoint.sock.connect_ex(address.sockaddr)
+        try:
+            if self._sources is not None:
+                _leave_from(endpoint.sock, self._sources(address))
+            code = endpoint.sock.connect_ex(address.sockaddr)
+        except OSError as error:
+            code = error.errno or EHOSTUNREACH
         if code and code not in _UNDER_WAY:
             self._failed(endpoint, code)
             return

@@ -4,9 +4,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from ..protocol.address import NAME, Address
-from .association import Correspondent, DirectAssociation
+from .association import Correspondent, DirectAssociation, Vetted
 from .bind import Advertise, listen_for_peer
-from .dial import dial
+from .dial import Departures, dial
 from .endpoint import Endpoint
 from .ports import PortRange
 from .resolve import Resolver
@@ -16,10 +16,7 @@ if TYPE_CHECKING:
     from .poller import Engine
     from .task import Task
 
-__all__ = ("Association", "Binding", "DirectEgress", "Egress", "MakeEgress", "Vetted")
-
-Vetted = Callable[[Sequence[Address]], Sequence[Address]]
-"""Given what a target stands for, the addresses that may be dialled; raises if there are none."""
+__all__ = ("Association", "Binding", "DirectEgress", "Egress", "MakeEgress")
 
 
 class Binding(Protocol):
@@ -43,8 +40,9 @@ class Binding(Protocol):
 class Association(Protocol):
     """A way for datagrams to many targets."""
 
-    def lane(self, target: Address) -> Lane:
-        """The way to one target, a name or an address. Raises OSError, or what ``vet`` raises."""
+    def lane(self, target: Address, vet: Vetted, sources: Departures | None = None) -> Lane:
+        """The way to one target, a name or an address; ``vet`` sees its address before anything is sent there.
+        Raises OSError, or what ``vet`` raises."""
 
     def close(self) -> None:
         """Ends it at once; nothing more comes or goes."""
@@ -53,15 +51,19 @@ class Association(Protocol):
 class Egress(Protocol):
     """A way to targets: straight out, through a proxy, through a chain of them."""
 
-    def connect(self, task: "Task", target: Address, vet: Vetted) -> Awaitable[tuple[Endpoint, Address | None]]:
+    def connect(
+        self, task: "Task", target: Address, vet: Vetted, sources: Departures | None = None
+    ) -> Awaitable[tuple[Endpoint, Address | None]]:
         """Connects to the target: the endpoint, and the address that was dialled; None if others looked it up.
 
-        ``vet`` sees every address just before it is dialled or passed on, so that what was judged and what is dialled
-        cannot differ (B-28); a name that is passed on shows none. Raises OSError, or what ``vet`` raises, when called
-        or when awaited.
+        ``vet`` sees every address just before it is dialled, so that what was judged and what is dialled cannot differ
+        (B-28), and whatever is passed on, even a name. ``sources`` tells where to leave from towards what it lets
+        pass. Raises OSError, or what ``vet`` raises, when called or when awaited.
         """
 
-    def bind(self, task: "Task", peer: Address, near: Address, vet: Vetted) -> Awaitable[Binding]:
+    def bind(
+        self, task: "Task", peer: Address, near: Address, vet: Vetted, sources: Departures | None = None
+    ) -> Awaitable[Binding]:
         """Listens for a peer: an address, any address of a name, or, for an unspecified address, anyone of its
         family. The peer's port, if it is not 0, is the wished one to listen on.
 
@@ -69,12 +71,10 @@ class Egress(Protocol):
         address that is expected. Raises OSError, or what ``vet`` raises, when called or when awaited.
         """
 
-    def associate(
-        self, task: "Task", correspondent: Correspondent, vet: Vetted, *, buffer: int
-    ) -> Awaitable[Association]:
+    def associate(self, task: "Task", correspondent: Correspondent, *, buffer: int) -> Awaitable[Association]:
         """A way for datagrams; what comes back goes to ``correspondent``. ``buffer``: octets that the system may hold.
 
-        ``vet`` sees the address of each target before anything is sent to it. Raises OSError.
+        Raises OSError.
         """
 
 
@@ -103,25 +103,31 @@ class DirectEgress:
         self._advertise = advertise
         self._ports = ports
 
-    def connect(self, task: "Task", target: Address, vet: Vetted) -> Awaitable[tuple[Endpoint, Address]]:
+    def connect(
+        self, task: "Task", target: Address, vet: Vetted, sources: Departures | None = None
+    ) -> Awaitable[tuple[Endpoint, Address]]:
         if target.kind == NAME:
-            return self._connect_by_name(task, target, vet)
-        return dial(task, self._engine, vet((target,)))
+            return self._connect_by_name(task, target, vet, sources)
+        return dial(task, self._engine, vet((target,)), sources)
 
-    async def _connect_by_name(self, task: "Task", target: Address, vet: Vetted) -> tuple[Endpoint, Address]:
+    async def _connect_by_name(
+        self, task: "Task", target: Address, vet: Vetted, sources: Departures | None
+    ) -> tuple[Endpoint, Address]:
         found = await self._resolver.resolve(target.octets, target.port)
-        return await dial(task, self._engine, vet([address.canonical() for address in found]))
+        return await dial(task, self._engine, vet([address.canonical() for address in found]), sources)
 
-    async def bind(self, task: "Task", peer: Address, near: Address, vet: Vetted) -> Binding:
+    async def bind(
+        self, task: "Task", peer: Address, near: Address, vet: Vetted, sources: Departures | None = None
+    ) -> Binding:
         peers: Sequence[Address] = (peer,)
         if peer.kind == NAME:
             found = await self._resolver.resolve(peer.octets, peer.port)
             peers = vet([address.canonical() for address in found])
         elif any(peer.octets):
             peers = vet(peers)
-        return listen_for_peer(task, self._engine, peers, near, advertise=self._advertise, ports=self._ports)
+        return listen_for_peer(
+            task, self._engine, peers, near, advertise=self._advertise, ports=self._ports, sources=sources
+        )
 
-    async def associate(
-        self, task: "Task", correspondent: Correspondent, vet: Vetted, *, buffer: int
-    ) -> DirectAssociation:
-        return DirectAssociation(self._engine, self._resolver, correspondent, vet, buffer=buffer)
+    async def associate(self, task: "Task", correspondent: Correspondent, *, buffer: int) -> DirectAssociation:
+        return DirectAssociation(self._engine, self._resolver, correspondent, buffer=buffer)

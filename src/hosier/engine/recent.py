@@ -38,6 +38,10 @@ class Recent(Generic[Key, Value]):
             self[key] = value
         return value
 
+    def items(self) -> list[tuple[Key, Value]]:
+        """All that is remembered, the older first."""
+        return [*self._old.items(), *self.young.items()]
+
     def age(self) -> None:
         """Lets the young become old: what is not asked for until the next time is forgotten."""
         self._old, self.young = self.young, {}

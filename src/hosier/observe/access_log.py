@@ -17,7 +17,9 @@ _ESCAPES: Final = str.maketrans({" ": "\\x20", "\\": "\\\\", '"': '\\"'})
 
 def text_line(record: SessionRecord, when: str) -> str:
     """The fields in a fixed order, a dash where there is nothing."""
-    client, user, version, _, command, target, dialled, bound, reply, sent, received, seconds, end, datagrams = record
+    client, user, version, _, command, target, dialled, bound, reply, sent, received, seconds, end, datagrams, *_ = (
+        record
+    )
     return (
         f"{when} {_place(client)} {'-' if user is None else word(user)} {f'socks{version}' if version else '-'} "
         f"{command or '-'} {target or '-'} {dialled or '-'} {bound or '-'} {'-' if reply is None else reply} "
@@ -43,6 +45,8 @@ def json_line(record: SessionRecord, when: str) -> str:
         "seconds": round(record.seconds, 3),
         "end": record.end,
         "datagrams": None if record.datagrams is None else record.datagrams._asdict(),
+        "rule": record.rule or None,
+        "log_level": record.log_level,
     }
     return json.dumps(fields) + "\n"
 
@@ -60,6 +64,8 @@ class AccessLog:
         self._when = ""
 
     def __call__(self, record: SessionRecord) -> None:
+        if record.log_level == "silent":
+            return
         now = int(time.time())
         if now != self._second:  # a busy server asks for the same second thousands of times
             self._second = now

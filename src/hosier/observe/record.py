@@ -65,3 +65,9 @@ class SessionRecord(NamedTuple):
 
     datagrams: DatagramCounts | None = None
     """For UDP ASSOCIATE only; ``sent`` and ``received`` are octets there, too."""
+
+    rule: str = ""
+    """Which rule decided, where there are rules."""
+
+    log_level: str = "normal"
+    """"silent": no line is to be written about it; else "normal" or "verbose"."""

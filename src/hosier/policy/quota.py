@@ -28,6 +28,11 @@ class Quota:
         self.in_use += 1
         self._held[owner] = held + 1
 
+    def resize(self, *, total: int, each: int) -> None:
+        """How many may be from now on; those that are more stay."""
+        self._total = total
+        self._each = each
+
     def leave(self, owner: str) -> None:
         """One less."""
         self.in_use -= 1

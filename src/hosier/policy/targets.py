@@ -8,7 +8,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Final
 
 from ..errors import PolicyDenied
-from ..protocol.address import IPV4, IPV6, Address
+from ..protocol.address import IPV4, IPV6, NAME, Address
 from .networks import Networks, embedded_ipv4, parse_network
 
 __all__ = ("PROTECTED", "TargetPolicy")
@@ -55,6 +55,10 @@ _NEVER: Final = tuple(
 
 Network = IPv4Network | IPv6Network
 
+Ruling = Callable[[bytes], "PolicyDenied | bool"]
+"""Given the octets of an address: why the rules refuse it, or whether the rule that allows it names it as a place
+that may be protected."""
+
 
 class TargetPolicy:
     """First what is never a target, then the server itself, then ``deny``, then ``allow``, then what is protected.
@@ -89,6 +93,9 @@ class TargetPolicy:
         )
         self._is_local = is_local
 
+    sources = None
+    """Whichever address of this machine the system takes."""
+
     def vet(self, addresses: Sequence[Address]) -> Sequence[Address]:
         """Those of the addresses that may be dialled, in their order. Raises PolicyDenied if there are none, with the
         reason for the first."""
@@ -109,21 +116,28 @@ class TargetPolicy:
         none, with the reason for the first."""
         return _allowed([(address, self._judge(address._replace(port=0))) for address in addresses])
 
-    def judge(self, address: Address) -> PolicyDenied | None:
-        """Why the address must not be dialled; None: it may."""
-        return self._judge(address) if address.port else PolicyDenied("port 0 is no target")
+    def judge(self, address: Address, ruling: Ruling | None = None) -> PolicyDenied | None:
+        """Why the address must not be dialled; None: it may. ``ruling`` is asked what the rules say, where there are
+        some: it comes behind what nothing opens, and before what is protected."""
+        return self._judge(address, ruling) if address.port else PolicyDenied("port 0 is no target")
+
+    def judge_peer(self, address: Address, ruling: Ruling | None = None) -> PolicyDenied | None:
+        """Why the address must not connect to a client who waits for it; None: it may."""
+        return self._judge(address._replace(port=0), ruling)
 
     # --- private ---
 
-    def _judge(self, address: Address) -> PolicyDenied | None:
+    def _judge(self, address: Address, ruling: Ruling | None = None) -> PolicyDenied | None:
         octets = address.octets
+        if address.kind == NAME:
+            return None  # whoever looks it up must judge what it stands for
         if address.kind == IPV6 and (inner := embedded_ipv4(octets)) is not None:
-            denied = self._judge_octets(inner, address)
+            denied = self._judge_octets(inner, address, ruling)
             if denied is not None:
                 return denied
-        return self._judge_octets(octets, address)
+        return self._judge_octets(octets, address, ruling)
 
-    def _judge_octets(self, octets: bytes, address: Address) -> PolicyDenied | None:
+    def _judge_octets(self, octets: bytes, address: Address, ruling: Ruling | None) -> PolicyDenied | None:
         if self._never.find(octets):
             what = next(what for network, what in _NEVER if Networks((network,)).find(octets))
             return PolicyDenied(f"{address.host} is {what}")
@@ -133,10 +147,17 @@ class TargetPolicy:
             return PolicyDenied(f"{address} is this server itself")
         if network := self._deny.find(octets):
             return PolicyDenied(f"{address.host} is in {network}, which is denied")
-        if not self._protected or not (network := self._protected.find(octets)) or self._allow.find(octets):
+        opened = False
+        if ruling is not None:
+            answer = ruling(octets)
+            if isinstance(answer, PolicyDenied):
+                return answer
+            opened = answer
+        if opened or not self._protected or not (network := self._protected.find(octets)) or self._allow.find(octets):
             return None
         what = next(what for protected, what in PROTECTED if str(protected) == network)
-        return PolicyDenied(f"{address.host} is in {network} ({what})", advice=f"allow it with --allow {network}")
+        way = "name it in a rule's networks" if ruling is not None else f"allow it with --allow {network}"
+        return PolicyDenied(f"{address.host} is in {network} ({what})", advice=way)
 
     def _is_own(self, address: Address) -> bool:
         everywhere = (address.kind, address.port) in self._wildcards

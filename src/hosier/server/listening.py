@@ -3,39 +3,45 @@
 import errno
 import logging
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from ..engine.listener import Sharing, listening_socket
 from ..errors import ConfigError
-from .settings import ListenAddress, ServerSettings
+from .settings import ListenAddress
 
-__all__ = ("listening_sockets", "shared_listening_sockets")
+__all__ = ("configured_address", "listening_sockets", "shared_listening_sockets")
 
 _LACKING: Final = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 _log = logging.getLogger("hosier")
 
 
-def listening_sockets(settings: ServerSettings) -> list[socket.socket]:
+def listening_sockets(addresses: Sequence[ListenAddress]) -> list[socket.socket]:
     """One per address. Raises ConfigError if one cannot be had; an address of a family that the machine lacks is left
     out with a line in the log, unless it is the only one."""
-    return [sock for (sock,) in _sockets(settings, [Sharing.ALONE])]
+    return [sock for (sock,) in _sockets(addresses, [Sharing.ALONE])]
 
 
-def shared_listening_sockets(settings: ServerSettings, count: int) -> list[list[socket.socket]]:
+def shared_listening_sockets(addresses: Sequence[ListenAddress], count: int) -> list[list[socket.socket]]:
     """``count`` per address, which share its connections (SO_REUSEPORT); a list for each of those who share.
 
     Raises ConfigError as above. An address that anybody else listens on is an error.
     """
     sharing = [Sharing.FIRST] + [Sharing.NEXT] * (count - 1)
-    return [list(sockets) for sockets in zip(*_sockets(settings, sharing), strict=True)]
+    return [list(sockets) for sockets in zip(*_sockets(addresses, sharing), strict=True)]
 
 
-def _sockets(settings: ServerSettings, sharing: list[Sharing]) -> list[list[socket.socket]]:
+def configured_address(sock: socket.socket, addresses: Sequence[ListenAddress]) -> ListenAddress:
+    """The address of the settings on which a socket listens, which may be given port 0."""
+    bound = ListenAddress(*sock.getsockname()[:2])
+    return next((one for one in addresses if one in (bound, bound._replace(port=0))), bound)
+
+
+def _sockets(addresses: Sequence[ListenAddress], sharing: list[Sharing]) -> list[list[socket.socket]]:
     found: list[list[socket.socket]] = []
     lacking: list[str] = []
     try:
-        for address in settings.listen_addresses:
+        for address in addresses:
             try:
                 found.append(_group(address, sharing))
             except OSError as error:

@@ -6,30 +6,29 @@ import logging
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from socket import SocketType
 from types import TracebackType
 from typing import Any, Self
 
 from ..auth.base import Method
-from ..auth.digests import PasswordDigests
-from ..auth.kerberos import KerberosMethod
-from ..auth.passwords import PasswordMethod
-from ..auth.registry import load_method
-from ..auth.users import FixedUsers, Users
-from ..auth.watched_users import Proofs, WatchedUsers
+from ..auth.users import Users
+from ..auth.watched_users import Proofs
 from ..engine.choice import make_engine
 from ..engine.egress import DirectEgress, Egress, MakeEgress
 from ..engine.listener import Listener
 from ..engine.poller import Engine
 from ..engine.resolve import Resolver
-from ..errors import ConfigError, PolicyDenied
+from ..errors import PolicyDenied
 from ..observe.counts import Counts
 from ..observe.crowding import CrowdingLog
 from ..observe.record import SessionRecord
+from ..policy.accounts import Accounts
 from ..policy.backoff import Backoff, Failures
 from ..policy.limits import Admission, Caps, LocalTallyBook, Refusal, Tally, TallyBook
 from ..policy.purses import LocalVault, Vault
 from ..policy.quota import Quota
+from ..policy.rulebook import Rulebook
 from ..policy.targets import TargetPolicy
 from ..protocol.address import IPV6, Address, parse_address
 from ..protocol.auth.base import AuthFraming
@@ -38,13 +37,16 @@ from ..protocol.messages import NO_AUTHENTICATION
 from .advertise import AdvertisedAddresses
 from .capacity import room
 from .doorkeeper import Doorkeeper
-from .gssapi import gssapi_method
 from .ledger import Ledger
-from .listening import listening_sockets
+from .listening import configured_address, listening_sockets
 from .meter import Meter
 from .pulse import Pulse
+from .reload import Reload
+from .reviews import Reviews
+from .ruling import Judge, Ruling
 from .session import Session
 from .settings import ListenAddress, ServerSettings
+from .terms import Terms
 from .treasurer import Treasurer
 
 __all__ = ("Server",)
@@ -85,21 +87,19 @@ class Server:
         self.settings = replace(settings or ServerSettings(), **fields)
         self.sessions_served = 0
         self.octets_relayed = 0
-        self.users: Users | None = _users(self.settings, passwords)
-        self.methods: Mapping[int, Method | None] = _methods(self.settings, self.users)
-        """By number, in the order of preference; None for method 00."""
-        self.framings: Mapping[int, AuthFraming] = {
-            code: method.framing for code, method in self.methods.items() if method is not None
-        }
+        self.users: Users | None
+        self.methods: Mapping[int, Method | None]
+        self.framings: Mapping[int, AuthFraming]
+        self.advertised: AdvertisedAddresses
+        self.admits_socks4: bool
+        self.questions_socks4: bool
+        self.rulebook: Rulebook | None
+        self.accounts: Accounts
+        self._adopt(Terms(self.settings, passwords=passwords))
         self.quick_methods = frozenset((NO_AUTHENTICATION, PasswordFraming.code))
-        self.advertised = AdvertisedAddresses(self.settings.advertised)
         udp = self.settings.udp
         self.associations = Quota("associations", total=udp.associations, each=udp.per_user)
         self.doorkeeper = Doorkeeper((failures or Backoff()) if self.settings.backoff else None, _warn)
-        proven = self.users is not None and (self.settings.ident or self.settings.socks4_userid)
-        self.admits_socks4 = NO_AUTHENTICATION in self.methods or proven
-        self.questions_socks4 = self.settings.ident or NO_AUTHENTICATION not in self.methods
-        """Whether a SOCKS4 client must say more than its request does."""
         self.engine: Engine
         self.egress: Egress
         self.policy: TargetPolicy
@@ -118,7 +118,8 @@ class Server:
         self._crowding = CrowdingLog(_warn)
         self._on_session_end = on_session_end
         self._started = False
-        self._listeners: list[Listener] = []
+        self._listeners: dict[Listener, ListenAddress] = {}  # with how the settings write it
+        self.reviews = Reviews(self)
         self._all_ended: asyncio.Event | None = None
         self._resolver: Resolver
 
@@ -148,7 +149,7 @@ class Server:
         in the log, unless it is the only one.
         """
         if sockets is None:
-            sockets = listening_sockets(self.settings)
+            sockets = listening_sockets(self.settings.listen_addresses)
         if self.users is not None:
             self.users.open()
         usage_file = self.settings.usage_file
@@ -157,19 +158,32 @@ class Server:
         self.engine = make_engine(self.settings.engine)
         self._resolver = Resolver(self.engine.loop)
         self._started = True
-        self.caps = self.settings.caps.complete(room(), is_public=self.settings.is_public)
-        self.admission = Admission(self.caps, self._tallies)
-        self.egress = self._make_egress(self.engine, self._resolver)
-        self._listeners = [Listener(self.engine, sock, self._accepted, self._exhausted) for sock in sockets]
-        self.policy = TargetPolicy(
-            protect=self.settings.is_public,
-            allow=self.settings.allow,
-            deny=self.settings.deny,
-            listeners=[parse_address(*address) for address in (*self.addresses, *self.settings.own_places)],
-            is_local=_is_local,
-        )
+        for sock in sockets:
+            self._listen(sock)
+        self._enforce()
         if self.watches:
             self._pulse = Pulse(self.engine.loop, self._beat)
+
+    def prepare(self, settings: ServerSettings) -> Reload:
+        """Everything that other settings need, without a change yet. Raises ConfigError if they cannot be kept."""
+        return Reload(self._terms, settings, {*self._listeners.values()})
+
+    def switch(self, reload: Reload) -> int:
+        """From now on the other settings hold. Sessions that they forbid are ended, all others stay; returns how many
+        were ended."""
+        reload.terms.take_over(self._terms)
+        self._adopt(reload.terms)
+        for listener in [one for one, address in self._listeners.items() if address in reload.closed]:
+            del self._listeners[listener]
+            listener.close()
+        for sock in reload.sockets:
+            self._listen(sock)
+        udp = self.settings.udp
+        self.associations.resize(total=udp.associations, each=udp.per_user)
+        if self.users is not None:
+            self.users.open()
+        self._enforce()
+        return self.reviews.review_all()
 
     async def drain(self) -> bool:
         """Accepts no more and waits for the running sessions, at most as long as the limit says; True: all ended."""
@@ -183,14 +197,14 @@ class Server:
     async def close(self) -> None:
         """Ends everything now; harmless where nothing was started."""
         self._stop_listening()
+        self.reviews.close()
         if self._pulse is not None:
             self._pulse.stop()
         if self._started:
             self.engine.close()
             await self.treasurer.close()
             self._resolver.close()
-        if self.users is not None:
-            self.users.close()
+        self._terms.close()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -203,13 +217,19 @@ class Server:
 
     # --- for the sessions ---
 
-    def explain(self, session: Session, reason: str, advice: str = "") -> None:
-        """Says why a client was refused, for the operator who wonders."""
-        if _log.isEnabledFor(logging.INFO):
+    def judging(self, session: Session, target: Address | None) -> Judge:
+        """Who decides which addresses the session may reach for a target; None: for targets that each datagram names.
+        Raises PolicyDenied if it may reach none, whatever the address."""
+        return self.policy if self.rulebook is None else Ruling(session, target)
+
+    def explain(self, session: Session, reason: str, advice: str = "", *, insist: bool = False) -> None:
+        """Says why a client was refused, for the operator who wonders. ``insist``: even one who does not."""
+        if insist or _log.isEnabledFor(logging.INFO):
             request = session.request
             wanted = f" {request.address}" if request is not None else ""
             client = ListenAddress(*session.peer[:2])
-            _log.info("%s%s: %s%s", client, wanted, reason, f"; {advice}" if advice else "")
+            level = logging.WARNING if insist else logging.INFO
+            _log.log(level, "%s%s: %s%s", client, wanted, reason, f"; {advice}" if advice else "")
 
     def greeted(self, session: Session) -> None:
         """Its handshake is over, and its request here."""
@@ -226,7 +246,9 @@ class Server:
             self.treasurer.hold(session)
 
     def admit(self, session: Session) -> None:
-        """Counts a session, past its handshake, where it belongs. Raises PolicyDenied."""
+        """Judges who a session is, past its handshake, and counts it among its user's. Raises PolicyDenied."""
+        if self.accounts or session.started <= self.reviews.since:
+            self.reviews.identify(session)
         if session.user is not None:
             self._admit_user(session, session.user)
         self.treasurer.admit(session)
@@ -271,7 +293,39 @@ class Server:
     def _straight(self, engine: Engine, resolver: Resolver) -> Egress:
         return DirectEgress(engine, resolver, advertise=self.advertised.of, ports=self.settings.port_range)
 
-    def _accepted(self, sock: SocketType, peer: Any) -> None:
+    def _adopt(self, terms: Terms) -> None:
+        """Takes over what settings come to."""
+        self._terms = terms
+        self.settings = terms.settings
+        self.users = terms.users
+        self.methods = terms.methods
+        self.framings = terms.framings
+        self.advertised = terms.advertised
+        self.admits_socks4 = terms.admits_socks4
+        self.questions_socks4 = terms.questions_socks4
+        self.rulebook = terms.rulebook
+        self.accounts = terms.accounts
+
+    def _listen(self, sock: socket.socket) -> None:
+        address = configured_address(sock, self.settings.listen_addresses)
+        accepted = partial(self._accepted, str(address))
+        self._listeners[Listener(self.engine, sock, accepted, self._exhausted)] = address
+
+    def _enforce(self) -> None:
+        """Makes what follows from the terms once it is known where we listen."""
+        self.caps = self.settings.caps.complete(room(), is_public=self.settings.is_public)
+        self.admission = Admission(self.caps, self._tallies)
+        self.egress = self._make_egress(self.engine, self._resolver)
+        self.policy = TargetPolicy(
+            protect=self.settings.is_public,
+            allow=self.settings.allow,
+            deny=self.settings.deny,
+            listeners=[parse_address(*address) for address in (*self.addresses, *self.settings.own_places)],
+            is_local=_is_local,
+        )
+        self.reviews.arm()
+
+    def _accepted(self, listener: str, sock: SocketType, peer: Any) -> None:
         admitted = self.admission.enter(peer[0])
         if isinstance(admitted, Refusal):
             if admitted.name in ("sessions", "handshakes") and self._handshaking:
@@ -283,7 +337,7 @@ class Server:
                 return
         if self.watches:
             self.meter.started()
-        session = Session(self, sock, peer, admitted)
+        session = Session(self, sock, peer, admitted, listener)
         self._handshaking[session] = None
         session.start()
 
@@ -302,34 +356,7 @@ class Server:
 
     def _stop_listening(self) -> None:
         while self._listeners:
-            self._listeners.pop().close()
-
-
-def _users(settings: ServerSettings, passwords: Proofs | None) -> Users | None:
-    fixed = {user.encode(): password.encode() for user, password in settings.users.items()}
-    if settings.users_file is not None:
-        return WatchedUsers(str(settings.users_file), PasswordDigests(fixed), _warn, shared=passwords)
-    return FixedUsers(fixed) if fixed else None
-
-
-def _methods(settings: ServerSettings, users: Users | None) -> dict[int, Method | None]:
-    methods: dict[int, Method | None] = {}
-    for name in settings.effective_methods:
-        if name == "none":
-            methods[NO_AUTHENTICATION] = None
-            continue
-        method = _method(name, settings, users)
-        taken = methods.get(method.framing.code)
-        if taken is not None:
-            raise ConfigError(f"the methods {taken.name!r} and {name!r} take the same number")
-        methods[method.framing.code] = method
-    return methods
-
-
-def _method(name: str, settings: ServerSettings, users: Users | None) -> Method:
-    if name == PasswordMethod.name:
-        return PasswordMethod(users, strict=settings.strict)
-    return gssapi_method(settings.gssapi) if name == KerberosMethod.name else load_method(name)
+            self._listeners.popitem()[0].close()
 
 
 def _warn(line: str) -> None:

@@ -19,6 +19,7 @@ from ..errors import PolicyDenied, ProxyConnectionError, RemoteProtocolError, Re
 from ..observe.record import SessionRecord
 from ..policy.limits import Tally
 from ..policy.purses import Purse
+from ..policy.rules import Verdict
 from ..protocol.address import Address
 from ..protocol.auth.password import Credentials
 from ..protocol.messages import (
@@ -62,6 +63,7 @@ class Session(Task):
         "connection",
         "dialled",
         "end",
+        "listener",
         "method",
         "peer",
         "purses",
@@ -72,16 +74,23 @@ class Session(Task):
         "started",
         "tallies",
         "user",
+        "verdict",
     )
 
     def __init__(
-        self, server: "Server", sock: SocketType, peer: tuple[Any, ...], tallies: tuple[Tally, ...] = ()
+        self,
+        server: "Server",
+        sock: SocketType,
+        peer: tuple[Any, ...],
+        tallies: tuple[Tally, ...] = (),
+        listener: str = "",
     ) -> None:
         engine = server.engine
         Task.__init__(self, engine)  # super() costs more than the call, and every session makes it
         self.server = server
         self.peer = peer
         self.tallies = tallies  # where it counts
+        self.listener = listener  # where it came in, as the settings write it
         self.purses: tuple[Purse, ...] = ()  # what it draws on
         # The kernel holds a connection back until the greeting is there, so a first look is never in vain.
         self.client = Endpoint(engine, sock, self, EPOLLIN)
@@ -91,6 +100,7 @@ class Session(Task):
         self.method: int | None = None
         self.request: Request | None = None
         self.reply: int | None = None
+        self.verdict: Verdict | None = None  # what the rules say, where there are some
         self.dialled: Address | None = None
         self.bound: Address | None = None
         self.relay: Relay | UdpRelay | None = None
@@ -178,6 +188,7 @@ class Session(Task):
             monotonic() - self.started,
             self.end or self._relay_end(),
             relay.counts() if isinstance(relay, UdpRelay) else None,
+            *(("", "normal") if self.verdict is None else (self.verdict.rule, self.verdict.log_level)),
         )
 
     # --- the handshake ---
@@ -209,8 +220,7 @@ class Session(Task):
                 if event.version == 4 and self.server.questions_socks4:
                     await identify(self, event)
                 self.server.greeted(self)
-                if self.user is not None or self.server.watches:
-                    self.server.admit(self)
+                self.server.admit(self)
                 return event
             elif isinstance(event, AuthMessage) or event is PAUSED:
                 assert exchange is not None  # the tables lead here through a selected method only

@@ -9,9 +9,11 @@ from typing import Final, Literal, NamedTuple
 from ..engine.choice import ENGINES
 from ..engine.ports import PortRange, parse_ports
 from ..errors import ConfigError
+from ..policy.accounts import Account
 from ..policy.answers import Filtering
 from ..policy.budgets import Budget
 from ..policy.limits import Caps
+from ..policy.rules import Rule
 from .advertise import Advertised, AdvertisedAddresses, parse_advertise
 from .gssapi import GssapiSettings
 
@@ -214,6 +216,16 @@ class ServerSettings:
     deny: Sequence[IPv4Network | IPv6Network] = ()
     """Networks that nobody may reach."""
 
+    rules: Sequence[Rule] = ()
+    """Who may do what: the first rule whose conditions all hold decides. With any, what no rule allows is refused, if
+    others than this machine can reach the server."""
+
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Users by the name of their group, for the rules."""
+
+    accounts: Mapping[str, Account] = field(default_factory=dict)
+    """By user: until when, and from where, the user may come; whatever the method of authentication."""
+
     advertise: Sequence[Advertised | str] = ()
     """What others are told in the place of our own addresses (NAT, containers); texts are read as
     ``parse_advertise`` does: "ADDR", one for each family, or "LOCAL=ADDR" for one address of several."""
@@ -270,6 +282,7 @@ class ServerSettings:
             raise ConfigError("GSSAPI is enabled, but no method asks for it: add --method gssapi")
         if "gssapi" in methods and not self.gssapi.enabled:
             raise ConfigError("method 'gssapi' is not enabled: add --gssapi")
+        self._check_rules()
         if len(set(methods)) < len(methods):
             raise ConfigError("a method is named twice")
         beyond = [address for address in self.listen_addresses if not address.is_loopback]
@@ -278,6 +291,17 @@ class ServerSettings:
                 f"listening on {beyond[0]} without authentication would be an open proxy: "
                 "add --user NAME:PASSWORD or --users FILE, or --open if you mean it"
             )
+
+    def _check_rules(self) -> None:
+        """Raises ConfigError for a rule that names what there is not."""
+        listeners = set(self.listen_addresses)
+        for index, rule in enumerate(self.rules):
+            for at, group in enumerate(rule.groups):
+                if group not in self.groups:
+                    raise ConfigError(f"there is no group {group!r}", at=("rules", index, "groups", at))
+            for at, text in enumerate(rule.listeners):
+                if not listeners.issuperset(parse_listen(text)):
+                    raise ConfigError(f"{text!r} is not in listen", at=("rules", index, "listeners", at))
 
     @property
     def listen_addresses(self) -> tuple[ListenAddress, ...]:

@@ -21,9 +21,11 @@ from ..engine.udp import DatagramSocket, Sizes, Sockaddrs, Views
 from ..errors import PolicyDenied, RemoteProtocolError
 from ..observe.record import DatagramCounts
 from ..policy.answers import Filtering
-from ..protocol.address import Address, parse_address
+from ..protocol.address import Address
 from ..protocol.fragments import REASSEMBLY_SECONDS, Reassembly
 from ..protocol.udp import HEADER_SIZES, decode_datagram, encode_header
+from .answerers import Answerers
+from .ruling import Ruling, may_lead_to
 
 if TYPE_CHECKING:
     from socket import SocketType
@@ -72,10 +74,8 @@ class UdpRelay:
         self._up_pace: Pacer | None = None
         self._to_client: PeerLane
         self._inner, self._to_client = self._entrance(sock)
-        self._filter = Filtering(self._udp.filtering)
         self._lanes: Recent[bytes, Lane] = Recent(self._udp.targets)
-        self._expected: Recent[object, bool] = Recent(self._udp.targets)
-        self._headers: Recent[tuple[Any, ...], bytes] = Recent(self._udp.targets)
+        self._answerers = Answerers(Filtering(self._udp.filtering), self._udp.targets)
         self._age_at = session.engine.now + REMEMBERED
         self._explained = 0
         self._reassembly = Reassembly()
@@ -112,6 +112,13 @@ class UdpRelay:
         """For the log."""
         dropped = Counter(self.up.dropped) + Counter(self.down.dropped)
         return DatagramCounts(self.up.datagrams, self.down.datagrams, dropped)
+
+    def judge_again(self) -> None:
+        """The rules are others now, or say something else: every target is judged anew when the client next sends to
+        it. Those that are still allowed may go on answering until then."""
+        lanes, self._lanes = self._lanes, Recent(self._udp.targets)
+        places = [(decode_datagram(key)[1], lane.place) for key, lane in lanes.items() if lane.place]
+        self._answerers.keep([place for target, place in places if may_lead_to(self._task, target, place)])
 
     async def part(self) -> None:
         """Datagrams say no goodbye."""
@@ -230,7 +237,8 @@ class UdpRelay:
     def _open_lane(self, key: bytes, target: Address) -> Lane:
         lane: Lane
         try:
-            lane = self.far.lane(target)
+            judge = Ruling(self._task, target)
+            lane = self.far.lane(target, judge.vet, judge.sources)
         except PolicyDenied as denied:
             self._explain(denied)
             lane = ClosedLane(self.up, "refused target")
@@ -327,12 +335,12 @@ class UdpRelay:
 
     def reached(self, host: str, port: int) -> None:
         """The client sends to that place now."""
-        self._expected[self._filter.key(host, port)] = True
+        self._answerers.expect(host, port)
 
     def from_targets(self, views: Views, sizes: Sizes, sockaddrs: Sockaddrs) -> None:
         """A batch from anywhere: what may pass goes to the client, under a header that names its sender (S5-REQ-80)."""
         send = self._to_client.send
-        headers = self._headers.young
+        headers = self._answerers.headers.young
         run: list[memoryview | bytes] = []
         sender: tuple[Any, ...] = ()
         header: bytes | None = None
@@ -362,7 +370,7 @@ class UdpRelay:
 
     def joined_from_target(self, cut: Cut, octets: int, sockaddr: tuple[Any, ...]) -> bool:
         """A run that the kernel has joined already goes on as one, if its sender is known and all of it fits."""
-        header = self._headers.young.get(sockaddr)
+        header = self._answerers.headers.young.get(sockaddr)
         if header is None:
             return False
         bodies = cut.parts(octets, 0)[1]
@@ -376,15 +384,12 @@ class UdpRelay:
 
     def _header(self, sockaddr: tuple[Any, ...]) -> bytes | None:
         """The header for a sender that was not heard lately; None if it may not answer."""
-        header = self._headers.get(sockaddr)
+        header = self._answerers.header(sockaddr)
         if header is None:
-            if not self._expected.get(self._filter.key(sockaddr[0], sockaddr[1])):
-                self.down.drop("unexpected sender")
-                return None
-            header = self._headers[sockaddr] = encode_header(parse_address(sockaddr[0].partition("%")[0], sockaddr[1]))
+            self.down.drop("unexpected sender")
         return header
 
     def _age(self) -> None:
         self._age_at = self._engine.now + REMEMBERED
-        for table in (self._lanes, self._expected, self._headers):
-            table.age()
+        self._lanes.age()
+        self._answerers.age()

@@ -69,7 +69,7 @@ def test_name_is_passed_on(run: Run) -> None:
             found = await connected(lab, proxy.url, NAMED, said, vet=vet, names=names)
             assert proxy.received.endswith(b"\x03\x0etarget.example\x00\x50")
         assert found == ((parse_address("192.0.2.9", 40000), b""), None)
-        assert (names.asked, vet.seen) == ([], [])
+        assert (names.asked, vet.seen) == ([], ["target.example:80"])
 
     run(main)
 

@@ -1021,7 +1021,8 @@ def test_with_names_over_an_own_way_out() -> None:
     binding = Elsewhere()
 
     class Egress:
-        async def bind(self, task: Any, peer: Address, near: Address, vet: Any) -> Any:
+        async def bind(self, task: Any, peer: Address, near: Address, vet: Any, sources: Any) -> Any:
+            assert sources is None
             assert peer == Address(IPV4, bytes((192, 0, 2, 9)), 0)
             assert vet((peer,)) == (peer,) or list(vet((peer,))) == [peer]
             assert near.host == "127.0.0.1"

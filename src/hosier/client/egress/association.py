@@ -4,10 +4,11 @@ Each proxy of a chain relays for the one behind it: a datagram bears a header fo
 what comes back bears as many. All of them travel through one socket, which is connected to the nearest relay.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from ...engine.association import Correspondent, DirectAssociation
+from ...engine.association import Correspondent, DirectAssociation, Vetted
+from ...engine.dial import Departures
 from ...engine.endpoint import ENDED, Endpoint
 from ...engine.recent import Recent
 from ...engine.resolve import Resolver
@@ -36,7 +37,6 @@ class ProxiedAssociation(DirectAssociation):
         task: "Task",
         resolver: Resolver,
         correspondent: Correspondent,
-        vet: Callable[[Sequence[Address]], Sequence[Address]],
         controls: Sequence[Endpoint],
         relays: Sequence[Address],
         *,
@@ -53,7 +53,7 @@ class ProxiedAssociation(DirectAssociation):
 
         Raises OSError.
         """
-        super().__init__(task.engine, resolver, correspondent, vet, buffer=buffer)
+        super().__init__(task.engine, resolver, correspondent, buffer=buffer)
         self._task = task
         self._passes_names = names
         self._names_used = False
@@ -78,14 +78,15 @@ class ProxiedAssociation(DirectAssociation):
             self._sock.close()
             raise
 
-    def lane(self, target: Address) -> Lane:
+    def lane(self, target: Address, vet: Vetted, sources: Departures | None = None) -> Lane:
         """As :meth:`Association.lane`; a name that is passed on needs no look-up."""
         if target.kind == NAME and self._passes_names:
+            vet((target,))
             self._names_used = True
             return HeaderLane(self._way, self._outer + encode_header(target), None)
-        return super().lane(target)
+        return super().lane(target, vet, sources)
 
-    def open(self, addresses: Sequence[Address]) -> Lane:
+    def open(self, addresses: Sequence[Address], sources: Departures | None) -> Lane:
         """The way to the first of them: the last proxy has both families, or says so to nobody (S5-REQ-83)."""
         target = addresses[0]
         user = self._correspondent

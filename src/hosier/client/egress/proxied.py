@@ -11,8 +11,8 @@ from errno import EAFNOSUPPORT
 from socket import EAI_NONAME, gaierror
 from typing import TYPE_CHECKING
 
-from ...engine.association import Correspondent
-from ...engine.egress import Vetted
+from ...engine.association import Correspondent, Vetted
+from ...engine.dial import Departures
 from ...engine.endpoint import Endpoint, Tunnel
 from ...engine.resolve import Resolver
 from ...errors import ConfigError, ReplyCode, reply_error
@@ -64,27 +64,30 @@ class ProxiedEgress:
         self._last = self.chain[-1]
         self._guard = LoopGuard()
 
-    def connect(self, task: "Task", target: Address, vet: Vetted) -> Awaitable[tuple[Endpoint, Address | None]]:
-        """As :meth:`Egress.connect`; the address that was dialled is not known of a name."""
-        if target.kind != NAME:
-            vet((target,))
-        else:
+    def connect(
+        self, task: "Task", target: Address, vet: Vetted, sources: Departures | None = None
+    ) -> Awaitable[tuple[Endpoint, Address | None]]:
+        """As :meth:`Egress.connect`; the address that was dialled is not known of a name. Where we leave from is the
+        nearest proxy's business."""
+        if target.kind == NAME:
             self._guard.refuse_question(target)
+        if target.kind != NAME or self._last.remote_dns:
+            vet((target,))
         return self._connect(task, target, vet)
 
-    async def bind(self, task: "Task", peer: Address, near: Address, vet: Vetted) -> ProxiedBinding:
+    async def bind(
+        self, task: "Task", peer: Address, near: Address, vet: Vetted, sources: Departures | None = None
+    ) -> ProxiedBinding:
         """As :meth:`Egress.bind`: the last proxy listens, and decides what address it tells."""
         if self._last.protocol == "http":
             raise reply_error(ReplyCode.COMMAND_NOT_SUPPORTED, f"{self._last} has no BIND")
-        if peer.kind != NAME and any(peer.octets):
+        if any(peer.octets) and (peer.kind != NAME or self._last.remote_dns):
             vet((peer,))
         journey = Journey(self.chain, Command.BIND, await self._expressible(peer, vet), None)
         endpoint, handshake, _ = await self._travel(task, journey)
         return ProxiedBinding(task, journey, endpoint, handshake)
 
-    async def associate(
-        self, task: "Task", correspondent: Correspondent, vet: Vetted, *, buffer: int
-    ) -> ProxiedAssociation:
+    async def associate(self, task: "Task", correspondent: Correspondent, *, buffer: int) -> ProxiedAssociation:
         """As :meth:`Egress.associate`: an association with each proxy, each reached through those before it, so that
         datagrams go through all of them. Interrupts the task with an OSError when one of them ends it."""
         for proxy in self.chain:
@@ -102,7 +105,7 @@ class ProxiedEgress:
             if relays[0].kind == NAME:  # a proxy may well tell one (A-07)
                 (relays[0], *_) = await self._resolver.resolve(relays[0].octets, relays[0].port)
             return ProxiedAssociation(
-                task, self._resolver, correspondent, vet, controls, relays, buffer=buffer, names=self._last.remote_dns
+                task, self._resolver, correspondent, controls, relays, buffer=buffer, names=self._last.remote_dns
             )
         except BaseException:
             for endpoint in controls:

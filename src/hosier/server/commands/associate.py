@@ -8,6 +8,7 @@ from ...protocol.address import IPV6, Address, address_of_socket
 from ...protocol.auth.base import SecurityLayer
 from ...protocol.messages import Reply, Request
 from ..protected_udp_relay import ProtectedUdpRelay
+from ..ruling import Ruling
 from ..udp_relay import UdpRelay
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ async def _open(session: "Session", announced: Address, layer: SecurityLayer | N
     near = address_of_socket(session.client.sock.getsockname()).canonical()
     scope = session.peer[3:] if client.kind == IPV6 else ()
     owner = session.user or client.host
+    judge = server.judging(session, None)
+    if isinstance(judge, Ruling):
+        session.verdict = judge.verdict
     server.associations.enter(owner)
     try:
         sock = datagram_socket(near, scope=scope[0] if scope else 0, buffer=udp.buffer, ports=ports)
@@ -61,7 +65,7 @@ async def _open(session: "Session", announced: Address, layer: SecurityLayer | N
         if announced.port and announced.octets in (client.octets, bytes(len(client.octets)), bytes(4)):
             relay.announced(announced.port)
         session.set_limit("connect", server.settings.limits.connect)
-        relay.far = await server.egress.associate(session, relay, server.policy.vet, buffer=udp.buffer)
+        relay.far = await server.egress.associate(session, relay, buffer=udp.buffer)
     except BaseException:
         relay.dissolve()
         raise

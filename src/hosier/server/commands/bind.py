@@ -7,6 +7,7 @@ from ...engine.relay import Relay
 from ...errors import PolicyDenied, ReplyCode, reply_code_for
 from ...protocol.address import IPV4, Address, address_of_socket
 from ...protocol.messages import Reply, Request
+from ..ruling import Judge
 
 if TYPE_CHECKING:
     from ...engine.egress import Binding
@@ -27,7 +28,9 @@ async def bind(session: "Session", request: Request) -> bytes:
     """
     connection, client = session.connection, session.client
     assert connection is not None  # it lives until the command is done
-    binding = await _listen(session, request)
+    expected = _expected(session, request)
+    judge = session.server.judging(session, expected)
+    binding = await _listen(session, request, expected, judge)
     if binding is None:
         return b""
     try:
@@ -43,7 +46,12 @@ async def bind(session: "Session", request: Request) -> bytes:
     far, peer = arrival
     session.dialled = peer
     try:
-        _check(session, binding, peer)
+        if not binding.expects(peer):  # S4-REQ-33, S5-REQ-58
+            raise PolicyDenied(f"{peer} came, who was not expected")
+        if any(peer.octets) or judge is not session.server.policy:  # an upstream need not tell who came
+            judge.vet_peers((peer,))
+        if judge is not session.server.policy:
+            session.server.reviews.settle(session, judge)
     except PolicyDenied as denied:
         far.close()
         session.end = f"refused: {denied.reason}"
@@ -58,18 +66,17 @@ async def bind(session: "Session", request: Request) -> bytes:
     return handoff.leftover
 
 
-async def _listen(session: "Session", request: Request) -> "Binding | None":
+async def _listen(session: "Session", request: Request, expected: Address, judge: Judge) -> "Binding | None":
     """The place where the peer may connect; None if there is none and the client knows it."""
     server = session.server
 
     def vet(addresses: Sequence[Address]) -> Sequence[Address]:
-        return server.policy.vet_peers(_speakable(request.version, addresses))
+        return judge.vet_peers(_speakable(request.version, addresses))
 
-    expected = _expected(session, request)
     near = address_of_socket(session.client.sock.getsockname())
     session.set_limit("connect", server.settings.limits.connect)
     try:
-        return await server.egress.bind(session, expected, near, vet)
+        return await server.egress.bind(session, expected, near, vet, judge.sources)
     except OSError as error:
         await session.fail("bind", error)
         return None
@@ -121,11 +128,3 @@ async def _peer(session: "Session", binding: "Binding") -> "tuple[Endpoint, Addr
     if arrival is None:
         session.end = "client left before the peer came"
     return arrival
-
-
-def _check(session: "Session", binding: "Binding", peer: Address) -> None:
-    """Raises PolicyDenied for a peer that is not the one (S4-REQ-33, S5-REQ-58), or that nobody may meet."""
-    if not binding.expects(peer):
-        raise PolicyDenied(f"{peer} came, who was not expected")
-    if any(peer.octets):  # an upstream need not tell
-        session.server.policy.vet_peers((peer,))

@@ -19,11 +19,14 @@ async def connect(session: "Session", request: Request) -> bytes:
     assert connection is not None  # it lives until the command is done
     target = request.address.canonical()
     session.set_limit("connect", server.settings.limits.connect)
+    judge = server.judging(session, target)
     try:
-        far, session.dialled = await server.egress.connect(session, target, server.policy.vet)
+        far, session.dialled = await server.egress.connect(session, target, judge.vet, judge.sources)
     except OSError as error:
         await session.fail("connect", error)
         return b""
+    if judge is not server.policy:
+        server.reviews.settle(session, judge, far)
     session.relay = Relay(session, session.client, far, server.settings.limits.idle)
     session.reply = 0
     if rest := session.client.send_some(connection.send(_new(Reply, (0, far.bound)))):  # S5-REQ-53

@@ -1,0 +1,195 @@
+"""What the server's rules say to one session, target by target.
+
+A target is judged with what is known of the session, and always by the rules that are in force then: a session may
+outlive those that it began with.
+"""
+
+from collections.abc import Mapping, Sequence
+from time import localtime
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from ..engine.dial import Departures
+from ..errors import PolicyDenied, ReplyCode
+from ..policy.facts import Facts
+from ..policy.name_patterns import plain_name
+from ..policy.rules import Verdict
+from ..protocol.address import Address, address_of_socket, parse_address
+from ..protocol.messages import Command
+
+if TYPE_CHECKING:
+    from .session import Session
+
+__all__ = ("COMMAND_NAMES", "Judge", "Ruling", "may_lead_to", "minute_of_week", "refusal")
+
+COMMAND_NAMES: Final[Mapping[int, str]] = MappingProxyType(
+    {Command.CONNECT: "connect", Command.BIND: "bind", Command.UDP_ASSOCIATE: "associate"}
+)
+
+
+class Judge(Protocol):
+    """Who says which addresses may be reached: the protection that is always there, alone or with rules."""
+
+    @property
+    def sources(self) -> Departures | None:
+        """Where to leave from towards the addresses that passed; None: it does not matter."""
+
+    def vet(self, addresses: Sequence[Address]) -> Sequence[Address]:
+        """Those of the addresses that may be dialled, in their order. Raises PolicyDenied if there are none."""
+
+    def vet_peers(self, addresses: Sequence[Address]) -> Sequence[Address]:
+        """Those of the addresses that may connect to a client who waits for them. Raises PolicyDenied if none."""
+
+
+class Ruling:
+    """The Judge of one target of a session, where there are rules.
+
+    ``target``: what is asked for, without disguise; None where each datagram will have its own. What can be said
+    before its address is known is said at once: raises PolicyDenied.
+    """
+
+    __slots__ = ("_facts", "_foreseen", "_last", "_server", "_session", "_verdicts")
+
+    def __init__(self, session: "Session", target: Address | None) -> None:
+        self._session = session
+        self._server = session.server
+        self._verdicts: dict[Address, Verdict] = {}
+        self._facts = facts_of(session, target)
+        self._last: Verdict
+        self._foreseen: Verdict | None = None
+        rulebook = self._server.rulebook
+        if (target is None or target.is_name or not any(target.octets)) and rulebook is not None:
+            if target is not None and target.is_name and self._facts.name is None and rulebook.has_names:
+                raise PolicyDenied("a name with a backslash could be any name", code=ReplyCode.NOT_ALLOWED)
+            foresee = rulebook.foresee_any if target is None else rulebook.foresee
+            verdict = self._foreseen = foresee(self._facts)
+            if not verdict.allowed:
+                raise refusal(verdict)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The last one that allowed something, or what is foreseen; None: nothing is yet."""
+        return next(reversed(self._verdicts.values()), self._foreseen)
+
+    def verdict_of(self, address: Address | None) -> Verdict | None:
+        """The one that let this address pass; None: what was passed on."""
+        return self.verdict if address is None else self._verdicts.get(address, self.verdict)
+
+    def sources(self, address: Address) -> Address | None:
+        verdict = self.verdict_of(address)
+        return None if verdict is None else verdict.egress.get(address.kind)
+
+    def vet(self, addresses: Sequence[Address]) -> Sequence[Address]:
+        if self._server.rulebook is None:
+            return self._server.policy.vet(addresses)
+        return _passing([(address, self.judge(address)) for address in addresses])
+
+    def vet_peers(self, addresses: Sequence[Address]) -> Sequence[Address]:
+        if self._server.rulebook is None:
+            return self._server.policy.vet_peers(addresses)
+        return _passing([(address, self.judge(address, is_peer=True)) for address in addresses])
+
+    def judge(self, address: Address, *, is_peer: bool = False) -> PolicyDenied | None:
+        """Why the address must not be reached, or must not connect; None: it may."""
+        if address.is_name or (is_peer and not any(address.octets)):
+            return self._judge_passed_on(address)
+        policy = self._server.policy
+        denied = (policy.judge_peer if is_peer else policy.judge)(address, self._ask)
+        if denied is not None:
+            return denied
+        verdict = self._last
+        if verdict.egress and address.kind not in verdict.egress:
+            reason = f"{verdict.rule} has no address of its family to leave from towards {address.host}"
+            return PolicyDenied(reason, code=ReplyCode.NETWORK_UNREACHABLE)
+        self._verdicts[address] = verdict
+        return None
+
+    # --- private ---
+
+    def _judge_passed_on(self, name: Address) -> PolicyDenied | None:
+        """A name that others look up, or a peer that they do not tell: no condition on its address can hold."""
+        answer = self._ask(None)
+        if isinstance(answer, PolicyDenied):
+            return answer
+        self._verdicts[name] = self._last
+        return None
+
+    def _ask(self, octets: bytes | None) -> PolicyDenied | bool:
+        """For the protection, which asks for each face of an address: refused, or whether it is opened."""
+        rulebook = self._server.rulebook
+        assert rulebook is not None  # or nobody would ask
+        facts = self._facts
+        facts.address = octets
+        if rulebook.has_times:
+            facts.minute = minute_of_week()
+        verdict = self._last = rulebook.decide(facts)
+        if verdict.log_level == "verbose":
+            self._server.explain(self._session, words(verdict), insist=True)
+        if not verdict.allowed:
+            return refusal(verdict)
+        return octets is not None and verdict.opened.find(octets) is not None
+
+
+def facts_of(session: "Session", target: Address | None) -> Facts:
+    """What is known of a session's request."""
+    server, request = session.server, session.request
+    assert request is not None  # it is what is judged
+    rulebook = server.rulebook
+    command = COMMAND_NAMES[request.command]
+    is_named = target is not None and target.is_name
+    return Facts(
+        listener=session.listener,
+        client=address_of_socket(session.peer).canonical().octets,
+        user=session.user,
+        groups=frozenset() if rulebook is None else rulebook.groups_of(session.user),
+        version=request.version,
+        method=method_name(session),
+        command=command,
+        name=plain_name(target.octets) if is_named else None,  # type: ignore[union-attr]  # it is one
+        port=None if target is None or command == "bind" else target.port,
+        minute=minute_of_week() if rulebook is not None and rulebook.has_times else 0,
+    )
+
+
+def may_lead_to(session: "Session", target: Address, place: tuple[Any, ...]) -> bool:
+    """Whether a target that once led to a place, a sockaddr, would lead there now."""
+    try:
+        Ruling(session, target.canonical()).vet((parse_address(place[0], place[1]),))
+    except PolicyDenied:
+        return False
+    return True
+
+
+def method_name(session: "Session") -> str:
+    """What has established the session's user, as rules call it."""
+    server = session.server
+    if session.method is None:  # SOCKS4
+        return "none" if session.user is None else "ident" if server.settings.ident else "userid"
+    method = server.methods.get(session.method)
+    return "none" if method is None else method.name
+
+
+def minute_of_week() -> int:
+    """Now, by the machine's clock."""
+    now = localtime()
+    return (now.tm_wday * 24 + now.tm_hour) * 60 + now.tm_min
+
+
+def refusal(verdict: Verdict) -> PolicyDenied:
+    """A verdict that does not allow, as what ends a request."""
+    advice = "" if verdict.rule else "allow it with a rule"
+    return PolicyDenied(words(verdict), advice=advice, code=verdict.reply)
+
+
+def words(verdict: Verdict) -> str:
+    """The verdict in a few words."""
+    if verdict.rule:
+        return f"{verdict.rule} {'allows' if verdict.allowed else 'denies'} it"
+    return "no rule holds for it"
+
+
+def _passing(verdicts: Sequence[tuple[Address, PolicyDenied | None]]) -> Sequence[Address]:
+    passing = [address for address, denied in verdicts if denied is None]
+    if not passing:
+        raise next(denied for _, denied in verdicts if denied is not None)
+    return passing

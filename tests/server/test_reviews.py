@@ -1,0 +1,335 @@
+"""Sessions under way are judged again: what is forbidden now is ended, everything else goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timedelta
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hosier.auth.scrypt import hash_password
+from hosier.auth.users_file import change_user
+from hosier.policy.accounts import Account
+from hosier.policy.rules import Rule
+from hosier.server import reviews as module
+from hosier.server import ruling
+from hosier.server.settings import BindSettings, UdpSettings
+
+from .commands.test_bind import arrive, is_listening, joined, reply, waiting
+from .datagrams import Datagrams, associated
+from .harness import Peer, Stage, request4, request5, run, stage, until
+from .test_ruling import ALLOW, DENY, PASSWORDS, allow, answer5, deny, logged_in
+
+LOOPBACK = ip_network("127.0.0.0/8")
+
+
+def reload(scene: Stage, **fields: Any) -> int:
+    """Other settings for the server; how many sessions were ended."""
+    return scene.server.switch(scene.server.prepare(replace(scene.server.settings, **fields)))
+
+
+async def lives(near: Peer, far: Peer) -> None:
+    """Octets go through, both ways."""
+    for one, other in ((near, far), (far, near)):
+        await one.send(b"still here")
+        assert await other.exactly(10) == b"still here"
+
+
+async def is_ended(*peers: Peer) -> None:
+    for peer in peers:
+        with suppress(ConnectionError):
+            assert await peer.rest() == b""
+
+
+async def through(scene: Stage, user: str) -> tuple[Peer, Peer]:
+    target = scene.target()
+    client = await logged_in(scene, user)
+    assert await answer5(client, target.host, target.port) == 0
+    return client, await target.accept()
+
+
+# --- streams ---
+
+
+def test_what_rules_forbid_now_is_ended() -> None:
+    async def main() -> None:
+        async with stage(rules=[ALLOW]) as scene:
+            kept = await scene.joined()
+            port = kept[1].place[1]
+            lost = await scene.joined()
+            assert reload(scene, rules=[allow(ports=[port]), deny(name="closed")]) == 1
+            await is_ended(*lost)
+            await lives(*kept)
+            await until(lambda: scene.records, "one has ended")
+            assert [record.end for record in scene.records] == [
+                "refused: not allowed any more: rule 2 (closed) denies it"
+            ]
+
+    run(main)
+
+
+def test_rules_come_and_go() -> None:
+    async def main() -> None:
+        async with stage() as scene:
+            pair = await scene.joined()
+            assert reload(scene, rules=[ALLOW]) == 0
+            await lives(*pair)
+            assert reload(scene, rules=[]) == 0
+            await lives(*pair)
+            assert reload(scene, deny=[LOOPBACK]) == 1
+            await is_ended(*pair)
+
+    run(main)
+
+
+def test_users_that_are_gone() -> None:
+    async def main() -> None:
+        async with stage(users=PASSWORDS) as scene:
+            ann, bob = await through(scene, "ann"), await through(scene, "bob")
+            assert reload(scene, users={"bob": "another password"}) == 1
+            await is_ended(*ann)
+            await lives(*bob)
+
+    run(main)
+
+
+def test_users_of_a_file(tmp_path: Path) -> None:
+    path = str(tmp_path / "users")
+    for name, password in PASSWORDS.items():
+        change_user(path, name.encode(), hash_password(password.encode()))
+
+    async def main() -> None:
+        async with stage(users_file=path) as scene:
+            users = scene.server.users
+            ann, bob = await through(scene, "ann"), await through(scene, "bob")
+            change_user(path, b"ann", None)
+            assert reload(scene) == 1
+            assert scene.server.users is users, "and what it has learnt"
+            await is_ended(*ann)
+            await lives(*bob)
+
+    run(main)
+
+
+def test_a_method_that_is_not_offered_any_more() -> None:
+    async def main() -> None:
+        async with stage() as scene:
+            five = await scene.joined()
+            target = scene.target()
+            four = await scene.client()
+            await four.send(request4(target.host, target.port))
+            assert (await four.exactly(8))[1] == 0x5A
+            far = await target.accept()
+            assert reload(scene, users=PASSWORDS) == 2
+            await is_ended(*five, four, far)
+
+    run(main)
+
+
+def test_accounts() -> None:
+    async def main() -> None:
+        async with stage(users=PASSWORDS) as scene:
+            ann, bob = await through(scene, "ann"), await through(scene, "bob")
+            accounts = {"ann": Account(clients=[ip_network("192.0.2.0/24")]), "bob": Account(clients=[LOOPBACK])}
+            assert reload(scene, accounts=accounts) == 1
+            await is_ended(*ann)
+            await lives(*bob)
+            target = scene.target()
+            assert await answer5(await logged_in(scene, "ann"), target.host, target.port) == 2
+            assert await answer5(await logged_in(scene, "bob"), target.host, target.port) == 0
+
+    run(main)
+
+
+# --- while time passes ---
+
+
+def test_an_account_expires_under_way() -> None:
+    async def main() -> None:
+        moment = datetime.now().astimezone() + timedelta(seconds=0.5)
+        async with stage(users=PASSWORDS, accounts={"ann": Account(expires=moment)}) as scene:
+            ann, bob = await through(scene, "ann"), await through(scene, "bob")
+            await is_ended(*ann)
+            assert time.time() >= moment.timestamp()
+            await lives(*bob)
+            await until(lambda: scene.records, "it has ended")
+            assert "the account of 'ann' has expired" in scene.records[0].end
+
+    run(main)
+
+
+def test_the_times_of_a_rule_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [7]
+    for place in (module, ruling):
+        monkeypatch.setattr(place, "minute_of_week", lambda: now[0])
+
+    async def main() -> None:
+        async with stage(rules=[deny(times=["mon 00:08-00:09"]), ALLOW]) as scene:
+            pair = await scene.joined()
+            timer = scene.server.reviews._timer
+            assert timer is not None
+            assert 0 < timer.when() - scene.server.engine.loop.time() <= 60
+            now[0] = 8
+            scene.server.reviews._time_has_come()
+            await is_ended(*pair)
+            assert scene.server.reviews._timer is not timer
+
+    run(main)
+
+
+def test_where_time_changes_nothing_nobody_waits_for_it() -> None:
+    async def main() -> None:
+        async with stage(rules=[ALLOW]) as scene:
+            assert scene.server.reviews._timer is None
+
+    run(main)
+
+
+# --- what is not settled yet ---
+
+
+def test_a_request_that_comes_after_the_reload() -> None:
+    """Who authenticated before is asked again who it is."""
+
+    async def main() -> None:
+        async with stage(users=PASSWORDS) as scene:
+            ann, bob = await logged_in(scene, "ann"), await logged_in(scene, "bob")
+            assert reload(scene, users={"bob": "two"}) == 0
+            target = scene.target()
+            assert await answer5(ann, target.host, target.port) == 2
+            assert await answer5(bob, target.host, target.port) == 0
+
+    run(main)
+
+
+@pytest.mark.parametrize("rules", [[], [ALLOW]])
+def test_a_target_that_is_reached_after_the_reload(rules: list[Rule], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judged by what holds then, though it was dialled before."""
+
+    async def main() -> None:
+        async with stage(rules=rules) as scene:
+            for after, granted in (([DENY], False), ([ALLOW], True)):
+                reload(scene, rules=rules)
+                straight = scene.server.egress
+                dialled, go_on = asyncio.Event(), asyncio.Event()
+
+                class Slow:
+                    async def connect(self, *given: Any) -> Any:
+                        found = await straight.connect(*given)  # noqa: B023
+                        dialled.set()  # noqa: B023
+                        await go_on.wait()  # noqa: B023
+                        return found
+
+                scene.server.egress = Slow()  # type: ignore[assignment]
+                target = scene.target()
+                client = await scene.client()
+                await client.greet()
+                await client.send(request5(target.host, target.port))
+                await dialled.wait()
+                assert reload(scene, rules=after) == 0
+                go_on.set()
+                assert ((await client.reply5())[1] == 0) == granted
+                far = await target.accept()
+                if granted:
+                    await lives(client, far)
+                else:
+                    client.close()
+                    await is_ended(far)
+
+    run(main)
+
+
+# --- BIND ---
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_bind(version: int) -> None:
+    async def main() -> None:
+        async with stage(bind=BindSettings(anyone=True)) as scene:
+            pair = await joined(scene, version)
+            assert reload(scene, rules=[allow(networks=[LOOPBACK]), DENY]) == 0
+            await lives(*pair)
+            assert reload(scene, rules=[deny(commands=["bind"]), ALLOW]) == 1
+            await is_ended(*pair)
+
+    run(main)
+
+
+def test_bind_that_waits_for_its_peer() -> None:
+    async def main() -> None:
+        async with stage(bind=BindSettings(anyone=True)) as scene:
+            one, first = await waiting(scene, 5, "0.0.0.0")
+            other, second = await waiting(scene, 5, "127.0.0.2")
+            assert reload(scene, rules=[deny(commands=["bind"], networks=[ip_network("127.0.0.1/32")]), ALLOW]) == 0
+            far = arrive(scene, first.place)
+            assert (await reply(one, 5)).code == 2
+            assert reload(scene, rules=[deny(commands=["bind"]), ALLOW]) == 1
+            assert (await reply(other, 5)).code == 2
+            await until(lambda: not is_listening(second.place), "nobody listens any more")
+            far.close()
+            one.close()
+            other.close()
+
+    run(main)
+
+
+# --- datagrams ---
+
+
+def test_datagrams_are_judged_anew() -> None:
+    """The association stays, and what it may reach is what the rules say now; answers of the others still come."""
+
+    async def main() -> None:
+        async with stage() as scene:
+            friend, enemy = Datagrams(scene), Datagrams(scene, "127.0.0.3")
+            client = await associated(scene)
+            sources = []
+            for target in (friend, enemy):
+                client.ask(target.place, b"x")
+                sources.append((await target.receive())[1])
+                target.send(b"y", sources[-1])
+                assert await client.answer() == (b"y", target.place)
+            assert reload(scene, rules=[deny(networks=[ip_network("127.0.0.3/32")]), ALLOW]) == 0
+            enemy.send(b"no", sources[1])
+            friend.send(b"yes", sources[0])
+            assert await client.answer() == (b"yes", friend.place)
+            client.ask(enemy.place, b"no")
+            await client.proof(friend)
+            assert enemy.has_nothing()
+            assert reload(scene, rules=[]) == 0
+            client.ask(enemy.place, b"again")
+            assert (await enemy.receive())[0] == b"again"
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    "change", [{"rules": [deny(commands=["associate"]), ALLOW]}, {"users": PASSWORDS}], ids=["rule", "method"]
+)
+def test_an_association_is_ended(change: dict[str, Any]) -> None:
+    async def main() -> None:
+        async with stage() as scene:
+            client = await associated(scene)
+            assert reload(scene, **change) == 1
+            await is_ended(client.control)
+
+    run(main)
+
+
+def test_commands_that_are_switched_off() -> None:
+    async def main() -> None:
+        async with stage() as scene:
+            client = await associated(scene)
+            pair = await joined(scene, 5)
+            kept = await scene.joined()
+            assert reload(scene, udp=UdpSettings(enabled=False), bind=BindSettings(enabled=False)) == 2
+            await is_ended(client.control, *pair)
+            await lives(*kept)
+
+    run(main)
