@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from hosier.errors import ConfigError
-from hosier.server.privileges import Identity, drop_privileges, identity_of
+from hosier.server.privileges import SystemUser, drop_privileges, identity_of
 
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root has privileges to give up")
 
@@ -92,11 +92,11 @@ class System:
 def test_what_did_not_work_is_noticed(fault: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
     system = System()
     system.install(monkeypatch)
-    drop_privileges(Identity("nobody", 65534, 65534))  # the counter-check
+    drop_privileges(SystemUser("nobody", 65534, 65534))  # the counter-check
     for name, value in fault.items():
         setattr(system, name, value)
     with pytest.raises(ConfigError, match="could not be given up for 'nobody'"):
-        drop_privileges(Identity("nobody", 65534, 65534))
+        drop_privileges(SystemUser("nobody", 65534, 65534))
 
 
 def test_who_has_none_cannot_become_anybody(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,4 +105,4 @@ def test_who_has_none_cannot_become_anybody(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(os, "initgroups", initgroups)
     with pytest.raises(ConfigError, match=r"^only root can become 'nobody': leave"):
-        drop_privileges(Identity("nobody", 65534, 65534))
+        drop_privileges(SystemUser("nobody", 65534, 65534))

@@ -171,7 +171,7 @@ async def _serve(settings: ServeSettings, warnings: Sequence[str] = ()) -> None:
     watching = asyncio.ensure_future(notifier.watch(lambda: overview.health().alive))
     try:
         async with build_admin(settings, overview, __version__) as admin:
-            sockets = listening_sockets(settings)
+            sockets = listening_sockets(settings.listen_addresses)
             become(settings)
             await server.start(sockets)
             _warn(warnings)

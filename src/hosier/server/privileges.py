@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 from ..errors import ConfigError
 
-__all__ = ("Identity", "drop_privileges", "identity_of")
+__all__ = ("SystemUser", "drop_privileges", "identity_of")
 
 
-class Identity(NamedTuple):
+class SystemUser(NamedTuple):
     """Whom a process is to be."""
 
     name: str
@@ -16,7 +16,7 @@ class Identity(NamedTuple):
     gid: int
 
 
-def identity_of(text: str) -> Identity:
+def identity_of(text: str) -> SystemUser:
     """``USER`` or ``USER:GROUP``, by name. Raises ConfigError."""
     try:
         import grp
@@ -34,10 +34,10 @@ def identity_of(text: str) -> Identity:
         raise ConfigError(f"there is no group {group!r} on this machine") from None
     if user.pw_uid == 0:
         raise ConfigError(f"{name!r} has all privileges: name a user without")
-    return Identity(name, user.pw_uid, gid)
+    return SystemUser(name, user.pw_uid, gid)
 
 
-def drop_privileges(identity: Identity) -> None:
+def drop_privileges(identity: SystemUser) -> None:
     """Makes this process that user, with the user's groups and no others, and makes sure that there is no way back.
 
     Raises ConfigError if the process may not do that, or if it did not work.
@@ -53,7 +53,7 @@ def drop_privileges(identity: Identity) -> None:
         raise ConfigError(f"the privileges of root could not be given up for {name!r}")
 
 
-def _has_foreign_groups(identity: Identity) -> bool:
+def _has_foreign_groups(identity: SystemUser) -> bool:
     return not set(os.getgroups()) <= {identity.gid, *os.getgrouplist(identity.name, identity.gid)}
 
 
