@@ -175,7 +175,7 @@ def test_a_program_that_gives_up_leaves_nothing(play: Play, echo: Address, monke
         gateway(engine, doors)
         connect = gateway.capture.ways._proxied.connect
 
-        async def slowly(task: Any, target: Address, vet: Any) -> Any:
+        async def slowly(task: Any, target: Address, vet: Any, sources: Any = None) -> Any:
             await asyncio.sleep(0.3)
             return await connect(task, target, vet)
 

@@ -133,10 +133,10 @@ class CapturedFlow(Task):
         try:
             self.set_limit("associate", PATIENCE)
             egress, target = self._flows.ways.to(*self._place)
-            association = await egress.associate(self, self, anything, buffer=BUFFER)
+            association = await egress.associate(self, self, buffer=BUFFER)
             self._expected = None if target.is_name else target.sockaddr
             inner = self._open()
-            self._lane = association.lane(target)
+            self._lane = association.lane(target, anything)
             for octets in self._waiting:
                 self._lane.send((octets,), 1)
             self._waiting.clear()
