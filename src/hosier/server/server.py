@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from socket import SocketType
@@ -164,9 +164,10 @@ class Server:
         if self.watches:
             self._pulse = Pulse(self.engine.loop, self._beat)
 
-    def prepare(self, settings: ServerSettings) -> Reload:
-        """Everything that other settings need, without a change yet. Raises ConfigError if they cannot be kept."""
-        return Reload(self._terms, settings, {*self._listeners.values()})
+    def prepare(self, settings: ServerSettings, keep: Collection[str] = ()) -> Reload:
+        """Everything that other settings need, without a change yet; ``keep``: what stays as it is in any case.
+        Raises ConfigError if they cannot be kept."""
+        return Reload(self._terms, settings, {*self._listeners.values()}, keep)
 
     def switch(self, reload: Reload) -> int:
         """From now on the other settings hold. Sessions that they forbid are ended, all others stay; returns how many

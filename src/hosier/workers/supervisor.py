@@ -10,18 +10,33 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from time import monotonic, time
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 from ..engine.egress import MakeEgress
+from ..errors import ConfigError
 from ..observe.pages import Health
 from ..server.capacity import room
 from ..server.listening import shared_listening_sockets
+from ..server.reload import NEED_RESTART, kept_settings
 from ..server.settings import ListenAddress, ServerSettings
 from ..server.snapshot import merged
-from .channel import DRAIN, END, READY, SNAPSHOT, Assignment, packed, receive_value
+from ..server.terms import Terms
+from .channel import (
+    ABANDON,
+    DRAIN,
+    END,
+    PREPARE,
+    READY,
+    SNAPSHOT,
+    SWITCH,
+    Assignment,
+    packed,
+    packed_settings,
+    receive_value,
+)
 from .counting import bury, create_counts, read_counts
 from .memory import CommonMemory
 from .shared import SharedTable
@@ -41,6 +56,23 @@ LONGEST_PAUSE: Final = 5.0
 
 ANSWER: Final = 2.0
 """Seconds that a worker has to say who is with it."""
+
+
+PREPARING: Final = 30.0
+"""Seconds that a worker has to make what other settings need."""
+
+WORKERS_KEEP: Final = frozenset(("listen", "caps"))
+"""Settings that workers got at their start and keep, besides those that every server keeps."""
+
+
+class Outcome(NamedTuple):
+    """What came of a reload."""
+
+    kept: list[str]
+    """Names of settings that differ and stay as they were until the next start."""
+
+    ended: int
+    """Sessions that were forbidden by it."""
 
 
 class Supervisor:
@@ -70,6 +102,7 @@ class Supervisor:
     ) -> None:
         caps = settings.caps.complete(room(count), is_public=settings.is_public)
         self.settings = replace(settings, caps=caps)
+        self._given = settings
         self.count = count
         self.totals = Totals()
         """What dead workers have done: once it has run, all."""
@@ -138,8 +171,32 @@ class Supervisor:
 
     async def snapshot(self) -> dict[str, Any]:
         """Who is here, with any worker."""
-        asked = [worker.snapshot() for worker in self._serving()]
+        asked = [worker.ask(SNAPSHOT) for worker in self._serving()]
         return merged([found for found in await asyncio.gather(*asked) if found is not None])
+
+    async def reload(self, settings: ServerSettings, keep: Collection[str] = ()) -> Outcome:
+        """Other settings for all workers: each makes what they need, then all change; or none does.
+
+        ``keep``: settings besides those known here that stay as they are until the next start. Raises ConfigError,
+        with nothing changed.
+        """
+        kept = kept_settings(self._given, settings, {*NEED_RESTART, *WORKERS_KEEP, *keep})
+        settings = replace(settings, **{name: getattr(self._given, name) for name in kept})
+        (await asyncio.to_thread(Terms, settings)).close()
+        asked = self._serving()
+        after = replace(settings, caps=self.settings.caps)
+        answers = await asyncio.gather(*(worker.ask(PREPARE, packed_settings(after), PREPARING) for worker in asked))
+        wrong = [answer for worker, answer in zip(asked, answers, strict=True) if answer != "" and worker.serves]
+        if wrong:
+            for worker in asked:
+                worker.tell(ABANDON)
+            raise ConfigError(wrong[0] or "a worker does not answer")
+        self._given, self.settings = settings, after
+        ended = await asyncio.gather(*(worker.ask(SWITCH, b"", PREPARING) for worker in asked))
+        for worker in self._workers.values():
+            if worker not in asked:  # it was being born, with the settings of before
+                worker.tell(PREPARE + packed_settings(after) + SWITCH)
+        return Outcome(kept, sum(count or 0 for count in ended))
 
     def stop(self) -> None:
         """Drains all workers; a second time ends them at once."""
@@ -238,7 +295,7 @@ class _Worker:
     def __init__(self, process: "subprocess.Popen[bytes]", channel: socket.socket, assignment: Assignment) -> None:
         self.pid = process.pid
         self.serves = False
-        self._asked: asyncio.Future[Any] | None = None
+        self._asked: dict[bytes, asyncio.Future[Any]] = {}
         self._process = process
         self._channel = channel
         self._outbox = packed(assignment)
@@ -248,8 +305,8 @@ class _Worker:
     def start(cls, assignment: Assignment) -> Self:
         """A fresh interpreter: what is forked from a running program inherits its locks, threads and secrets."""
         ours, theirs = socket.socketpair()
-        # It must never take a stop signal for itself, not even before its first line has run.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        # It must never take a signal for itself that is ours, not even before its first line has run.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, (*STOP_SIGNALS, signal.SIGHUP))
         try:
             process = subprocess.Popen(  # noqa: S603  # ourselves
                 [sys.executable, "-P", "-m", "hosier.workers.worker", str(theirs.fileno())],
@@ -278,35 +335,35 @@ class _Worker:
         else:
             self._streams[1].write(order)
 
-    async def snapshot(self) -> dict[str, Any] | None:
-        """Who is with it; None if it does not say, whatever keeps it."""
-        if self._asked is None:
-            self._asked = asyncio.get_running_loop().create_future()
-            self.tell(SNAPSHOT)
+    async def ask(self, word: bytes, more: bytes = b"", patience: float = ANSWER) -> Any:
+        """Says a word, with what belongs to it, unless its answer is awaited already; the answer. None if there is
+        none, whatever the reason."""
+        if word not in self._asked:
+            self._asked[word] = asyncio.get_running_loop().create_future()
+            self.tell(word + more)
         try:
-            found: dict[str, Any] = await asyncio.wait_for(asyncio.shield(self._asked), ANSWER)
+            return await asyncio.wait_for(asyncio.shield(self._asked[word]), patience)
         except TimeoutError:
             return None
-        return found
 
     async def end(self) -> int:
         """Waits for its end; the exit status, negative for a signal's number."""
         assert self._streams is not None
         reader, writer = self._streams
         while word := await _read(reader):
-            if word == SNAPSHOT:
-                await self._hear(reader)
+            await self._hear(word, reader)
         self.serves = False
+        for awaited in self._asked.values():
+            awaited.set_result(None)
         writer.close()
         return await asyncio.to_thread(self._process.wait)
 
-    async def _hear(self, reader: asyncio.StreamReader) -> None:
+    async def _hear(self, word: bytes, reader: asyncio.StreamReader) -> None:
         """An answer; one that is cut short is that of a worker which dies."""
         with contextlib.suppress(EOFError, ConnectionError):
             answer = await receive_value(reader)
-            if self._asked is not None:
-                self._asked.set_result(answer)
-                self._asked = None
+            if (awaited := self._asked.pop(word, None)) is not None:
+                awaited.set_result(answer)
 
 
 async def _read(reader: asyncio.StreamReader) -> bytes:

@@ -7,7 +7,7 @@ terminal's Ctrl-C reaches every process of the group, and one press must not cou
 import asyncio
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from ..errors import ConfigError
 from ..observe.access_log import AccessLog
@@ -17,7 +17,8 @@ from ..observe.writer import LineWriter
 from ..server.process import calm_collector, drain_unless, explain_on_stderr, loop_runner
 from ..server.server import Server
 from ..server.snapshot import snapshot
-from .channel import DRAIN, READY, SNAPSHOT, Assignment, receive_assignment, value
+from .changing import Changing
+from .channel import ABANDON, DRAIN, PREPARE, READY, SNAPSHOT, SWITCH, Assignment, receive_assignment, value
 from .counting import cells_of
 from .memory import CommonMemory
 from .shared import SharedTable
@@ -67,17 +68,26 @@ async def _serve(channel: socket.socket, assignment: Assignment) -> None:
     )
     drain, end = asyncio.Event(), asyncio.Event()
 
-    def tell_who_is_here() -> None:
+    async def tell_who_is_here(_: asyncio.StreamReader) -> None:
         writer.write(SNAPSHOT + value(snapshot(server)))
 
-    listening = asyncio.ensure_future(_obey(reader, drain, end, tell_who_is_here))
+    changing = Changing(server, writer)
+    more = {
+        SNAPSHOT: tell_who_is_here,
+        PREPARE: changing.prepare,
+        SWITCH: changing.switch,
+        ABANDON: changing.abandon,
+    }
+    listening: asyncio.Future[None] | None = None
     try:
         await server.start([socket.socket(fileno=fd) for fd in assignment.sockets])
         writer.write(READY)
+        listening = asyncio.ensure_future(_obey(reader, drain, end, more))
         await drain.wait()
         await drain_unless(server, end)
     finally:
-        listening.cancel()
+        if listening is not None:
+            listening.cancel()
         await server.close()
         if log is not None:
             log.close()
@@ -85,12 +95,16 @@ async def _serve(channel: socket.socket, assignment: Assignment) -> None:
 
 
 async def _obey(
-    orders: asyncio.StreamReader, drain: asyncio.Event, end: asyncio.Event, tell_who_is_here: Callable[[], None]
+    orders: asyncio.StreamReader,
+    drain: asyncio.Event,
+    end: asyncio.Event,
+    more: Mapping[bytes, Callable[[asyncio.StreamReader], Awaitable[None]]],
 ) -> None:
-    """A supervisor that died wanted what one that stops wants: nobody new, and time for those who are here."""
+    """Does what the supervisor says; ``more``: by its word, what else it may say. A supervisor that died wanted what
+    one that stops wants: nobody new, and time for those who are here."""
     while order := await orders.read(1):
-        if order == SNAPSHOT:
-            tell_who_is_here()
+        if order in more:
+            await more[order](orders)
         elif order == DRAIN:
             drain.set()
         else:
