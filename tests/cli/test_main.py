@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 
 import pytest
 
@@ -93,6 +95,17 @@ def test_arguments_come_from_the_command_line(
 def test_every_verb_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
     exit_code("--help")
     output = capsys.readouterr().out
-    for verb in module._VERBS:
-        name = verb.__name__.rpartition(".")[2]
+    for name in module._VERBS:
         assert any(line.split()[:1] == [name] and len(line.split()) > 1 for line in output.splitlines())
+
+
+def test_a_verb_loads_alone() -> None:
+    """The others would cost `hosier run` more than its work does."""
+    program = "import sys; from hosier.cli.main import main\ntry: main(['run', '--help'])\nexcept SystemExit: pass"
+    loaded = subprocess.run(
+        [sys.executable, "-c", f"{program}\nprint('hosier.cli.serve' in sys.modules, 'asyncio' in sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert loaded.stdout.splitlines()[-1] == "False False"
