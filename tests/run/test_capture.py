@@ -175,9 +175,9 @@ def test_a_program_that_gives_up_leaves_nothing(play: Play, echo: Address, monke
         gateway(engine, doors)
         connect = gateway.capture.ways._proxied.connect
 
-        async def slowly(task: Any, target: Address, vet: Any) -> Any:
+        async def slowly(task: Any, target: Address, vet: Any, sources: Any = None) -> Any:
             await asyncio.sleep(0.3)
-            return await connect(task, target, vet)
+            return await connect(task, target, vet, sources)
 
         gateway.capture.ways._proxied.connect = slowly  # type: ignore[method-assign]
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -127,10 +127,11 @@ def _add_gssapi(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serves until SIGTERM or SIGINT; 0 after a drain. Raises ConfigError."""
-    options = values_of(arguments)
+    options = cache(partial(values_of, arguments))  # a password that is made is made once
 
     def read() -> tuple[ServeSettings, Sequence[str]]:
-        sources = Sources(options, load(arguments.config) if arguments.config else None)
+        file = load(arguments.config) if arguments.config else None
+        sources = Sources(options(), file)
         settings = build_settings(sources)
         return settings, sources.told(dangers(settings, sources))
 

@@ -30,7 +30,7 @@ from ..policy.purses import LocalVault, Vault
 from ..policy.quota import Quota
 from ..policy.rulebook import Rulebook
 from ..policy.targets import TargetPolicy
-from ..protocol.address import IPV6, Address, parse_address
+from ..protocol.address import Address
 from ..protocol.auth.base import AuthFraming
 from ..protocol.auth.password import PasswordFraming
 from ..protocol.messages import NO_AUTHENTICATION
@@ -46,7 +46,7 @@ from .reviews import Reviews
 from .ruling import Judge, Ruling
 from .session import Session
 from .settings import ListenAddress, ServerSettings
-from .terms import Terms
+from .terms import Terms, protection_of
 from .treasurer import Treasurer
 
 __all__ = ("Server",)
@@ -317,13 +317,7 @@ class Server:
         self.caps = self.settings.caps.complete(room(), is_public=self.settings.is_public)
         self.admission = Admission(self.caps, self._tallies)
         self.egress = self._make_egress(self.engine, self._resolver)
-        self.policy = TargetPolicy(
-            protect=self.settings.is_public,
-            allow=self.settings.allow,
-            deny=self.settings.deny,
-            listeners=[parse_address(*address) for address in (*self.addresses, *self.settings.own_places)],
-            is_local=_is_local,
-        )
+        self.policy = protection_of(self.settings, self.addresses)
         self.reviews.arm()
 
     def _accepted(self, listener: str, sock: SocketType, peer: Any) -> None:
@@ -362,14 +356,3 @@ class Server:
 
 def _warn(line: str) -> None:
     _log.warning("%s", line)
-
-
-def _is_local(address: Address) -> bool:
-    """Whether the machine answers to an address: whether one can bind to it."""
-    family = socket.AF_INET6 if address.kind == IPV6 else socket.AF_INET
-    with contextlib.closing(socket.socket(family, socket.SOCK_DGRAM)) as probe:
-        try:
-            probe.bind((address.host, 0))
-        except OSError:
-            return False
-    return True

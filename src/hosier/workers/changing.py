@@ -1,4 +1,4 @@
-"""A reload in a worker: first everything that other settings need is made, then, when all workers have it, it changes."""
+"""A reload in a worker: first all that other settings need is made, then, when all workers have it, it changes."""
 
 import asyncio
 import pickle

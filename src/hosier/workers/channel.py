@@ -1,8 +1,8 @@
 """What supervisor and worker say to each other, over a pair of sockets that nobody else has.
 
-First the assignment, which holds the users' passwords and so must not stand on a command line; then words of one octet, some
-of which have a value behind them. When one side dies, the other finds the end of the stream: no worker outlives its
-supervisor unnoticed.
+First the assignment, which holds the users' passwords and so must not stand on a command line; then words of one octet,
+some of which have a value behind them. When one side dies, the other finds the end of the stream: no worker outlives
+its supervisor unnoticed.
 """
 
 import asyncio
