@@ -22,16 +22,16 @@ class ScriptedEgress:
         self._choose = choose
         self.asked: list[str] = []
 
-    async def connect(self, task: Any, target: Address, vet: Any) -> Any:
+    async def connect(self, task: Any, target: Address, vet: Any, sources: Any = None) -> Any:
         self.asked.append(str(target))
         return await self._direct.connect(task, self._choose(target), vet)
 
-    async def bind(self, task: Any, peer: Address, near: Address, vet: Any) -> Any:
+    async def bind(self, task: Any, peer: Address, near: Address, vet: Any, sources: Any = None) -> Any:
         raise NotImplementedError
 
-    async def associate(self, task: Any, correspondent: Any, vet: Any, *, buffer: int) -> Any:
+    async def associate(self, task: Any, correspondent: Any, *, buffer: int) -> Any:
         through = _Disguise(correspondent)
-        association = await self._direct.associate(task, through, vet, buffer=buffer)
+        association = await self._direct.associate(task, through, buffer=buffer)
         return _Association(association, through, self)
 
     def really(self, target: Address) -> Address:
@@ -66,9 +66,9 @@ class _Association:
         self._through = through
         self._egress = egress
 
-    def lane(self, target: Address) -> Any:
+    def lane(self, target: Address, vet: Any) -> Any:
         self._through.target = target
-        return self._association.lane(self._egress.really(target))
+        return self._association.lane(self._egress.really(target), vet)
 
     def close(self) -> None:
         self._association.close()

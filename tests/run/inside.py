@@ -16,7 +16,7 @@ import pytest
 from hosier.errors import ConfigError
 from hosier.run.doors import Doors, open_doors, receive_doors, send_doors
 from hosier.run.mounts import cover
-from hosier.run.namespace import Identity, enter_network, enter_user_namespace
+from hosier.run.namespace import UserMaps, enter_network, enter_user_namespace
 
 
 def forked(work: Callable[[], Any]) -> Any:
@@ -43,7 +43,7 @@ def forked(work: Callable[[], Any]) -> Any:
 
 def enter(*, held: bool = True, shared_loopback: bool = False, covered: bool = False) -> tuple[bool, bool]:
     """Puts this process where a program would be, but for its own user namespace."""
-    identity = Identity.of_this_process()
+    identity = UserMaps.of_this_process()
     enter_user_namespace(identity.outer, is_root=identity.is_root)
     found = enter_network(held=held, shared_loopback=shared_loopback)
     if covered:

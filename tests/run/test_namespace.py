@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hosier.run import kernel
-from hosier.run.namespace import Identity, enter_user_namespace
+from hosier.run.namespace import UserMaps, enter_user_namespace
 from hosier.run.network import OWN_IPV4, OWN_IPV6, SYSCTLS
 
 from .inside import enter, forked
@@ -30,7 +30,7 @@ def become_ordinary() -> None:
 
 
 def enter_both() -> None:
-    identity = Identity.of_this_process()
+    identity = UserMaps.of_this_process()
     enter_user_namespace(identity.outer, is_root=identity.is_root)
     kernel.unshare(kernel.CLONE_NEWNET)
     enter_user_namespace(identity.inner, is_root=identity.is_root)

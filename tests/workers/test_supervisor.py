@@ -26,6 +26,7 @@ from hosier.policy.backoff import PER_SOURCE, FailureTally
 from hosier.policy.limits import Caps
 from hosier.policy.rules import Rule
 from hosier.server.settings import Limits, ListenAddress, ServerSettings
+from hosier.workers import process
 from hosier.workers import supervisor as module
 from hosier.workers.supervisor import Outcome, Supervisor
 from hosier.workers.tallies import Totals, read_totals, sessions_under_way
@@ -385,14 +386,6 @@ def test_caps_hold_for_all_together() -> None:
     with_crew(2, story, caps=Caps(sessions=10))
 
 
-@pytest.mark.parametrize(
-    ("status", "text"),
-    [(0, "ended with status 0"), (-9, "was ended by SIGKILL"), (-63, "was ended by signal 63")],
-)
-def test_obituaries(status: int, text: str) -> None:
-    assert module._obituary(status) == text
-
-
 # --- what its admin pages ask ---
 
 
@@ -431,7 +424,7 @@ def test_counts_of_a_worker_that_died_stay_and_its_sessions_are_lost() -> None:
 
 
 def test_a_worker_that_hangs_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "ANSWER", 0.2)
+    monkeypatch.setattr(process.WorkerProcess.ask, "__defaults__", (b"", 0.2))
 
     async def story(crew: Crew) -> None:
         victim = crew.pids()[0]

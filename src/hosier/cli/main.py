@@ -11,7 +11,7 @@ from ..errors import ConfigError
 
 __all__ = ("main",)
 
-_VERBS: Final = ("serve", "run", "passwd", "config")
+_VERBS: Final = ("serve", "run", "passwd", "config", "top")
 """Each a module here; one that is asked for loads without the others, which may be slow to load."""
 
 

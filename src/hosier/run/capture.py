@@ -19,7 +19,7 @@ from ..engine.events import EPOLLIN
 from ..engine.listener import Listener
 from ..engine.relay import Relay
 from ..engine.task import Task
-from .packets import HostPort, Syn, answer_for, parse_syn, released
+from .packets import HostAndPort, Syn, answer_for, parse_syn, released
 from .ways import anything, number_for
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ MOST_HELD: Final = 4096
 _AT_ONCE: Final = 64
 _PACKET: Final = 256  # octets; longer than any SYN
 
-Key = tuple[HostPort, HostPort]
+Key = tuple[HostAndPort, HostAndPort]
 
 
 class Capture:
@@ -95,7 +95,7 @@ class Capture:
         return self._raw[AF_INET6 if ":" in syn.source[0] else AF_INET]
 
     def _accepted(self, sock: SocketType, peer: Any) -> None:
-        target: HostPort = sock.getsockname()[:2]
+        target: HostAndPort = sock.getsockname()[:2]
         session = self.held.pop((peer[:2], target), None)
         if session is not None:
             session.arrived(sock)
@@ -113,7 +113,7 @@ class Captured(Task):
 
     __slots__ = ("_capture", "_syn", "near", "target")
 
-    def __init__(self, capture: Capture, target: HostPort, syn: Syn | None) -> None:
+    def __init__(self, capture: Capture, target: HostAndPort, syn: Syn | None) -> None:
         """``syn``: what is held back; None: the connection stands already and will arrive."""
         Task.__init__(self, capture.engine)
         self.near: Endpoint | None = None

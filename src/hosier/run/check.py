@@ -7,7 +7,7 @@ from ..errors import ConfigError
 from .doors import open_doors
 from .launch import require_parts
 from .mounts import cover
-from .namespace import Identity, enter_network, enter_user_namespace
+from .namespace import UserMaps, enter_network, enter_user_namespace
 from .obstacles import explain
 
 __all__ = ("check",)
@@ -31,7 +31,7 @@ def check(say: Callable[[str], object]) -> int:
 
 
 def _rehearse(say: Callable[[str], object]) -> int:
-    identity = Identity.of_this_process()
+    identity = UserMaps.of_this_process()
     try:
         enter_user_namespace(identity.outer, is_root=identity.is_root)
         say(f"user namespace: {'all users' if identity.is_root else 'this user alone'}")

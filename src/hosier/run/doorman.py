@@ -6,7 +6,7 @@ from socket import SocketType
 
 from . import kernel
 from .doors import flow_socket
-from .packets import HostPort
+from .packets import HostAndPort
 
 __all__ = ("Doorman",)
 
@@ -16,12 +16,12 @@ class Doorman:
 
     def __init__(self, network: int) -> None:
         """``network``: a descriptor of the namespace; it must stay open."""
-        self._wishes: SimpleQueue[tuple[HostPort, HostPort, int] | None] = SimpleQueue()
+        self._wishes: SimpleQueue[tuple[HostAndPort, HostAndPort, int] | None] = SimpleQueue()
         self._opened: SimpleQueue[SocketType | OSError] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, args=(network,), name="hosier-doorman", daemon=True)
         self._thread.start()
 
-    def open(self, place: HostPort, peer: HostPort, buffer: int) -> SocketType:
+    def open(self, place: HostAndPort, peer: HostAndPort, buffer: int) -> SocketType:
         """As :func:`flow_socket`. Raises OSError."""
         self._wishes.put((place, peer, buffer))
         opened = self._opened.get()

@@ -17,7 +17,7 @@ from ..engine.segments import RUN_DATAGRAMS, RUN_OCTETS, Cut, Lane, SocketLane, 
 from ..engine.task import Task
 from ..engine.udp import DatagramSocket, Sizes, Sockaddrs, Views
 from ..errors import ReplyCode, ReplyError
-from .packets import HostPort, port_unreachable
+from .packets import HostAndPort, port_unreachable
 from .ways import anything
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ _OCTETS: Final = 65536
 _ANCILLARY: Final = 128
 _NO_UDP: Final = (ReplyCode.COMMAND_NOT_SUPPORTED, ReplyCode.NOT_ALLOWED, ReplyCode.GENERAL_FAILURE)
 
-Key = tuple[HostPort, HostPort]
+Key = tuple[HostAndPort, HostAndPort]
 
 
 class _Entrance:
@@ -84,7 +84,7 @@ class Flows:
         self._raw = {side.raw.family: side.raw for side in doors.sides}
         self._entrances = [_Entrance(self, side.datagrams) for side in doors.sides]
 
-    def arrived(self, source: HostPort, place: HostPort, octets: bytes) -> None:
+    def arrived(self, source: HostAndPort, place: HostAndPort, octets: bytes) -> None:
         """A datagram that no flow's own socket has taken."""
         flow = self.running.get((source, place))
         if flow is None:
@@ -95,7 +95,7 @@ class Flows:
             flow.start()
         flow.take(octets)
 
-    def refuse(self, source: HostPort, place: HostPort, size: int) -> None:
+    def refuse(self, source: HostAndPort, place: HostAndPort, size: int) -> None:
         """Tells the program that nobody takes its datagram."""
         raw = self._raw[AF_INET6 if ":" in source[0] else AF_INET]
         with suppress(OSError):
@@ -113,7 +113,7 @@ class Flows:
 class CapturedFlow(Task):
     """One flow: a Correspondent of its association. ``run()`` is its story."""
 
-    def __init__(self, flows: Flows, source: HostPort, place: HostPort) -> None:
+    def __init__(self, flows: Flows, source: HostAndPort, place: HostAndPort) -> None:
         super().__init__(flows.engine)
         self.sent = Traffic()
         self.received = Traffic()
@@ -124,7 +124,7 @@ class CapturedFlow(Task):
         self._refused = False
         self._lane: Lane | None = None
         self._to_program: SocketLane | None = None
-        self._expected: HostPort | None = None
+        self._expected: HostAndPort | None = None
 
     async def run(self) -> None:
         """Associate, join, and wait until nobody has anything to say any more."""
@@ -133,10 +133,10 @@ class CapturedFlow(Task):
         try:
             self.set_limit("associate", PATIENCE)
             egress, target = self._flows.ways.to(*self._place)
-            association = await egress.associate(self, self, anything, buffer=BUFFER)
+            association = await egress.associate(self, self, buffer=BUFFER)
             self._expected = None if target.is_name else target.sockaddr
             inner = self._open()
-            self._lane = association.lane(target)
+            self._lane = association.lane(target, anything)
             for octets in self._waiting:
                 self._lane.send((octets,), 1)
             self._waiting.clear()
@@ -253,7 +253,7 @@ def _send_in_runs(lane: Lane, views: Views, sizes: Sizes) -> None:
         lane.send(run, 1)
 
 
-def _original_place(ancillary: Sequence[tuple[int, int, bytes]]) -> HostPort | None:
+def _original_place(ancillary: Sequence[tuple[int, int, bytes]]) -> HostAndPort | None:
     """Where a datagram was sent to, as the kernel tells: a ``sockaddr``, of either family."""
     for level, kind, data in ancillary:
         if (level, kind) == (IPPROTO_IP, 20):  # IP_ORIGDSTADDR

@@ -16,7 +16,7 @@ from ..errors import ConfigError
 from . import outside
 from .doors import open_doors, send_doors
 from .mounts import cover
-from .namespace import Identity, enter_network, enter_user_namespace
+from .namespace import UserMaps, enter_network, enter_user_namespace
 from .obstacles import explain
 from .plan import Plan
 from .tools import PACKAGES, find_tool
@@ -33,7 +33,7 @@ _OF_PROXIES: Final = ("all_proxy", "http_proxy", "https_proxy", "ftp_proxy", "no
 def launch(plan: Plan, command: Sequence[str]) -> NoReturn:
     """Becomes the program. Raises ConfigError if it cannot have its namespace."""
     require_parts()
-    identity = Identity.of_this_process()
+    identity = UserMaps.of_this_process()
     try:
         _enter(plan, identity)
     except OSError as error:
@@ -52,7 +52,7 @@ def require_parts() -> None:
 # --- private ---
 
 
-def _enter(plan: Plan, identity: Identity) -> None:
+def _enter(plan: Plan, identity: UserMaps) -> None:
     """Namespaces, mounts and sockets; the gateway gets its part. Raises OSError."""
     ours, theirs = socket.socketpair()
     program = os.getpid()

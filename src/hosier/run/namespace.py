@@ -17,11 +17,11 @@ from . import kernel
 from .network import SYSCTLS, address_lines, rules
 from .tools import Tool
 
-__all__ = ("Identity", "enter_network", "enter_user_namespace")
+__all__ = ("UserMaps", "enter_network", "enter_user_namespace")
 
 
 @dataclass(frozen=True)
-class Identity:
+class UserMaps:
     """The maps from a namespace's numbers to those of the one around it, in the form of ``/proc/PID/uid_map``."""
 
     outer: tuple[str, str]
@@ -31,7 +31,7 @@ class Identity:
     is_root: bool
 
     @classmethod
-    def of_this_process(cls) -> "Identity":
+    def of_this_process(cls) -> "UserMaps":
         uid, gid = os.geteuid(), os.getegid()
         if uid:
             return cls((f"0 {uid} 1\n", f"0 {gid} 1\n"), (f"{uid} 0 1\n", f"{gid} 0 1\n"), False)

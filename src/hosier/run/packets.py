@@ -10,9 +10,9 @@ from socket import AF_INET, AF_INET6, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP,
 from struct import Struct
 from typing import Final, NamedTuple
 
-__all__ = ("HostPort", "Syn", "answer_for", "parse_syn", "port_unreachable", "released")
+__all__ = ("HostAndPort", "Syn", "answer_for", "parse_syn", "port_unreachable", "released")
 
-HostPort = tuple[str, int]
+HostAndPort = tuple[str, int]
 """Host and port."""
 
 _PORTS: Final = Struct(">HH")
@@ -40,8 +40,8 @@ _PORT_CODES: Final = 3, 4
 class Syn(NamedTuple):
     """A connection that a program has asked for."""
 
-    source: HostPort
-    target: HostPort
+    source: HostAndPort
+    target: HostAndPort
     packet: bytes
 
 
@@ -82,7 +82,7 @@ def answer_for(syn: Syn, number: int) -> bytes:
     return _packet(target, source, IPPROTO_TCP, head + total + bytes(2))
 
 
-def port_unreachable(source: HostPort, target: HostPort, size: int) -> bytes:
+def port_unreachable(source: HostAndPort, target: HostAndPort, size: int) -> bytes:
     """The ICMP error for a datagram of ``size`` octets: nobody takes it there."""
     family = AF_INET6 if ":" in target[0] else AF_INET
     hosts = inet_pton(family, source[0]), inet_pton(family, target[0])

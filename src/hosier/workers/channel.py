@@ -13,6 +13,7 @@ import struct
 from typing import Any, Final, NamedTuple
 
 from ..engine.egress import MakeEgress
+from ..observe.destinations import STDOUT, Destination
 from ..server.settings import ServerSettings
 from .records import RecordPlan
 from .shared import TablePlan
@@ -23,6 +24,7 @@ __all__ = (
     "END",
     "PREPARE",
     "READY",
+    "REOPEN",
     "SNAPSHOT",
     "SWITCH",
     "Assignment",
@@ -42,6 +44,9 @@ END: Final = b"e"
 
 READY: Final = b"r"
 """From the worker: it accepts."""
+
+REOPEN: Final = b"o"
+"""To the worker: open the log's file anew."""
 
 SNAPSHOT: Final = b"s"
 """To the worker: who is with you? From the worker: what follows, as a value."""
@@ -83,6 +88,9 @@ class Assignment(NamedTuple):
     log: str
     uvloop: bool
     verbose: bool
+    destination: Destination = STDOUT
+    """Of the access log."""
+
     egress: MakeEgress | None = None
     """What makes the way to targets; None: straight out."""
 

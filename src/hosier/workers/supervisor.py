@@ -5,18 +5,16 @@ gets the same, with the connections that wait in it. So a worker's death costs i
 """
 
 import asyncio
-import contextlib
-import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from time import monotonic, time
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple
 
 from ..engine.egress import MakeEgress
 from ..errors import ConfigError
+from ..observe.counts import beats
+from ..observe.destinations import STDOUT, Destination
 from ..observe.pages import Health
 from ..server.capacity import room
 from ..server.listening import shared_listening_sockets
@@ -29,33 +27,27 @@ from .channel import (
     DRAIN,
     END,
     PREPARE,
-    READY,
+    REOPEN,
     SNAPSHOT,
     SWITCH,
     Assignment,
-    packed,
     packed_settings,
-    receive_value,
 )
-from .counting import bury, create_counts, read_counts
+from .counting import bury, cells_of, create_counts, read_counts
 from .memory import CommonMemory
+from .process import REOPEN_SIGNAL, STOP_SIGNALS, WorkerProcess, obituary
 from .shared import SharedTable
 from .tallies import Totals, create_table, read_totals, sessions_under_way
 from .vault import create_vault_table
 
 __all__ = ("Supervisor",)
 
-STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 SHORT_LIFE: Final = 10.0
 """Seconds. A worker that dies sooner counts for the back-off."""
 
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 5.0
 """Seconds before the next attempt; connections wait in the queue of the dead one meanwhile."""
-
-
-ANSWER: Final = 2.0
-"""Seconds that a worker has to say who is with it."""
 
 
 PREPARING: Final = 30.0
@@ -83,6 +75,8 @@ class Supervisor:
         count: how many workers.
         say: told of everything that the operator should know, line by line.
         log: the form of the access log, as ``AccessLog`` knows it, or "off".
+        destination: of the access log.
+        become: gives up privileges, once the ports are open.
         uvloop: whether the workers run on uvloop.
         verbose: whether they explain each refusal.
         egress: makes the way to targets, as the server takes it.
@@ -95,6 +89,8 @@ class Supervisor:
         *,
         say: Callable[[str], object],
         log: str = "text",
+        destination: Destination = STDOUT,
+        become: Callable[[], object] = lambda: None,
         uvloop: bool = False,
         verbose: bool = False,
         egress: MakeEgress | None = None,
@@ -109,6 +105,7 @@ class Supervisor:
         self.started = time()
         self._deaths = 0
         self._say = say
+        self._destination, self._become = destination, become
         self._log, self._uvloop, self._verbose, self._egress = log, uvloop, verbose, egress
         self._sockets: list[list[socket.socket]] = []
         self._table: SharedTable
@@ -116,32 +113,41 @@ class Supervisor:
         self._counts = create_counts(count)
         self._purses = create_vault_table(count, used=bool(settings.budgets))
         self._watched = watched
-        self._workers: dict[int, _Worker] = {}
+        self._workers: dict[int, WorkerProcess] = {}
         self._ready: set[int] = set()
         self._settled = asyncio.Event()
         self._stopping = asyncio.Event()
         self._status = 0
 
-    async def run(self, announce: Callable[[Sequence[ListenAddress]], object]) -> int:
+    async def run(
+        self,
+        announce: Callable[[Sequence[ListenAddress]], object],
+        stopping: Callable[[], object] = lambda: None,
+    ) -> int:
         """Serves until SIGTERM or SIGINT, and returns the exit code: 0, or 1 if the workers could not start.
 
-        ``announce(addresses)`` is called when all are ready. Raises ConfigError if an address cannot be had.
+        ``announce(addresses)`` is called when all are ready, ``stopping()`` when it is told to stop. Raises
+        ConfigError if an address cannot be had.
         """
         loop = asyncio.get_running_loop()
         self._sockets = shared_listening_sockets(self.settings.listen_addresses, self.count)
         addresses = [ListenAddress(*sock.getsockname()[:2]) for sock in self._sockets[0]]
+        self._become()
         self._table = create_table(self.settings.caps, self.count)
         self._memory = CommonMemory.create()
         for number in STOP_SIGNALS:
             loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(REOPEN_SIGNAL, self._tell_all, REOPEN)
         try:
             keepers = [asyncio.ensure_future(self._keep(number)) for number in range(self.count)]
             await self._settled.wait()
             if len(self._ready) == self.count:
                 announce(addresses)
+            await self._stopping.wait()
+            stopping()
             await asyncio.gather(*keepers)
         finally:
-            for number in STOP_SIGNALS:
+            for number in (*STOP_SIGNALS, REOPEN_SIGNAL):
                 loop.remove_signal_handler(number)
             self._stop_listening()
             self._table.close()
@@ -167,6 +173,8 @@ class Supervisor:
             return Health(False, True, "stopping")
         if not serving:
             return Health(False, len(self._ready) < self.count, "no worker lets clients in")
+        if self._watched and (hanging := self._hanging()):
+            return Health(True, False, f"worker {' and '.join(hanging)} hangs")
         return Health(True, True, "" if serving == self.count else f"{serving} of {self.count} workers let clients in")
 
     async def snapshot(self) -> dict[str, Any]:
@@ -208,12 +216,19 @@ class Supervisor:
         if order is DRAIN and (sessions := sessions_under_way(self._table)):
             patience = self.settings.limits.drain
             self._say(f"stopping: waiting up to {patience:g} s for {sessions} sessions; again to end them")
-        for worker in self._workers.values():
-            worker.tell(order)
+        self._tell_all(order)
 
     # --- private ---
 
-    def _serving(self) -> "list[_Worker]":
+    def _hanging(self) -> list[str]:
+        workers = self._workers.items()
+        return [str(number + 1) for number, worker in workers if worker.hangs(beats(cells_of(self._counts, number)))]
+
+    def _tell_all(self, order: bytes) -> None:
+        for worker in self._workers.values():
+            worker.tell(order)
+
+    def _serving(self) -> "list[WorkerProcess]":
         return [worker for worker in self._workers.values() if worker.serves]
 
     async def _keep(self, number: int) -> None:
@@ -234,7 +249,7 @@ class Supervisor:
         """One worker, from its start to its end, and what is to be said about that."""
         name = f"worker {number + 1}"
         try:
-            worker = _Worker.start(self._assignment(number))
+            worker = WorkerProcess.start(self._assignment(number))
         except OSError as error:
             return f"{name} could not be started ({error.strerror})"
         self._workers[number] = worker
@@ -248,7 +263,7 @@ class Supervisor:
         self.totals = self.totals.plus(read_totals(self._table, number))
         self._table.forget(number)
         self._purses.forget(number)
-        return f"{name} (process {worker.pid}) {_obituary(status)}"
+        return f"{name} (process {worker.pid}) {obituary(status)}"
 
     async def _pause(self, death: str, short_lives: int) -> None:
         """Tells of a death, and waits if there were some in a row; one alone is replaced at once."""
@@ -279,6 +294,7 @@ class Supervisor:
             self._log,
             self._uvloop,
             verbose=self._verbose,
+            destination=self._destination,
             egress=self._egress,
             watched=self._watched,
         )
@@ -287,97 +303,3 @@ class Supervisor:
         while self._sockets:
             for sock in self._sockets.pop():
                 sock.close()
-
-
-class _Worker:
-    """A worker's process, and our end of the channel to it."""
-
-    def __init__(self, process: "subprocess.Popen[bytes]", channel: socket.socket, assignment: Assignment) -> None:
-        self.pid = process.pid
-        self.serves = False
-        self._asked: dict[bytes, asyncio.Future[Any]] = {}
-        self._process = process
-        self._channel = channel
-        self._outbox = packed(assignment)
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-
-    @classmethod
-    def start(cls, assignment: Assignment) -> Self:
-        """A fresh interpreter: what is forked from a running program inherits its locks, threads and secrets."""
-        ours, theirs = socket.socketpair()
-        # It must never take a signal for itself that is ours, not even before its first line has run.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, (*STOP_SIGNALS, signal.SIGHUP))
-        try:
-            process = subprocess.Popen(  # noqa: S603  # ourselves
-                [sys.executable, "-P", "-m", "hosier.workers.worker", str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), *assignment.descriptors),
-            )
-        except OSError:
-            ours.close()
-            raise
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            theirs.close()
-        return cls(process, ours, assignment)
-
-    async def is_ready(self) -> bool:
-        """Waits until it accepts; False: it died before."""
-        reader, writer = self._streams = await asyncio.open_unix_connection(sock=self._channel)
-        writer.write(self._outbox)
-        self._outbox = b""
-        self.serves = await _read(reader) == READY
-        return self.serves
-
-    def tell(self, order: bytes) -> None:
-        if self._streams is None:
-            self._outbox += order
-        else:
-            self._streams[1].write(order)
-
-    async def ask(self, word: bytes, more: bytes = b"", patience: float = ANSWER) -> Any:
-        """Says a word, with what belongs to it, unless its answer is awaited already; the answer. None if there is
-        none, whatever the reason."""
-        if word not in self._asked:
-            self._asked[word] = asyncio.get_running_loop().create_future()
-            self.tell(word + more)
-        try:
-            return await asyncio.wait_for(asyncio.shield(self._asked[word]), patience)
-        except TimeoutError:
-            return None
-
-    async def end(self) -> int:
-        """Waits for its end; the exit status, negative for a signal's number."""
-        assert self._streams is not None
-        reader, writer = self._streams
-        while word := await _read(reader):
-            await self._hear(word, reader)
-        self.serves = False
-        for awaited in self._asked.values():
-            awaited.set_result(None)
-        writer.close()
-        return await asyncio.to_thread(self._process.wait)
-
-    async def _hear(self, word: bytes, reader: asyncio.StreamReader) -> None:
-        """An answer; one that is cut short is that of a worker which dies."""
-        with contextlib.suppress(EOFError, ConnectionError):
-            answer = await receive_value(reader)
-            if (awaited := self._asked.pop(word, None)) is not None:
-                awaited.set_result(answer)
-
-
-async def _read(reader: asyncio.StreamReader) -> bytes:
-    """A word of a worker's; empty when it is gone, however it went."""
-    try:
-        return await reader.read(1)
-    except ConnectionError:
-        return b""
-
-
-def _obituary(status: int) -> str:
-    if status >= 0:
-        return f"ended with status {status}"
-    try:
-        return f"was ended by {signal.Signals(-status).name}"
-    except ValueError:
-        return f"was ended by signal {-status}"

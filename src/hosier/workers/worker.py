@@ -12,13 +12,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from ..errors import ConfigError
 from ..observe.access_log import AccessLog
 from ..observe.counts import Counts
+from ..observe.destinations import FileWriter
 from ..observe.record import SessionRecord
-from ..observe.writer import LineWriter
 from ..server.process import calm_collector, drain_unless, explain_on_stderr, loop_runner
 from ..server.server import Server
 from ..server.snapshot import snapshot
 from .changing import Changing
-from .channel import ABANDON, DRAIN, PREPARE, READY, SNAPSHOT, SWITCH, Assignment, receive_assignment, value
+from .channel import ABANDON, DRAIN, PREPARE, READY, REOPEN, SNAPSHOT, SWITCH, Assignment, receive_assignment, value
 from .counting import cells_of
 from .memory import CommonMemory
 from .shared import SharedTable
@@ -46,7 +46,12 @@ async def _serve(channel: socket.socket, assignment: Assignment) -> None:
     """The worker's life."""
     reader, writer = await asyncio.open_unix_connection(sock=channel)
     tallies = SharedTallyBook(SharedTable(assignment.table), assignment.number)
-    log = LineWriter(sys.stdout.fileno(), shared=True) if assignment.log != "off" else None
+    counts = Counts(cells_of(SharedTable(assignment.counts), assignment.number))
+
+    def dropped(lines: int) -> None:
+        counts.count("log_lines_dropped", number=lines)
+
+    log = assignment.destination.writer(shared=True, dropped=dropped) if assignment.log != "off" else None
     write = AccessLog(assignment.log, log.write) if log is not None else None
 
     def on_session_end(record: SessionRecord) -> None:
@@ -54,7 +59,6 @@ async def _serve(channel: socket.socket, assignment: Assignment) -> None:
         if write is not None:
             write(record)
 
-    counts = Counts(cells_of(SharedTable(assignment.counts), assignment.number)) if assignment.watched else None
     memory = CommonMemory.open(assignment.memory)
     server = Server(
         assignment.settings,
@@ -62,7 +66,7 @@ async def _serve(channel: socket.socket, assignment: Assignment) -> None:
         tallies=tallies,
         failures=memory.failures,
         passwords=memory.passwords,
-        counts=counts,
+        counts=counts if assignment.watched else None,
         vault=SharedVault(SharedTable(assignment.purses), assignment.number),
         egress=assignment.egress,
     )
@@ -71,8 +75,13 @@ async def _serve(channel: socket.socket, assignment: Assignment) -> None:
     async def tell_who_is_here(_: asyncio.StreamReader) -> None:
         writer.write(SNAPSHOT + value(snapshot(server)))
 
+    async def reopen(_: asyncio.StreamReader) -> None:
+        if isinstance(log, FileWriter):
+            log.reopen()
+
     changing = Changing(server, writer)
     more = {
+        REOPEN: reopen,
         SNAPSHOT: tell_who_is_here,
         PREPARE: changing.prepare,
         SWITCH: changing.switch,
