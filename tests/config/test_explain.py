@@ -12,6 +12,7 @@ import pytest
 from hosier.config.explain import Explanation, Question
 from hosier.errors import ConfigError
 from hosier.policy.accounts import Account
+from hosier.policy.budgets import Budget
 from hosier.policy.rules import Rule
 from hosier.protocol.address import parse_address
 from hosier.server.settings import BindSettings, ServerSettings, UdpSettings
@@ -41,6 +42,7 @@ STAFF = public(
     Rule(action="allow", egress=[ip_address("192.0.2.9")], budgets=["slow"], log_level="verbose"),
     groups={"staff": ["ann"]},
     users={"ann": "x", "bob": "y"},
+    budgets={"slow": Budget()},
     open=False,
 )
 

@@ -34,7 +34,7 @@ def test_obituaries(status: int, text: str) -> None:
 def test_it_answers_until_its_end() -> None:
     async def main() -> None:
         (sock,) = listening_sockets(SETTINGS.listen_addresses)
-        table, counts, purses = create_table(SETTINGS.caps, 1), create_counts(1), create_vault_table(1, used=False)
+        table, counts, purses = create_table(SETTINGS.caps, 1), create_counts(1), create_vault_table(1)
         memory = CommonMemory.create()
         plans = table.plan, counts.plan, purses.plan, memory.plan
         worker = WorkerProcess.start(

@@ -11,7 +11,7 @@ from .terms import Terms
 
 __all__ = ("NEED_RESTART", "Reload", "kept_settings")
 
-NEED_RESTART: Final = frozenset(("engine", "backoff", "budgets", "usage_file"))
+NEED_RESTART: Final = frozenset(("engine", "backoff", "usage_file"))
 """Settings that a running server keeps."""
 
 

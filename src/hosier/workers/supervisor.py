@@ -111,7 +111,7 @@ class Supervisor:
         self._table: SharedTable
         self._memory: CommonMemory
         self._counts = create_counts(count)
-        self._purses = create_vault_table(count, used=bool(settings.budgets))
+        self._purses = create_vault_table(count)
         self._watched = watched
         self._workers: dict[int, WorkerProcess] = {}
         self._ready: set[int] = set()
