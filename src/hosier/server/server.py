@@ -268,7 +268,8 @@ class Server:
             self.reviews.identify(session)
         if session.user is not None:
             self._admit_user(session, session.user)
-        self.treasurer.admit(session)
+        if self.settings.budgets:
+            self.treasurer.admit(session)
 
     def _admit_user(self, session: Session, user: str) -> None:
         admitted = self.admission.enter_as(user)
