@@ -16,6 +16,7 @@ MAX_FUNCTION = 60
 THEMES = {
     "client/test_misbehaviour.py",
     "client/socksify/test_unmodified_code.py",
+    "integrations/test_pages.py",
     "protocol/test_properties.py",
     "protocol/test_seam.py",
     "protocol/test_vectors.py",

@@ -242,3 +242,11 @@ def test_mistakes_about_methods(url: str, fields: dict[str, Any], message: str) 
 def test_no_password_beside_kerberos_unless_it_is_said() -> None:
     with pytest.raises(ConfigError, match="both GSSAPI and a password"):
         Proxy("socks5h+gssapi://h").with_credentials("ann", "x")
+
+
+def test_one_that_is_told_names_whatever_its_scheme_says() -> None:
+    proxy = Proxy("socks5://ann:secret@127.0.0.1:9", source_address="127.0.0.2")
+    told = proxy.with_remote_dns()
+    assert (told.scheme, told.username, told.password) == ("socks5h", b"ann", b"secret")
+    assert told.source_address == proxy.source_address
+    assert not proxy.remote_dns

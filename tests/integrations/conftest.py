@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,7 @@ from hosier.testing.fixtures import hosier_server, scripted_server
 from hosier.testing.threaded import ThreadedServer
 
 from ..client.tls import Certificate
+from ..real.harness import stop, wait_until
 from .web import NAME, Web
 
 __all__ = ("hosier_server", "scripted_server")
@@ -103,3 +106,32 @@ def no_proxy() -> str:
     """The URL of a proxy that does not run."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return f"socks5h://127.0.0.1:{taken.getsockname()[1]}"
+
+
+@pytest.fixture
+def redis_server(program: Callable[..., str], tmp_path: Path) -> Iterator[tuple[str, int]]:
+    """The address of a redis server on loopback."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    command = [
+        program("redis-server"),
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--dir",
+        str(tmp_path),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+
+    def answers() -> bool:
+        with socket.socket() as sock:
+            return sock.connect_ex(("127.0.0.1", port)) == 0
+
+    try:
+        wait_until(answers, "redis listens")
+        yield "127.0.0.1", port
+    finally:
+        stop(process)

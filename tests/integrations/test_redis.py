@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import subprocess
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,38 +14,8 @@ from hosier.integrations.redis import async_client, client
 from hosier.testing.threaded import ThreadedServer
 
 from ..client.tls import Certificate, door
-from ..real.harness import stop, wait_until
 from .causes import our_error
 from .web import NAME
-
-
-@pytest.fixture
-def server(program: Callable[..., str], tmp_path: Path) -> Iterator[tuple[str, int]]:
-    """The address of a redis server on loopback."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    command = [
-        program("redis-server"),
-        "--port",
-        str(port),
-        "--bind",
-        "127.0.0.1",
-        "--save",
-        "",
-        "--dir",
-        str(tmp_path),
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-
-    def answers() -> bool:
-        with socket.socket() as sock:
-            return sock.connect_ex(("127.0.0.1", port)) == 0
-
-    try:
-        wait_until(answers, "redis listens")
-        yield "127.0.0.1", port
-    finally:
-        stop(process)
 
 
 def use(proxy: Any, url: str, **how: Any) -> None:
@@ -65,14 +31,14 @@ def use(proxy: Any, url: str, **how: Any) -> None:
     asyncio.run(main())
 
 
-def test_commands(proxy: ThreadedServer, server: tuple[str, int]) -> None:
-    use(proxy.url, f"redis://{NAME}:{server[1]}/0")
+def test_commands(proxy: ThreadedServer, redis_server: tuple[str, int]) -> None:
+    use(proxy.url, f"redis://{NAME}:{redis_server[1]}/0")
     limits = {"socket_connect_timeout": 20, "socket_timeout": 20, "socket_keepalive": True}
-    use(proxy.url, f"redis://{NAME}:{server[1]}/0", **limits)
+    use(proxy.url, f"redis://{NAME}:{redis_server[1]}/0", **limits)
 
 
-def test_tls(proxy: ThreadedServer, server: tuple[str, int], certificate: Certificate) -> None:
-    with door(certificate, server) as (_, port):
+def test_tls(proxy: ThreadedServer, redis_server: tuple[str, int], certificate: Certificate) -> None:
+    with door(certificate, redis_server) as (_, port):
         use(proxy.url, f"rediss://{NAME}:{port}/0", ssl_ca_certs=str(certificate.file))
     with pytest.raises(hosier.ConfigError, match="needs asyncio"):
         client("socks5h+tls://proxy.test", "rediss://target.test")

@@ -41,28 +41,29 @@ def digest(size: int) -> str:
 
 
 class Target:
-    """The server, at one port of 127.0.0.1 and, where there is one, of ::1."""
+    """The server, at one port of 127.0.0.1 and, where there is one, of ::1; or of other hosts, an IPv4 one first."""
 
-    def __init__(self) -> None:
+    def __init__(self, hosts: tuple[str, ...] = ()) -> None:
         self.connections: list[Address] = []  # the peer of each connection, in order
         self.uploads: dict[str, str] = {}  # path -> sha256 of what was uploaded there
         self.files: dict[str, tuple[str, bytes]] = {}  # path -> content type, content
         self.repositories: Path | None = None  # served under /git/ when set
         self._servers: list[_Server] = []
         self._threads: list[threading.Thread] = []
+        self._hosts = hosts or (("127.0.0.1", "::1") if has_ipv6() else ("127.0.0.1",))
 
     def __enter__(self) -> Target:
         for _ in range(50):
-            four = _Server(("127.0.0.1", 0), self)
-            self.port = int(four.server_address[1])
-            self._servers = [four]
-            if not has_ipv6():
-                break
+            self._servers = []
             try:
-                self._servers.append(_Server6(("::1", self.port), self))
+                for host in self._hosts:
+                    kind = _Server6 if ":" in host else _Server
+                    self._servers.append(kind((host, self._servers[0].server_address[1] if self._servers else 0), self))
                 break
             except OSError:  # someone else's port over there
-                four.server_close()
+                for server in self._servers:
+                    server.server_close()
+        self.port = int(self._servers[0].server_address[1])
         for server in self._servers:
             thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
             thread.start()

@@ -1,17 +1,20 @@
 """``hosier VERB ...``: finds the verb and runs it."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from importlib import import_module
+from typing import Final, NoReturn
 
 from .. import __version__
 from ..errors import ConfigError
-from . import config, passwd, serve
+from .endings import NOBODY_READS
 
 __all__ = ("main",)
 
-_VERBS = (serve, passwd, config)
+_VERBS: Final = ("serve", "run", "connect", "forward", "listen", "probe", "passwd", "config", "top")
+"""Each a module here; one that is asked for loads without the others, which may be slow to load."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -23,11 +26,12 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code: 0, or 2 for mistakes of the user's, which cost a line each."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     parser = _Parser(prog="hosier", description="Everything SOCKS.")
     parser.add_argument("--version", action="version", version=f"hosier {__version__}")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for verb in _VERBS:
-        verb.add_parser(verbs)
+    for verb in arguments[:1] if arguments[:1] and arguments[0] in _VERBS else _VERBS:
+        import_module(f".{verb}", __package__).add_parser(verbs)
     chosen = parser.parse_args(arguments)
     try:
         code: int = chosen.run(chosen)
@@ -35,4 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line in str(error).splitlines():
             print(f"hosier: {line}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # who read what we print has seen enough, as with `| head`
+        with open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), sys.stdout.fileno())
+        return NOBODY_READS
     return code

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import signal
 import sys
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..config.build import build_admin, build_egress, build_server, build_settings
+from ..config.build import become, build_admin, build_egress, build_server, build_settings, open_log
 from ..config.dangers import dangers
 from ..config.load import load
 from ..config.settings import ServeSettings
@@ -19,11 +20,14 @@ from ..config.sources import Sources
 from ..engine.choice import ENGINES
 from ..errors import ConfigError
 from ..observe.access_log import FORMATS
+from ..observe.destinations import FileWriter
 from ..observe.writer import LineWriter
 from ..policy.limits import Caps
 from ..protocol.auth.password import PasswordFraming
 from ..protocol.messages import NO_AUTHENTICATION
 from ..server.capacity import processors, raise_descriptor_limit
+from ..server.listening import listening_sockets
+from ..server.notify import Notifier
 from ..server.overview import Overview
 from ..server.process import calm_collector, drain_unless, explain_on_stderr, loop_runner
 from ..server.server import Server
@@ -90,7 +94,10 @@ def add_parser(verbs: Any) -> None:
     add("--workers", metavar="N", help="processes that serve together; auto: one for each processor (1)")
     add("--udp", action="append", metavar="NAME=VALUE", help=f"UDP ASSOCIATE: {udp}")
     add("--strict", action="store_true", help="refuse what the RFCs forbid and the world sends all the same")
-    add("--log", choices=(*FORMATS, "off"), help="a line per session on standard output (text)")
+    add("--log", choices=(*FORMATS, "off"), help="a line per session (text)")
+    add("--log-to", choices=("stdout", "syslog", "journald"), help="where those lines go (stdout)")
+    add("--log-file", metavar="FILE", help="a file for them; SIGUSR1 has it opened anew")
+    add("--run-as", metavar="USER[:GROUP]", help="whom to become once all ports are open, if started as root")
     add(
         "--admin",
         dest="admin.place",
@@ -143,8 +150,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _serve(settings: ServeSettings, warnings: Sequence[str] = ()) -> None:
-    writer = LineWriter(sys.stdout.fileno()) if settings.log != "off" else None
+    writer = open_log(settings, lambda count: server.meter.counts.count("log_lines_dropped", number=count))
     server = build_server(settings, writer.write if writer is not None else None)
+    notifier = Notifier()
     stop = asyncio.Event()
     impatient = asyncio.Event()
 
@@ -157,20 +165,28 @@ async def _serve(settings: ServeSettings, warnings: Sequence[str] = ()) -> None:
             loop.add_signal_handler(number, on_signal)
         except NotImplementedError:  # Windows: between two instructions, whatever runs
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(on_signal))
+    _on_reopen(loop, writer)
     started = time.monotonic()
+    overview = Overview(server)
+    watching = asyncio.ensure_future(notifier.watch(lambda: overview.health().alive))
     try:
-        async with build_admin(settings, Overview(server), __version__) as admin:
-            await server.start()
+        async with build_admin(settings, overview, __version__) as admin:
+            sockets = listening_sockets(settings.listen_addresses)
+            become(settings)
+            await server.start(sockets)
             _warn(warnings)
             _announce(server, server.addresses, admin.addresses)
             _tell_upstreams(settings)
             _tell_caps(server.caps)
+            notifier.ready()
             await stop.wait()
+            notifier.stopping()
             if server.sessions:
                 patience = f"{settings.limits.drain:g} s for {server.sessions} sessions"
                 _say(f"stopping: waiting up to {patience}; again to end them")
             await drain_unless(server, impatient)
     finally:
+        watching.cancel()
         await server.close()
         if writer is not None:
             writer.close()
@@ -181,16 +197,19 @@ async def _supervise(settings: ServeSettings, count: int, warnings: Sequence[str
     """The same life, as several processes; the exit code."""
     from ..workers.supervisor import Supervisor  # who has one process needs none of it
 
+    notifier = Notifier()
     server = build_server(settings)  # it never starts: it finds what is wrong, and knows what to announce
     supervisor = Supervisor(
         settings,
         count,
         say=_say,
         log=settings.log,
+        destination=settings.log_destination,
+        become=lambda: become(settings),
         uvloop=settings.uvloop,
         verbose=settings.verbose,
         egress=build_egress(settings),
-        watched=bool(settings.admin.places),
+        watched=bool(settings.admin.places) or notifier.is_watched,
     )
 
     admin = build_admin(settings, supervisor, __version__)
@@ -200,12 +219,28 @@ async def _supervise(settings: ServeSettings, count: int, warnings: Sequence[str
         _announce(server, addresses, admin.addresses)
         _tell_upstreams(settings)
         _tell_caps(supervisor.settings.caps, f"{count} workers, ")
+        notifier.ready()
 
     started = time.monotonic()
-    async with admin:
-        code = await supervisor.run(announce)
+    watching = asyncio.ensure_future(notifier.watch(lambda: supervisor.health().alive))
+    try:
+        async with admin:
+            code = await supervisor.run(announce, notifier.stopping)
+    finally:
+        watching.cancel()
     _tell_totals(*supervisor.totals, started)
     return code
+
+
+def _on_reopen(loop: asyncio.AbstractEventLoop, writer: LineWriter | None) -> None:
+    """SIGUSR1, which would end a process that does not expect it."""
+
+    def reopen() -> None:
+        if isinstance(writer, FileWriter):
+            writer.reopen()
+
+    with contextlib.suppress(NotImplementedError, AttributeError):  # Windows has no such signal
+        loop.add_signal_handler(signal.SIGUSR1, reopen)
 
 
 def _tell_totals(sessions: int, octets: int, started: float) -> None:

@@ -144,17 +144,27 @@ class Proxy:
         user = "" if self.username is None else f", username={self.username!r}, password=<hidden>"
         return f"Proxy({str(self)!r}{user})"
 
+    def with_remote_dns(self) -> "Proxy":
+        """The same proxy, which is told names whatever its scheme says."""
+        copy = self._copy()
+        object.__setattr__(copy, "remote_dns", True)
+        return copy
+
     def with_credentials(self, username: str | bytes, password: str | bytes = b"") -> "Proxy":
         """The same proxy for another user. Raises ConfigError for credentials that it cannot take."""
-        copy = object.__new__(Proxy)
-        for field in self.__dataclass_fields__:
-            object.__setattr__(copy, field, getattr(self, field))
+        copy = self._copy()
         _check_credentials(self.protocol, _octets(username), _octets(password) or None)
         if "password" not in self.methods:
             methods = _methods(self.protocol, None, self.gssapi, has_password=self.protocol == "socks5")
             object.__setattr__(copy, "methods", methods)
         object.__setattr__(copy, "username", _octets(username))
         object.__setattr__(copy, "password", None if self.protocol == "socks4" else _octets(password))
+        return copy
+
+    def _copy(self) -> "Proxy":
+        copy = object.__new__(Proxy)
+        for field in self.__dataclass_fields__:
+            object.__setattr__(copy, field, getattr(self, field))
         return copy
 
 

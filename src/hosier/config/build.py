@@ -12,6 +12,8 @@ from ..observe.admin import AdminListener
 from ..observe.counts import Counts
 from ..observe.pages import Overseen, pages_of
 from ..observe.prometheus import require_prometheus
+from ..observe.writer import LineWriter
+from ..server.privileges import drop_privileges, identity_of
 from ..server.server import Server
 from .complaints import Complaint
 from .contradictions import Values, complaint_against, contradictions, suspects
@@ -21,7 +23,7 @@ from .lines import KeyPath
 from .settings import ServeSettings
 from .sources import Sources
 
-__all__ = ("build_admin", "build_egress", "build_server", "build_settings")
+__all__ = ("become", "build_admin", "build_egress", "build_server", "build_settings", "open_log")
 
 
 def build_settings(sources: Sources) -> ServeSettings:
@@ -54,6 +56,20 @@ def build_server(settings: ServeSettings, write: Callable[[str], None] | None = 
 def build_egress(settings: ServeSettings) -> MakeEgress | None:
     """The way to targets through the upstreams; None: straight out of this machine. Raises ConfigError."""
     return Upstreams(settings.chain) if settings.chain else None
+
+
+def open_log(settings: ServeSettings, dropped: Callable[[int], object]) -> LineWriter | None:
+    """What writes the access log, for a server that is one process; None: there is none.
+
+    Raises ConfigError if its destination cannot be had.
+    """
+    return settings.log_destination.writer(shared=False, dropped=dropped) if settings.log != "off" else None
+
+
+def become(settings: ServeSettings) -> None:
+    """Gives up the privileges of root, if the settings name somebody without. Raises ConfigError."""
+    if settings.run_as:
+        drop_privileges(identity_of(settings.run_as))
 
 
 def build_admin(settings: ServeSettings, overseen: Overseen, version: str) -> AdminListener:

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Final, Literal
 
 from ..client.proxy import Proxy, chain_of
 from ..errors import ConfigError
+from ..observe.destinations import Destination
 from ..server.settings import ListenAddress, ServerSettings, parse_listen
 
 __all__ = ("AdminSettings", "ServeSettings")
@@ -54,7 +56,16 @@ class ServeSettings(ServerSettings):
     admin: AdminSettings = field(default_factory=AdminSettings)
 
     log: Literal["text", "json", "off"] = "text"
-    """The form of the access log: a line per session on standard output."""
+    """The form of the access log: a line per session."""
+
+    log_to: Literal["stdout", "syslog", "journald"] = "stdout"
+    """Where the access log goes."""
+
+    log_file: Path | str | None = None
+    """A file that the access log goes to instead; SIGUSR1 has it opened anew."""
+
+    run_as: str = ""
+    """USER or USER:GROUP to become once all ports are open; for who is started as root."""
 
     upstream: Sequence[str] = field(default=(), repr=False)
     """Proxies through which targets are reached, the nearest first: URLs such as "socks5h://user:password@host:1080".
@@ -75,11 +86,17 @@ class ServeSettings(ServerSettings):
         return chain_of(self.upstream) if self.upstream else ()
 
     @property
+    def log_destination(self) -> Destination:
+        return Destination(self.log_to, None if self.log_file is None else str(self.log_file))
+
+    @property
     def own_places(self) -> list[ListenAddress]:
         return [place for place in self.admin.places if not isinstance(place, str)]
 
     def __post_init__(self) -> None:
         ServerSettings.__post_init__(self)  # super() does not know the class that slots make
+        if self.log_file is not None and self.log_to != "stdout":
+            raise ConfigError(f"the log cannot go to a file and to {self.log_to}: leave one of them out")
         if self.workers != "auto" and not 1 <= self.workers <= MOST_WORKERS:
             raise ConfigError(f"there cannot be {self.workers} workers: 1 to {MOST_WORKERS} can, or auto")
         for hop, proxy in enumerate(self.chain):

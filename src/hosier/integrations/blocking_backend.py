@@ -4,7 +4,7 @@ import select
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from ssl import SSLContext, SSLSocket
+from ssl import SSLContext
 from time import sleep
 from types import ModuleType
 from typing import Any
@@ -95,7 +95,8 @@ class BlockingStream:
 
     def _is_readable(self) -> bool:
         """Whether something came that nobody asked for, as the end does: then the connection is not used again."""
-        if self._sock.fileno() < 0 or (isinstance(self._sock, SSLSocket) and self._sock.pending()):
+        pending = getattr(self._sock, "pending", None)  # TLS and security layers have read ahead
+        if self._sock.fileno() < 0 or (pending is not None and pending()):
             return True
         poll = select.poll()
         poll.register(self._sock, select.POLLIN)

@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import MutableSequence, Sequence
 from typing import Final, NamedTuple
 
-__all__ = ("CELLS", "FAMILIES", "OTHER", "Counts", "Family", "add_up", "new_cells", "place_of", "value_of")
+__all__ = ("CELLS", "FAMILIES", "OTHER", "Counts", "Family", "add_up", "beats", "new_cells", "place_of", "value_of")
 
 OTHER: Final = "other"
 """The last value of a label that has it: whatever is none of the others."""
@@ -134,6 +134,12 @@ def new_cells() -> list[int]:
 def add_up(processes: Sequence[Sequence[int]]) -> list[int]:
     """The cells of several processes as if they were one."""
     return [sum(cells) for cells in zip(*processes, strict=True)]
+
+
+def beats(cells: Sequence[int]) -> int:
+    """How often a process has looked how late its loop is: once a second, as long as it runs."""
+    first = place_of("loop_lag_seconds")
+    return sum(cells[first : first + len(_LATENCIES) + 1])
 
 
 class Counts:

@@ -9,6 +9,7 @@ import select
 import sys
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 __all__ = ("LineWriter",)
@@ -22,8 +23,10 @@ class LineWriter:
     """``write(line)`` from one thread; ``close()`` writes the rest. ``shared``: other processes write to the same
     descriptor, and lines must not mix even if it is a pipe."""
 
-    def __init__(self, fd: int, *, shared: bool = False) -> None:
+    def __init__(self, fd: int, *, shared: bool = False, dropped: Callable[[int], object] = lambda count: None) -> None:
+        """``dropped`` is told of lines that are not written, in the thread that writes them."""
         self._fd = fd
+        self._tell_dropped = dropped
         self._piece = PIPE_PIECE if shared else sys.maxsize
         self._lines: deque[str] = deque()  # one side appends, the other takes: no line is lost between them
         self._dropped = 0
@@ -54,7 +57,11 @@ class LineWriter:
         lines = [waiting.popleft() for _ in range(len(waiting))]
         dropped, self._dropped = self._dropped, 0
         if dropped:
+            self._tell_dropped(dropped)
             lines.append(f"# {dropped} lines dropped: the log is read too slowly\n")
+        self._put(lines)
+
+    def _put(self, lines: list[str]) -> None:
         data = "".join(lines).encode("utf-8", "backslashreplace")
         with contextlib.suppress(OSError):  # nobody reads the log any more; the server goes on
             start = 0

@@ -11,7 +11,7 @@ from .terms import Terms
 
 __all__ = ("NEED_RESTART", "Reload")
 
-NEED_RESTART: Final = frozenset(("engine", "backoff"))
+NEED_RESTART: Final = frozenset(("engine", "backoff", "usage_file"))
 """Settings that a running server keeps."""
 
 

@@ -154,15 +154,21 @@ class Server:
             self.users.open()
         usage_file = self.settings.usage_file
         ledger = Ledger(str(usage_file)) if self.settings.budgets and usage_file is not None else None
-        self.treasurer = Treasurer(self.settings.budgets, self._vault, ledger, limited=self.meter.limited)
+        self.treasurer = Treasurer(
+            self.settings.budgets,
+            self._vault,
+            ledger,
+            on_demand=self.settings.budgets_on_demand,
+            groups=self.settings.groups,
+            limited=self.meter.limited,
+        )
         self.engine = make_engine(self.settings.engine)
         self._resolver = Resolver(self.engine.loop)
         self._started = True
         for sock in sockets:
             self._listen(sock)
         self._enforce()
-        if self.watches:
-            self._pulse = Pulse(self.engine.loop, self._beat)
+        self._watch()
 
     def prepare(self, settings: ServerSettings) -> Reload:
         """Everything that other settings need, without a change yet. Raises ConfigError if they cannot be kept."""
@@ -179,6 +185,10 @@ class Server:
         for sock in reload.sockets:
             self._listen(sock)
         udp = self.settings.udp
+        self.treasurer.adopt(
+            self.settings.budgets, on_demand=self.settings.budgets_on_demand, groups=self.settings.groups
+        )
+        self._watch()
         self.associations.resize(total=udp.associations, each=udp.per_user)
         if self.users is not None:
             self.users.open()
@@ -245,13 +255,20 @@ class Server:
         if session.purses:
             self.treasurer.hold(session)
 
+    def draw(self, session: Session) -> None:
+        """Opens the budgets that the session's rule gives it. Raises PolicyDenied."""
+        verdict = session.verdict
+        if verdict is not None and verdict.budgets:
+            self.treasurer.draw(session, verdict.budgets, verdict.rule)
+
     def admit(self, session: Session) -> None:
         """Judges who a session is, past its handshake, and counts it among its user's. Raises PolicyDenied."""
         if self.accounts or session.started <= self.reviews.since:
             self.reviews.identify(session)
         if session.user is not None:
             self._admit_user(session, session.user)
-        self.treasurer.admit(session)
+        if self.settings.budgets:
+            self.treasurer.admit(session)
 
     def _admit_user(self, session: Session, user: str) -> None:
         admitted = self.admission.enter_as(user)
@@ -289,6 +306,12 @@ class Server:
         self.meter.lagged(lag)
         self.meter.look(self.living(), seconds)
         self.treasurer.beat(self.living())
+
+    def _watch(self) -> None:
+        """From when there is something to be looked at once a second."""
+        self.watches = self.watches or bool(self.settings.budgets)
+        if self.watches and self._pulse is None:
+            self._pulse = Pulse(self.engine.loop, self._beat)
 
     def _straight(self, engine: Engine, resolver: Resolver) -> Egress:
         return DirectEgress(engine, resolver, advertise=self.advertised.of, ports=self.settings.port_range)

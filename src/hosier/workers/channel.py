@@ -13,11 +13,23 @@ import struct
 from typing import Any, Final, NamedTuple
 
 from ..engine.egress import MakeEgress
+from ..observe.destinations import STDOUT, Destination
 from ..server.settings import ServerSettings
 from .records import RecordPlan
 from .shared import TablePlan
 
-__all__ = ("DRAIN", "END", "READY", "SNAPSHOT", "Assignment", "packed", "receive_assignment", "receive_value", "value")
+__all__ = (
+    "DRAIN",
+    "END",
+    "READY",
+    "REOPEN",
+    "SNAPSHOT",
+    "Assignment",
+    "packed",
+    "receive_assignment",
+    "receive_value",
+    "value",
+)
 
 DRAIN: Final = b"d"
 """To the worker: accept no more, let the sessions end."""
@@ -27,6 +39,9 @@ END: Final = b"e"
 
 READY: Final = b"r"
 """From the worker: it accepts."""
+
+REOPEN: Final = b"o"
+"""To the worker: open the log's file anew."""
 
 SNAPSHOT: Final = b"s"
 """To the worker: who is with you? From the worker: what follows, as a value."""
@@ -59,6 +74,9 @@ class Assignment(NamedTuple):
     log: str
     uvloop: bool
     verbose: bool
+    destination: Destination = STDOUT
+    """Of the access log."""
+
     egress: MakeEgress | None = None
     """What makes the way to targets; None: straight out."""
 

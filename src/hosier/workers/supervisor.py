@@ -16,13 +16,15 @@ from time import monotonic, time
 from typing import Any, Final, Self
 
 from ..engine.egress import MakeEgress
+from ..observe.counts import beats
+from ..observe.destinations import STDOUT, Destination
 from ..observe.pages import Health
 from ..server.capacity import room
 from ..server.listening import shared_listening_sockets
 from ..server.settings import ListenAddress, ServerSettings
 from ..server.snapshot import merged
-from .channel import DRAIN, END, READY, SNAPSHOT, Assignment, packed, receive_value
-from .counting import bury, create_counts, read_counts
+from .channel import DRAIN, END, READY, REOPEN, SNAPSHOT, Assignment, packed, receive_value
+from .counting import bury, cells_of, create_counts, read_counts
 from .memory import CommonMemory
 from .shared import SharedTable
 from .tallies import Totals, create_table, read_totals, sessions_under_way
@@ -31,6 +33,7 @@ from .vault import create_vault_table
 __all__ = ("Supervisor",)
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+REOPEN_SIGNAL: Final = signal.SIGUSR1
 SHORT_LIFE: Final = 10.0
 """Seconds. A worker that dies sooner counts for the back-off."""
 
@@ -43,6 +46,10 @@ ANSWER: Final = 2.0
 """Seconds that a worker has to say who is with it."""
 
 
+HANGS: Final = 10.0
+"""Seconds without a beat of a worker's loop, after which the server is not alive."""
+
+
 class Supervisor:
     """``count`` workers that serve as one server; ``await run()`` is its life.
 
@@ -51,6 +58,8 @@ class Supervisor:
         count: how many workers.
         say: told of everything that the operator should know, line by line.
         log: the form of the access log, as ``AccessLog`` knows it, or "off".
+        destination: of the access log.
+        become: gives up privileges, once the ports are open.
         uvloop: whether the workers run on uvloop.
         verbose: whether they explain each refusal.
         egress: makes the way to targets, as the server takes it.
@@ -63,6 +72,8 @@ class Supervisor:
         *,
         say: Callable[[str], object],
         log: str = "text",
+        destination: Destination = STDOUT,
+        become: Callable[[], object] = lambda: None,
         uvloop: bool = False,
         verbose: bool = False,
         egress: MakeEgress | None = None,
@@ -76,12 +87,13 @@ class Supervisor:
         self.started = time()
         self._deaths = 0
         self._say = say
+        self._destination, self._become = destination, become
         self._log, self._uvloop, self._verbose, self._egress = log, uvloop, verbose, egress
         self._sockets: list[list[socket.socket]] = []
         self._table: SharedTable
         self._memory: CommonMemory
         self._counts = create_counts(count)
-        self._purses = create_vault_table(count, used=bool(settings.budgets))
+        self._purses = create_vault_table(count)
         self._watched = watched
         self._workers: dict[int, _Worker] = {}
         self._ready: set[int] = set()
@@ -89,26 +101,35 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._status = 0
 
-    async def run(self, announce: Callable[[Sequence[ListenAddress]], object]) -> int:
+    async def run(
+        self,
+        announce: Callable[[Sequence[ListenAddress]], object],
+        stopping: Callable[[], object] = lambda: None,
+    ) -> int:
         """Serves until SIGTERM or SIGINT, and returns the exit code: 0, or 1 if the workers could not start.
 
-        ``announce(addresses)`` is called when all are ready. Raises ConfigError if an address cannot be had.
+        ``announce(addresses)`` is called when all are ready, ``stopping()`` when it is told to stop. Raises
+        ConfigError if an address cannot be had.
         """
         loop = asyncio.get_running_loop()
         self._sockets = shared_listening_sockets(self.settings.listen_addresses, self.count)
         addresses = [ListenAddress(*sock.getsockname()[:2]) for sock in self._sockets[0]]
+        self._become()
         self._table = create_table(self.settings.caps, self.count)
         self._memory = CommonMemory.create()
         for number in STOP_SIGNALS:
             loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(REOPEN_SIGNAL, self._tell_all, REOPEN)
         try:
             keepers = [asyncio.ensure_future(self._keep(number)) for number in range(self.count)]
             await self._settled.wait()
             if len(self._ready) == self.count:
                 announce(addresses)
+            await self._stopping.wait()
+            stopping()
             await asyncio.gather(*keepers)
         finally:
-            for number in STOP_SIGNALS:
+            for number in (*STOP_SIGNALS, REOPEN_SIGNAL):
                 loop.remove_signal_handler(number)
             self._stop_listening()
             self._table.close()
@@ -134,6 +155,8 @@ class Supervisor:
             return Health(False, True, "stopping")
         if not serving:
             return Health(False, len(self._ready) < self.count, "no worker lets clients in")
+        if self._watched and (hanging := self._hanging()):
+            return Health(True, False, f"worker {' and '.join(hanging)} hangs")
         return Health(True, True, "" if serving == self.count else f"{serving} of {self.count} workers let clients in")
 
     async def snapshot(self) -> dict[str, Any]:
@@ -151,10 +174,17 @@ class Supervisor:
         if order is DRAIN and (sessions := sessions_under_way(self._table)):
             patience = self.settings.limits.drain
             self._say(f"stopping: waiting up to {patience:g} s for {sessions} sessions; again to end them")
-        for worker in self._workers.values():
-            worker.tell(order)
+        self._tell_all(order)
 
     # --- private ---
+
+    def _hanging(self) -> list[str]:
+        workers = self._workers.items()
+        return [str(number + 1) for number, worker in workers if worker.hangs(beats(cells_of(self._counts, number)))]
+
+    def _tell_all(self, order: bytes) -> None:
+        for worker in self._workers.values():
+            worker.tell(order)
 
     def _serving(self) -> "list[_Worker]":
         return [worker for worker in self._workers.values() if worker.serves]
@@ -222,6 +252,7 @@ class Supervisor:
             self._log,
             self._uvloop,
             verbose=self._verbose,
+            destination=self._destination,
             egress=self._egress,
             watched=self._watched,
         )
@@ -238,6 +269,8 @@ class _Worker:
     def __init__(self, process: "subprocess.Popen[bytes]", channel: socket.socket, assignment: Assignment) -> None:
         self.pid = process.pid
         self.serves = False
+        self._beats = -1
+        self._beat_at = monotonic()
         self._asked: asyncio.Future[Any] | None = None
         self._process = process
         self._channel = channel
@@ -248,8 +281,8 @@ class _Worker:
     def start(cls, assignment: Assignment) -> Self:
         """A fresh interpreter: what is forked from a running program inherits its locks, threads and secrets."""
         ours, theirs = socket.socketpair()
-        # It must never take a stop signal for itself, not even before its first line has run.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        # It must never take one of our signals for itself, not even before its first line has run.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, (*STOP_SIGNALS, REOPEN_SIGNAL))
         try:
             process = subprocess.Popen(  # noqa: S603  # ourselves
                 [sys.executable, "-P", "-m", "hosier.workers.worker", str(theirs.fileno())],
@@ -271,6 +304,12 @@ class _Worker:
         self._outbox = b""
         self.serves = await _read(reader) == READY
         return self.serves
+
+    def hangs(self, beats: int) -> bool:
+        """Whether a worker that serves has not had a beat for long; it should have one every second."""
+        if beats != self._beats or not self.serves:
+            self._beats, self._beat_at = beats, monotonic()
+        return monotonic() - self._beat_at > HANGS
 
     def tell(self, order: bytes) -> None:
         if self._streams is None:

@@ -7,17 +7,17 @@ terminal's Ctrl-C reaches every process of the group, and one press must not cou
 import asyncio
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ..errors import ConfigError
 from ..observe.access_log import AccessLog
 from ..observe.counts import Counts
+from ..observe.destinations import FileWriter
 from ..observe.record import SessionRecord
-from ..observe.writer import LineWriter
 from ..server.process import calm_collector, drain_unless, explain_on_stderr, loop_runner
 from ..server.server import Server
 from ..server.snapshot import snapshot
-from .channel import DRAIN, READY, SNAPSHOT, Assignment, receive_assignment, value
+from .channel import DRAIN, READY, REOPEN, SNAPSHOT, Assignment, receive_assignment, value
 from .counting import cells_of
 from .memory import CommonMemory
 from .shared import SharedTable
@@ -45,7 +45,12 @@ async def _serve(channel: socket.socket, assignment: Assignment) -> None:
     """The worker's life."""
     reader, writer = await asyncio.open_unix_connection(sock=channel)
     tallies = SharedTallyBook(SharedTable(assignment.table), assignment.number)
-    log = LineWriter(sys.stdout.fileno(), shared=True) if assignment.log != "off" else None
+    counts = Counts(cells_of(SharedTable(assignment.counts), assignment.number))
+
+    def dropped(lines: int) -> None:
+        counts.count("log_lines_dropped", number=lines)
+
+    log = assignment.destination.writer(shared=True, dropped=dropped) if assignment.log != "off" else None
     write = AccessLog(assignment.log, log.write) if log is not None else None
 
     def on_session_end(record: SessionRecord) -> None:
@@ -53,7 +58,6 @@ async def _serve(channel: socket.socket, assignment: Assignment) -> None:
         if write is not None:
             write(record)
 
-    counts = Counts(cells_of(SharedTable(assignment.counts), assignment.number)) if assignment.watched else None
     memory = CommonMemory.open(assignment.memory)
     server = Server(
         assignment.settings,
@@ -61,7 +65,7 @@ async def _serve(channel: socket.socket, assignment: Assignment) -> None:
         tallies=tallies,
         failures=memory.failures,
         passwords=memory.passwords,
-        counts=counts,
+        counts=counts if assignment.watched else None,
         vault=SharedVault(SharedTable(assignment.purses), assignment.number),
         egress=assignment.egress,
     )
@@ -70,7 +74,11 @@ async def _serve(channel: socket.socket, assignment: Assignment) -> None:
     def tell_who_is_here() -> None:
         writer.write(SNAPSHOT + value(snapshot(server)))
 
-    listening = asyncio.ensure_future(_obey(reader, drain, end, tell_who_is_here))
+    def reopen() -> None:
+        if isinstance(log, FileWriter):
+            log.reopen()
+
+    listening = asyncio.ensure_future(_obey(reader, drain, end, {SNAPSHOT: tell_who_is_here, REOPEN: reopen}))
     try:
         await server.start([socket.socket(fileno=fd) for fd in assignment.sockets])
         writer.write(READY)
@@ -85,12 +93,15 @@ async def _serve(channel: socket.socket, assignment: Assignment) -> None:
 
 
 async def _obey(
-    orders: asyncio.StreamReader, drain: asyncio.Event, end: asyncio.Event, tell_who_is_here: Callable[[], None]
+    orders: asyncio.StreamReader,
+    drain: asyncio.Event,
+    end: asyncio.Event,
+    errands: Mapping[bytes, Callable[[], None]],
 ) -> None:
     """A supervisor that died wanted what one that stops wants: nobody new, and time for those who are here."""
     while order := await orders.read(1):
-        if order == SNAPSHOT:
-            tell_who_is_here()
+        if order in errands:
+            errands[order]()
         elif order == DRAIN:
             drain.set()
         else:
