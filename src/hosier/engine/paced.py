@@ -6,7 +6,7 @@ A turn moves no more than was given to it; what it could not use goes back. Noth
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .endpoint import ENDED
-from .flow import BULK_AFTER, SMALL_SPLICE, Flow
+from .flow import BULK_AFTER, FULL_READ, SMALL_SPLICE, Flow
 from .layered import UnwrappingFlow, WrappingFlow
 from .poller import SCRATCH
 from .segments import Lane, Pieces, Traffic
@@ -140,7 +140,7 @@ class PacedFlow(_Paced):
             self.sink_died(error)
             return
         self.moved += sent
-        self._full_reads = self._full_reads + 1 if size == most else 0
+        self._full_reads = self._full_reads + 1 if size >= min(most, FULL_READ) else 0
         if sent < size:
             self.hold(bytes(data[sent:]))
         elif size == most or source.seen & ENDED:
