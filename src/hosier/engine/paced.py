@@ -6,6 +6,7 @@ A turn moves no more than was given to it; what it could not use goes back. Noth
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .endpoint import ENDED
+from .events import EPOLLIN
 from .flow import BULK_AFTER, FULL_READ, SMALL_SPLICE, Flow
 from .layered import UnwrappingFlow, WrappingFlow
 from .poller import SCRATCH
@@ -64,6 +65,7 @@ class _Paced(Flow):
                 self._queued = True
                 engine.loop.call_later(wait, self._paid)
                 return
+        self.source.hear(EPOLLIN)
         before = self._taken()
         self._advance(self._credit)
         moved = self._taken() - before
