@@ -13,7 +13,7 @@ from .unsent import unsent
 if TYPE_CHECKING:
     from .relay import Relay
 
-__all__ = ("Layer", "UnwrappingFlow", "WrappingFlow")
+__all__ = ("Layer", "Translation", "TunnelLayer", "UnwrappingFlow", "WrappingFlow", "finish_layer")
 
 _NO_ROOM: Final = 0.02  # seconds between two looks for room; nothing tells when slow readers have made some
 _LITTLE: Final = 16384  # octets to read where there is no room: any empty send buffer takes as many at once
@@ -29,6 +29,44 @@ class Layer(Protocol):
     def wrap(self, data: bytes) -> bytes: ...
 
     def unwrap(self, data: bytes | bytearray | memoryview) -> tuple[bytes, int] | None: ...
+
+
+class TunnelLayer(Layer, Protocol):
+    """What protects a tunnel: it may keep parts of frames itself, so it is asked whether the end is one."""
+
+    def finish(self) -> None:
+        """The peer has ended its stream. Raises OSError if that was inside a frame."""
+
+
+class Translation:
+    """Two layers as one: what is opened under one of them is closed again under the other."""
+
+    def __init__(self, opens: Layer, closes: Layer) -> None:
+        self.max_payload = opens.max_payload
+        self.wrap = opens.wrap
+        self._opens = opens
+        self._closes = closes
+
+    def close(self, data: bytes) -> bytes:
+        """Frames around all of it."""
+        size, wrap = self._closes.max_payload, self._closes.wrap
+        return b"".join(wrap(data[start : start + size]) for start in range(0, len(data), size))
+
+    def unwrap(self, data: bytes | bytearray | memoryview) -> tuple[bytes, int] | None:
+        """As :meth:`Layer.unwrap`, what comes out being frames again."""
+        found = self._opens.unwrap(data)
+        return None if found is None else (self.close(found[0]), found[1])
+
+    def finish(self) -> None:
+        """As :meth:`TunnelLayer.finish`."""
+        finish_layer(self._opens)
+
+
+def finish_layer(layer: Layer) -> None:
+    """Raises OSError if the layer, where it keeps parts of frames itself, has one that will never be whole."""
+    finish = getattr(layer, "finish", None)
+    if finish is not None:
+        finish()
 
 
 class _LayeredFlow(Flow):
@@ -122,6 +160,8 @@ class UnwrappingFlow(_LayeredFlow):
         return bytes(self._frames)
 
     def begin(self, leftover: bytes) -> None:
+        if leftover and isinstance(self.layer, Translation):
+            leftover = self.layer.close(leftover)
         try:
             leftover += self._unwrap_all()
         except OSError as error:
@@ -147,9 +187,12 @@ class UnwrappingFlow(_LayeredFlow):
 
     def _at_end(self) -> None:
         # A stream that ends inside a frame was cut; that must not look like an end (GS-REQ-44).
-        if self._frames:
-            self.relay.fault = "the stream ended inside a frame"
-            self._source_died()
+        try:
+            if self._frames:
+                raise OSError("the stream ended inside a frame")
+            finish_layer(self.layer)
+        except OSError as error:
+            self._forged(error)
         else:
             self._source_ended()
 
@@ -167,6 +210,9 @@ class WrappingFlow(_LayeredFlow):
     @property
     def payload(self) -> int:
         return self._wrapped
+
+    def begin(self, leftover: bytes) -> None:
+        super().begin(self._transform(leftover) if leftover else b"")
 
     def _transform(self, data: bytes) -> bytes:
         self._wrapped += len(data)
