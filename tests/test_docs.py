@@ -33,7 +33,16 @@ PAGES = [
     *(ROOT / folder / "README.md" for folder in ("benchmarks", "fuzz")),
 ]
 # Pages whose Python examples are programs of their own; those of extending.md make one together.
-PROGRAMS = ("README.md", "docs/start.md", "docs/server.md", "docs/client.md", "docs/gssapi.md", "docs/socksify.md")
+PROGRAMS = (
+    "README.md",
+    "docs/start.md",
+    "docs/server.md",
+    "docs/client.md",
+    "docs/gssapi.md",
+    "docs/socksify.md",
+    "docs/trio.md",
+    "docs/coming-from.md",
+)
 TOGETHER = "docs/extending.md"
 # Those of the integrations need a proxy and a target; tests/integrations/test_pages.py runs them.
 ELSEWHERE = "docs/integrations/"

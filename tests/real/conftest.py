@@ -8,7 +8,7 @@ import pytest
 
 from ..kerberos_realm import Realm
 from .harness import Address, Hosier, has_ipv6
-from .proxies import danted, microsocks, needs_root, ssh_dynamic
+from .proxies import asyncio_socks_server, danted, microsocks, needs_root, ssh_dynamic
 from .sshd import sshd
 from .target import Target
 from .wire import echo_server
@@ -76,7 +76,7 @@ def home(realm: Realm, monkeypatch: pytest.MonkeyPatch) -> Realm:
 # --- servers, ours among others ---
 
 
-@pytest.fixture(params=["dante", "microsocks", "ssh", "hosier"])
+@pytest.fixture(params=["dante", "microsocks", "ssh", "asyncio-socks-server", "hosier"])
 def proxy(request: pytest.FixtureRequest, program: Callable[..., str], tmp_path: Path) -> Iterator[str]:
     """Without authentication."""
     with contextlib.ExitStack() as running:
@@ -84,6 +84,8 @@ def proxy(request: pytest.FixtureRequest, program: Callable[..., str], tmp_path:
             address = running.enter_context(danted(program, tmp_path))
         elif request.param == "microsocks":
             address = running.enter_context(microsocks(program, tmp_path))
+        elif request.param == "asyncio-socks-server":
+            address = running.enter_context(asyncio_socks_server(tmp_path))
         elif request.param == "ssh":
             address = running.enter_context(
                 ssh_dynamic(program, tmp_path, running.enter_context(sshd(program, tmp_path)))

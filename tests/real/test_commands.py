@@ -257,17 +257,14 @@ def test_probe(proxy: str, request: pytest.FixtureRequest) -> None:
     """What is known of each of them."""
     kind = request.node.callspec.params["proxy"]
     found = probed("--proxy", proxy)
+    versions, commands = found["versions"], found["commands"]
     no = None if kind == "ssh" else False  # OpenSSH closes without an answer (A-03)
     assert found["methods"] == {"none": True, "gssapi": no, "password": no}
-    assert found["versions"]["socks5"] is True
-    assert found["versions"]["socks4"] is (kind != "microsocks")
-    both = kind in ("hosier", "dante")
-    assert found["commands"]["connect"] is True
-    assert found["commands"]["bind"] is (True if both else found["commands"]["bind"])
-    assert found["commands"]["associate"] is (True if both else found["commands"]["associate"])
-    if not both:
-        assert found["commands"]["bind"] is not True
-        assert found["commands"]["associate"] is not True
+    assert versions["socks5"] is True
+    assert versions["socks4"] is (kind in ("hosier", "dante", "ssh"))
+    assert commands["connect"] is True
+    assert (commands["bind"] is True) is (kind in ("hosier", "dante"))
+    assert (commands["associate"] is True) is (kind in ("hosier", "dante", "asyncio-socks-server"))
 
 
 def test_probe_with_credentials(guarded_proxy: str) -> None:
