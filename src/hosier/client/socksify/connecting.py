@@ -12,7 +12,7 @@ from typing import Any, Final
 from ...errors import LocalProtocolError
 from .. import blocking
 from .adoption import adopt, options_of
-from .datagrams import Association, associated, association_of
+from .datagrams import AssociatedSocket, associated, association_of
 from .pending import begin, pending_of, settle
 from .scope import INTERNET, Route, Scope, carried, current
 
@@ -163,7 +163,7 @@ def _connected_meanwhile(sock: socket.socket) -> bool:
     return False
 
 
-def _through(scope: Scope, sock: socket.socket) -> Association:
+def _through(scope: Scope, sock: socket.socket) -> AssociatedSocket:
     """For what is sent to an address without a connection, which only datagrams can be."""
     if sock.type != socket.SOCK_DGRAM:
         raise OSError(errno.EOPNOTSUPP, "data cannot be sent through a proxy before there is a connection")

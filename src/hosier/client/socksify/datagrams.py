@@ -17,7 +17,7 @@ from .. import blocking
 from ..datagrams import ProxiedDatagramSocket
 from .scope import Scope, carried
 
-__all__ = ("DATAGRAMS", "Association", "ask", "associated", "association_of", "take")
+__all__ = ("DATAGRAMS", "AssociatedSocket", "ask", "associated", "association_of", "take")
 
 PATIENCE: Final = 10.0
 """Seconds that a socket which does not wait is made to wait for the proxy, once."""
@@ -31,7 +31,7 @@ _recvfrom_into: Final[Callable[..., Any]] = socket.socket.recvfrom_into
 _recvmsg: Final[Callable[..., Any]] = socket.socket.recvmsg
 
 
-class Association:
+class AssociatedSocket:
     """One program's socket and its association."""
 
     def __init__(self, sock: socket.socket, made: ProxiedDatagramSocket) -> None:
@@ -66,15 +66,15 @@ class Association:
         return data, (host, source[1], 0, 0)
 
 
-_associations: "Final[weakref.WeakKeyDictionary[socket.socket, Association]]" = weakref.WeakKeyDictionary()
+_associations: "Final[weakref.WeakKeyDictionary[socket.socket, AssociatedSocket]]" = weakref.WeakKeyDictionary()
 
 
-def association_of(sock: socket.socket) -> Association | None:
+def association_of(sock: socket.socket) -> AssociatedSocket | None:
     """That of a socket which has one."""
     return _associations.get(sock) if _associations else None
 
 
-def associated(scope: Scope, sock: socket.socket) -> Association:
+def associated(scope: Scope, sock: socket.socket) -> AssociatedSocket:
     """That of a socket, made now if need be.
 
     Raises OSError as :func:`hosier.associate` does, and (EOPNOTSUPP) where it would hold up an event loop.
@@ -100,11 +100,11 @@ def ask(scope: Scope, limit: float | None) -> ProxiedDatagramSocket:
         raise OSError(errno.EOPNOTSUPP, str(error)) from error
 
 
-def take(sock: socket.socket, made: ProxiedDatagramSocket) -> Association:
+def take(sock: socket.socket, made: ProxiedDatagramSocket) -> AssociatedSocket:
     """The program's descriptor hears the relay from now on. The association ends with the program's socket."""
     try:
         os.dup2(made.fileno(), sock.fileno(), inheritable=sock.get_inheritable())
-        association = _associations[sock] = Association(sock, made)
+        association = _associations[sock] = AssociatedSocket(sock, made)
         weakref.finalize(sock, made.close)
     except BaseException:
         made.close()
