@@ -29,7 +29,7 @@ def blocking(proxy: hosier.Proxy) -> None:
 
 
 def awaited(proxy: hosier.Proxy) -> None:
-    asyncio.run(hosier.aio.open_connection("example.com", 80, proxy=proxy, timeout=PATIENCE))  # type: ignore[arg-type]
+    asyncio.run(hosier.aio.open_connection("example.com", 80, proxy=proxy, timeout=PATIENCE))
 
 
 shells = pytest.mark.parametrize("connect", [blocking, awaited])
