@@ -26,6 +26,7 @@ import measure
 from generator import HERE, LOAD_CORE, Target, build, job, pin
 from gssapi_report import markdown
 from peers import SERVER_CORE, Hosier, MissingPeer, Peer, Server, enter, package_version, running
+
 from run import commit, machine
 
 ROOT: Final = HERE.parent
