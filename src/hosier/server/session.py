@@ -188,7 +188,8 @@ class Session(Task):
             monotonic() - self.started,
             self.end or self._relay_end(),
             relay.counts() if isinstance(relay, UdpRelay) else None,
-            *(("", "normal") if self.verdict is None else (self.verdict.rule, self.verdict.log_level)),
+            "" if self.verdict is None else self.verdict.rule,
+            "normal" if self.verdict is None else self.verdict.log_level,
         )
 
     # --- the handshake ---
@@ -259,6 +260,8 @@ class Session(Task):
         step = exchange.step(message)
         if isinstance(step, AuthStep):
             doorkeeper.heed(claim, step)
+        elif claim.user is None and isinstance(step, asyncio.Future):
+            step = doorkeeper.heed(claim, await step)  # nobody else's code runs here: no task is needed for it
         else:
             step = await foreign(self.engine.loop, doorkeeper.in_turn(claim, step))
         if (data := connection.send(step)) and (rest := self.client.send_some(data)):
