@@ -21,7 +21,10 @@ from .ftp import ftp_server
 from .gssapi_client import GssapiClient
 from .harness import PATIENCE, Address, Hosier, clean_environment, run, wait_until
 from .target import Target, digest
+from .test_dns import name_server
 from .wire import exactly
+
+__all__ = ("name_server",)
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
@@ -111,6 +114,21 @@ def test_bind(program: Callable[..., str], home: Realm, tmp_path: Path, level: i
                 break
         assert done.returncode == 0, done.stderr
         assert done.stdout == (folder / "get.bin").read_bytes()
+
+
+@PROTECTED
+@pytest.mark.parametrize("client", ["drill", "kdig"])
+def test_datagrams(
+    program: Callable[..., str], home: Realm, name_server: Address, tmp_path: Path, level: int, client: str
+) -> None:
+    """A question to a name server, each datagram in a frame of its own."""
+    with Hosier("--gssapi", f"--gssapi-levels={level}") as hosier:
+        question = [program(client), "-p", str(name_server.port), "@127.0.0.1", "www.example.test", "A"]
+        done = run(question, env=socksified(tmp_path, hosier.address, level))
+        assert b"192.0.2.7" in done.stdout, (tmp_path / "socksify.log").read_text()
+        [session] = hosier.sessions_of("UDP_ASSOCIATE", 1)
+        assert session["user"] == ANN
+        assert session["datagrams"] == {"sent": 1, "received": 1, "dropped": {}}
 
 
 # --- our client, Dante's server ---
