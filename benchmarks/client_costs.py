@@ -1,21 +1,27 @@
 """What a client's library costs: CPU time per connect and per datagram, beside PySocks and python-socks.
 
-    python benchmarks/client_costs.py [--iterations N] [--rounds N] [--json]
+    python benchmarks/client_costs.py                # about two minutes; kept in benchmarks/results
+    python benchmarks/client_costs.py --rounds 3 --iterations 300 --no-save
 
-The proxy is another process that gives canned answers. A connect's figure is what it takes beyond a direct one.
-Rounds are interleaved; the median of each library's counts. Needs PySocks and python-socks.
+The proxy is another process that gives canned answers. A connect's figure is what it takes beyond a direct one. In each
+round every way is measured once, in an order that rotates; Hosier twice, so that the difference (A/A) shows the noise.
+Targets and proxies are the same throughout, as in a program that goes to few places.
+Needs PySocks and python-socks; nothing else should run.
 """
 
 import argparse
 import asyncio
+import datetime
 import json
 import os
+import platform
 import socket
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import python_socks
@@ -25,17 +31,21 @@ from python_socks.sync import Proxy as SyncProxy
 
 import hosier
 
-# Greeting, choice, request, success, and a UDP echo for a relay: headers go back as they came.
+# Greeting, choice, request, success, and a UDP echo for a relay: headers go back as they came, and runs as runs, as in
+# Hosier's own server.
 PROXY = """
-import asyncio, socket
+import asyncio, socket, sys
+SEGMENT, GRO = 103, 104
 class Proxy(asyncio.Protocol):
     def connection_made(self, transport): self.transport = transport
     def data_received(self, data):
         if len(data) < 5: self.transport.write(b"\\5\\0")
         else: self.transport.write(b"\\5\\0\\0\\1\\x7f\\0\\0\\1" + relay.getsockname()[1].to_bytes(2, "big"))
 def echo():
-    data, peer = relay.recvfrom(65535)
-    relay.sendto(data, peer)
+    data, ancillary, _, peer = relay.recvmsg(65535, 64)
+    size = next((int.from_bytes(value, sys.byteorder) for _, kind, value in ancillary if kind == GRO), 0)
+    run = [(17, SEGMENT, size.to_bytes(2, sys.byteorder))] if 0 < size < len(data) else []
+    relay.sendmsg([data], run, 0, peer)
 async def main():
     loop = asyncio.get_running_loop()
     loop.add_reader(relay, echo)
@@ -43,13 +53,33 @@ async def main():
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 relay = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+relay.setsockopt(17, GRO, 1)
 relay.bind(("127.0.0.1", 0))
 asyncio.run(main())
 """
 TARGET = ("192.0.2.1", 80)
 PAYLOAD = b"x" * 512
+RUN = 32
+"""Datagrams that are sent and received together."""
 
 Measure = Callable[[int], float]
+
+HERE = Path(__file__).parent
+AGAIN = "hosier again"
+
+BLOCKING = "blocking connect, beyond direct"
+ASYNCIO = "asyncio open_connection, beyond direct"
+SINGLY = "UDP sendto and recvfrom"
+IN_RUNS = f"UDP send_many and recv_many, {RUN} together, per datagram"
+
+# Row, beside whom, and how much of that at most.
+BARS = (
+    (BLOCKING, "PySocks", 0.6),
+    (BLOCKING, "python-socks", 0.4),
+    (ASYNCIO, "python-socks", 0.5),
+    (SINGLY, "PySocks", 0.33),
+    (IN_RUNS, "PySocks", 0.33),
+)
 
 
 def blocking(call: Callable[[], socket.socket]) -> Measure:
@@ -83,6 +113,22 @@ def datagrams(sock: Any) -> Measure:
             sock.sendto(PAYLOAD, TARGET)
             sock.recvfrom(65_535)
         return (time.process_time() - before) / iterations * 1e6
+
+    return measure
+
+
+def runs(sock: hosier.ProxiedDatagramSocket) -> Measure:
+    """Per datagram, too."""
+    payloads = [PAYLOAD] * RUN
+
+    def measure(iterations: int) -> float:
+        before = time.process_time()
+        for _ in range(iterations):
+            sock.send_many(payloads, TARGET)
+            missing = RUN
+            while missing > 0:
+                missing -= len(sock.recv_many())
+        return (time.process_time() - before) / iterations / RUN * 1e6
 
     return measure
 
@@ -127,56 +173,111 @@ def datagram_ways(port: int) -> dict[str, Measure]:
     return {"hosier": datagrams(ours), "PySocks": datagrams(theirs)}
 
 
-def medians(ways: dict[str, Measure], iterations: int, rounds: int) -> dict[str, float]:
+def run_ways(port: int) -> dict[str, Measure]:
+    return {"hosier": runs(hosier.associate(f"socks5h://127.0.0.1:{port}"))}
+
+
+def rounds_of(ways: dict[str, Measure], iterations: int, rounds: int) -> dict[str, list[float]]:
+    """What each way took, per call in microseconds, round by round."""
+    names = [*ways, AGAIN]
+    measures = {**ways, AGAIN: ways["hosier"]}
     for measure in ways.values():
         measure(max(iterations // 10, 1))
-    samples: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(rounds):
-        for name, measure in ways.items():
-            samples[name].append(measure(iterations))
-    found = {name: statistics.median(values) for name, values in samples.items()}
-    direct = found.pop("direct", 0.0)
-    return {name: round(value - direct, 2) for name, value in found.items()}
+    samples: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(rounds):
+        turn = number % len(names)
+        for name in names[turn:] + names[:turn]:
+            samples[name].append(measures[name](iterations))
+    direct = samples.pop("direct", [0.0])
+    beyond = statistics.median(direct)
+    return {name: [value - beyond for value in values] for name, values in samples.items()}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--iterations", type=int, default=700)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
+def measured(iterations: int, rounds: int) -> dict[str, dict[str, list[float]]]:
     with subprocess.Popen([sys.executable, "-c", PROXY], stdout=subprocess.PIPE, text=True) as proxy:
         try:
             assert proxy.stdout is not None
             port = int(proxy.stdout.readline())
-            figures = {
-                name: medians(ways, options.iterations, options.rounds)
-                for name, ways in (
-                    ("blocking connect, beyond direct", blocking_ways(port)),
-                    ("asyncio open_connection, beyond direct", awaited_ways(port)),
-                    ("UDP send and receive", datagram_ways(port)),
-                )
+            found = {
+                BLOCKING: rounds_of(blocking_ways(port), iterations, rounds),
+                ASYNCIO: rounds_of(awaited_ways(port), iterations, rounds),
+                SINGLY: rounds_of(datagram_ways(port), iterations * 2, rounds),
+                IN_RUNS: rounds_of(run_ways(port), iterations // 4, rounds),
             }
         finally:
             proxy.terminate()
-    if options.json:
-        print(json.dumps({"cpu_us": figures, "versions": versions(), "cpus": os.cpu_count()}, indent=1))
-    else:
-        print(table(figures))
+    found[IN_RUNS]["PySocks"] = found[SINGLY]["PySocks"]  # which has no other verbs
+    return found
 
 
 def versions() -> dict[str, str]:
-    return {"python": sys.version.split()[0], "PySocks": socks.__version__, "python-socks": python_socks.__version__}
+    return {"python": platform.python_version(), "PySocks": socks.__version__, "python-socks": python_socks.__version__}
 
 
-def table(figures: dict[str, dict[str, float]]) -> str:
-    lines = ["| CPU µs | hosier | PySocks | python-socks |", "|---|---|---|---|"]
-    for name, row in figures.items():
-        ours = row["hosier"]
-        others = (row.get(one) for one in ("PySocks", "python-socks"))
-        cells = (f"{other} (ours: {ours / other:.2f} of it)" if other else "-" for other in others)
-        lines.append(f"| {name} | {ours} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+def commit() -> str:
+    git = ["git", "-C", str(HERE), "describe", "--always", "--dirty", "--abbrev=10"]
+    return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+
+
+def report(results: dict[str, Any]) -> str:
+    """The same as Markdown: what is asked, what was found, whether it is enough."""
+    figures: dict[str, dict[str, list[float]]] = results["cpu_us"]
+    medians = {
+        row: {name: statistics.median(values) for name, values in found.items()} for row, found in figures.items()
+    }
+    names = ("hosier", AGAIN, "PySocks", "python-socks")
+    lines = [
+        f"# What the client costs, {results['date']}",
+        "",
+        f"Commit {results['commit']}; {results['machine']}, {results['cpus']} cores; "
+        + ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+        + f"; {results['rounds']} interleaved rounds. CPU \u00b5s, median (smallest\u2013largest).",
+        "",
+        f"| | {' | '.join(names)} |",
+        f"|---|{'---|' * len(names)}",
+    ]
+    for row, found in figures.items():
+        lines.append(f"| {row} | {' | '.join(cell(found.get(name)) for name in names)} |")
+    lines += ["", "| bar | found | |", "|---|---|---|"]
+    for row, other, allowed in BARS:
+        ratio = medians[row]["hosier"] / medians[row][other]
+        verdict = "met" if ratio <= allowed else "missed"
+        lines.append(f"| {row}: at most {allowed} \u00d7 {other} | {ratio:.2f} \u00d7 | {verdict} |")
+    return "\n".join(lines) + "\n"
+
+
+def cell(values: list[float] | None) -> str:
+    return f"{statistics.median(values):.2f} ({min(values):.2f}\u2013{max(values):.2f})" if values else "\u2013"
+
+
+def machine() -> str:
+    with open("/proc/cpuinfo", encoding="ascii") as file:
+        model = next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), "?")
+    return f"{model}, Linux {platform.release()}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--iterations", type=int, default=1500)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--no-save", action="store_true", help="only print")
+    options = parser.parse_args()
+    results = {
+        "date": datetime.date.today().isoformat(),
+        "commit": commit(),
+        "machine": machine(),
+        "cpus": os.cpu_count(),
+        "versions": versions(),
+        "rounds": options.rounds,
+        "iterations": options.iterations,
+        "cpu_us": measured(options.iterations, options.rounds),
+    }
+    text = report(results)
+    print(text)
+    if not options.no_save:
+        name = f"{results['date']}-client"
+        (HERE / "results" / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        (HERE / "results" / f"{name}.md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

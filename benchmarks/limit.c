@@ -10,7 +10,8 @@
  * on its edge read the request, connect (once more, to see that it stands: on the loopback it does) or wait for the edge of
  * that; send the reply with the true address and relay. A relay copies what is small. After four large reads in a row a
  * flow splices instead: through one spare pipe that all flows share, because a flow owns a pipe only while the pipe holds
- * its bytes. Room to write is asked for when a sink is full, and the arrivals at a source whose sink is full are ignored.
+ * its bytes. Room to write is asked for when a sink is full, and the arrivals at a source whose sink is full are
+ * ignored, in bulk until the source is dry.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -169,10 +170,9 @@ static bool full(struct flow *flow) {
 
 /* A recv or splice that brought nothing: the source is dry (the next edge will tell), or the session is lost. */
 static void dry(struct flow *flow) {
-    if (errno == EAGAIN)
-        flow->src->seen &= ~(uint32_t)EPOLLIN;
-    else
-        close_session(flow->session);
+    if (errno != EAGAIN) return close_session(flow->session);
+    flow->src->seen &= ~(uint32_t)EPOLLIN;
+    hear(flow->src, flow->src->heard | EPOLLIN);
 }
 
 static void copy(struct flow *flow) {
@@ -212,10 +212,12 @@ static void splice_once(struct flow *flow) {
 
 static void pump(struct flow *flow) {
     if (flow->session->state != RELAYING || flow->ended || flow->queued || full(flow)) return;
-    if (flow->large < LARGE_READS)
+    if (flow->large < LARGE_READS) {
+        hear(flow->src, flow->src->heard | EPOLLIN);
         copy(flow);
-    else
+    } else {
         splice_once(flow);
+    }
 }
 
 static void flush(struct flow *flow) {
@@ -234,7 +236,6 @@ static void flush(struct flow *flow) {
     }
     free(flow->rest);
     flow->rest = NULL;
-    hear(flow->src, flow->src->heard | EPOLLIN);
     if (flow->src->seen & (EPOLLIN | ENDS)) pump(flow);
 }
 

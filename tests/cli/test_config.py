@@ -140,3 +140,49 @@ def test_init_needs_no_extra(file: Path) -> None:
         [sys.executable, "-c", WITHOUT, "config", "init"], capture_output=True, text=True, check=False, timeout=30
     )
     assert (done.returncode, done.stdout) == (0, example())
+
+
+RULES = """
+listen = ["127.0.0.1:1080"]
+[[rules]]
+name = "office hours"
+action = "allow"
+names = [".example.com"]
+times = ["mon-fri 08:00-18:00"]
+[[rules]]
+action = "deny"
+"""
+
+
+def test_explain(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(file, RULES)
+    question = ["config", "explain", "h.toml", "--to", "www.example.com:443", "--address", "198.51.100.1"]
+    assert main([*question, "--from", "192.0.2.1", "--at", "mon 08:00"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "granted"
+    assert main([*question, "--at", "sat 08:00", "--command", "associate", "--version", "5"]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "request: associate www.example.com:443, by nobody from 127.0.0.1 at 127.0.0.1:1080; "
+        "SOCKS5, method none; sat 08:00",
+        "rule 1 (office hours): passed over, times: not sat 08:00",
+        "rule 2: holds (it has no conditions)",
+        "refused: rule 2 denies it (reply 2)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--to", "www.example.com"], "--to 'www.example.com': write HOST:PORT"),
+        (["--to", ":80"], "--to ':80': write HOST:PORT"),
+        (["--to", "a:99999"], "--to 'a:99999': write HOST:PORT"),
+        (["--to", "a:80", "--from", "here"], "'here' is not an IP address"),
+        (["--to", "a:80", "--at", "now"], "'now' is no time of the week: write for example mon 08:00"),
+        (["--to", "a:80", "--user", "ann"], "--user ann: the file has no method by which a client could be that"),
+    ],
+)
+def test_explain_takes_no_nonsense(
+    more: list[str], message: str, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(file, RULES)
+    assert main(["config", "explain", "h.toml", *more]) == 2
+    assert capsys.readouterr().err.startswith(f"hosier: {message}")

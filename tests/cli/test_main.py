@@ -95,8 +95,32 @@ def test_arguments_come_from_the_command_line(
 def test_every_verb_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
     exit_code("--help")
     output = capsys.readouterr().out
-    for name in module._VERBS:
-        assert any(line.split()[:1] == [name] and len(line.split()) > 1 for line in output.splitlines())
+    for verb in module._VERBS:
+        assert any(line.split()[:1] == [verb] and len(line.split()) > 1 for line in output.splitlines())
+
+
+@pytest.mark.parametrize("verb", module._VERBS)
+def test_every_verb_explains_itself_alone(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(verb, "--help") == 0
+    assert capsys.readouterr().out.startswith(f"usage: hosier {verb} ")
+
+
+def test_connect_loads_no_server() -> None:
+    """ssh should not wait for what it does not need."""
+    program = (
+        "import sys; from hosier.cli.main import main\ntry: main(['connect', '--help'])\nexcept SystemExit: pass\n"
+    )
+    ask = program + "print('asyncio' in sys.modules, 'hosier.server' in sys.modules, 'hosier.engine' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False False False"
+
+
+def test_who_reads_no_more_is_no_mistake() -> None:
+    """As with `| head`."""
+    program = "import os; from hosier.cli import main as m, passwd\n"
+    program += "def run(_): raise BrokenPipeError\npasswd.run = run\nraise SystemExit(m.main(['passwd', 'a', 'b']))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_a_verb_loads_alone() -> None:

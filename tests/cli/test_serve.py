@@ -179,7 +179,7 @@ def still(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_run(option: tuple[str, ...], level: int, still: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     served: list[ServeSettings] = []
 
-    async def instead(settings: ServeSettings, _: list[str]) -> None:
+    async def instead(settings: ServeSettings, *_: object) -> None:
         served.append(settings)
 
     monkeypatch.setattr(serve, "_serve", instead)
@@ -206,7 +206,7 @@ def test_run_with_workers(option: str, count: int, still: dict[str, Any], monkey
     """They are left to the supervisor, with its exit code; this process is none that serves."""
     found: list[int] = []
 
-    async def instead(_: ServeSettings, count: int, __: list[str]) -> int:
+    async def instead(_: ServeSettings, count: int, *__: object) -> int:
         found.append(count)
         return 7
 
@@ -350,7 +350,7 @@ def test_warns_of_what_is_dangerous(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 def test_run_finds_what_is_dangerous(still: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[str] = []
 
-    async def instead(_: ServeSettings, warnings: list[str]) -> None:
+    async def instead(_: ServeSettings, warnings: list[str], __: object) -> None:
         found.extend(warnings)
 
     monkeypatch.setattr(serve, "_serve", instead)
@@ -361,7 +361,7 @@ def test_run_finds_what_is_dangerous(still: dict[str, Any], monkeypatch: pytest.
 def test_options_go_before_a_file(still: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     served: list[ServeSettings] = []
 
-    async def instead(settings: ServeSettings, _: list[str]) -> None:
+    async def instead(settings: ServeSettings, *_: object) -> None:
         served.append(settings)
 
     monkeypatch.setattr(serve, "_serve", instead)

@@ -33,7 +33,7 @@ def play_with_toys(monkeypatch: pytest.MonkeyPatch) -> None:
     def client(*_: Any, **__: Any) -> ClientMethod:
         return ClientMethod(ToyFraming(), ToyClientExchange, blocks=True)
 
-    monkeypatch.setattr("hosier.server.server.gssapi_method", lambda _: ToyMethod())
+    monkeypatch.setattr("hosier.server.terms.gssapi_method", lambda _: ToyMethod())
     monkeypatch.setattr("hosier.client.gssapi.initiator_method", client)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import hosier
-from hosier.client.datagrams import Envelope
+from hosier.client.envelope import Envelope
 from hosier.client.protected_datagrams import ProtectedEnvelope
 from hosier.errors import ConfigError
 from hosier.protocol.address import parse_address

@@ -36,7 +36,11 @@ class Certificate:
         )
         self.server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.server.load_cert_chain(certificate, key)
-        self.client = ssl.create_default_context(cafile=str(certificate))
+
+    @property
+    def client(self) -> ssl.SSLContext:
+        """A new one each time: some libraries set what they want to negotiate in those that they are given."""
+        return ssl.create_default_context(cafile=str(self.file))
 
 
 @contextlib.contextmanager

@@ -28,6 +28,9 @@ def blocking(chain: hosier.ProxyChain) -> bytes:
     with hosier.associate(chain, announce=True, fragment_size=1000) as datagrams:
         sent: int = datagrams.sendto(b"x", names[:2])
         data, (source, source_port) = datagrams.recvfrom()
+        sent += datagrams.send_many([b"x", b"y"], (source, source_port))
+        for payload, (sender, sender_port) in datagrams.recv_many():
+            data += payload + f"{sender}:{sender_port}".encode()
         room: int = datagrams.max_payload("::1") + datagrams.max_payload() + sent + source_port
     address: str = hosier.resolve(chain, "example.com") + hosier.resolve_ptr(chain, source, timeout=1)
     chosen: hosier.Proxy | None = hosier.proxy_from_environment("example.com", 80, "https", environ={})
@@ -56,8 +59,11 @@ async def awaited(chain: hosier.ProxyChain) -> bytes:
     async with await aio.associate(chain) as datagrams:
         await datagrams.sendto(b"x", address)
         data, _ = await datagrams.recvfrom()
+        await datagrams.send_many([data], address)
+        data += b"".join(payload for payload, _ in await datagrams.recv_many())
     endpoint, echo = await aio.create_datagram_endpoint(Echo, proxy=chain)
     endpoint.sendto(b"x", address)
+    endpoint.send_many([b"x"], address)
     echo.connection_made(endpoint)
     name: str = await aio.resolve(chain, "example.com") + await aio.resolve_ptr(chain, "192.0.2.1")
     return data + name.encode() + await reader.read() + sock.recv(1) + peer.recv(1)

@@ -87,7 +87,8 @@ with bare():
         writer.close()
 
     for module in pkgutil.walk_packages(hosier.__path__, "hosier."):
-        if not module.name.startswith(("hosier.__main__", "hosier.workers")):  # workers need Linux, and say so
+        # Workers and ``hosier run`` need Linux, and say so.
+        if not module.name.startswith(("hosier.__main__", "hosier.workers", "hosier.run")):
             importlib.import_module(module.name)
     from hosier.engine.choice import ENGINES
     assert ENGINES == ("auto", "portable")

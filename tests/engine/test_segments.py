@@ -227,7 +227,7 @@ def test_joined_and_apart_again() -> None:
         theirs.connect(ours.getsockname())
         if not segments.join_arrivals(ours):
             pytest.skip("this kernel cannot join datagrams")
-        option = segments._segment_option(4)
+        option = segments.segment_option(4)
         theirs.sendmsg(RUN, option)
         assert not segments.part_arrivals(ours)  # there is something to read: not now
         data, ancillary, _, _ = ours.recvmsg(100, 64)

@@ -13,7 +13,7 @@ import pytest
 
 from hosier.engine import udp
 from hosier.engine.ports import PortRange
-from hosier.engine.segments import Cut, Traffic, _segment_option, can_segment
+from hosier.engine.segments import Cut, Traffic, can_segment, segment_option
 from hosier.engine.udp import AT_ONCE, DatagramSocket, Sizes, Sockaddrs, Views, datagram_socket
 from hosier.protocol.address import IPV4, Address, parse_address
 
@@ -152,7 +152,7 @@ def test_joined_arrivals(run: Run, takes_runs: bool, connected: bool) -> None:
             batch = numbers(32, 32 * step)
             batch[-1] = batch[-1][: 1 + step % 6]
             expected += batch
-            peer.sendmsg(batch, _segment_option(6))
+            peer.sendmsg(batch, segment_option(6))
             expected.append(b"single %d" % step)
             peer.send(expected[-1])
             await ours.has(len(expected))

@@ -14,6 +14,7 @@ import hosier
 from hosier.integrations.asyncssh import connect
 from hosier.testing.threaded import ThreadedServer
 
+from ..client.tls import Certificate, door
 from .ssh_server import SshServer, ssh_server
 from .web import NAME
 
@@ -44,6 +45,12 @@ def hello(proxy: Any, port: int, server: SshServer, host: str = NAME, **how: Any
 def test_a_command(proxy: ThreadedServer, server: SshServer) -> None:
     assert hello(proxy.url, server.port, server) == "hello"
     assert hello(proxy.url, server.port, server, timeout=20) == "hello"
+
+
+def test_proxy_with_tls(proxy: ThreadedServer, server: SshServer, certificate: Certificate) -> None:
+    with door(certificate, proxy.address) as (host, port):
+        outer = hosier.Proxy(f"socks5h+tls://{host}:{port}", ssl_context=certificate.client)
+        assert hello(outer, server.port, server) == "hello"
 
 
 def test_wrong_host_key(proxy: ThreadedServer, server: SshServer) -> None:

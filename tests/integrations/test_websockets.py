@@ -13,7 +13,7 @@ import hosier
 from hosier.integrations.websockets import connect, connect_blocking
 from hosier.testing.threaded import ThreadedServer
 
-from ..client.tls import Certificate
+from ..client.tls import Certificate, door
 from .web import Web
 
 has_blocking = pytest.mark.skipif(importlib.util.find_spec("websockets.sync") is None, reason="websockets 11 has it")
@@ -38,6 +38,12 @@ def test_echo(proxy: ThreadedServer, web: Web) -> None:
 
 def test_tls(proxy: ThreadedServer, secure_web: Web, certificate: Certificate) -> None:
     assert echo(proxy.url, address(secure_web), ssl=certificate.client) == "hello"
+
+
+def test_proxy_with_tls(proxy: ThreadedServer, secure_web: Web, certificate: Certificate) -> None:
+    with door(certificate, proxy.address) as (host, port):
+        outer = hosier.Proxy(f"socks5h+tls://{host}:{port}", ssl_context=certificate.client)
+        assert echo(outer, address(secure_web), ssl=certificate.client) == "hello"
 
 
 @has_blocking

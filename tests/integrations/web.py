@@ -35,7 +35,8 @@ def digest(size: int) -> str:
 
 
 class Web:
-    """``/hello``; ``/octets?SIZE``; ``/digest``, the checksum of what is uploaded; ``/echo`` for WebSockets.
+    """``/hello``; ``/octets?SIZE``; ``/digest``, the checksum of what is uploaded; ``/together?NUMBER``, which answers
+    when so many have asked; ``/echo`` for WebSockets; whatever ``files`` has.
 
     ``clients`` has the address of each request's connection, ``versions`` what it spoke.
     """
@@ -43,6 +44,9 @@ class Web:
     def __init__(self, certificate: Certificate | None = None) -> None:
         self._certificate = certificate
         self.clients: list[Any] = []
+        self.files: dict[str, tuple[str, bytes]] = {}
+        """Content type and content by path."""
+        self._together: dict[bytes, asyncio.Barrier] = {}
         self.versions: list[str] = []
         self._ready = threading.Event()
         self._stop: asyncio.Event
@@ -83,6 +87,7 @@ class Web:
         config.bind = [f"fd://{listener.detach()}"]  # which hypercorn will close
         config.accesslog = config.errorlog = None
         config.graceful_timeout = 0.1
+        config.keep_alive_timeout = 2  # so long it takes to notice that a client has left
         if self._certificate is not None:
             config.certfile, config.keyfile = str(self._certificate.file), str(self._certificate.key)
         self._ready.set()
@@ -102,13 +107,21 @@ class Web:
             message = await receive()
             total.update(message.get("body", b""))
             more = message.get("more_body", False)
-        if scope["path"] == "/octets":
+        if scope["path"] == "/together":
+            number: bytes = scope["query_string"]
+            async with asyncio.timeout(60):
+                await self._together.setdefault(number, asyncio.Barrier(int(number))).wait()
+        pieces: Iterator[bytes] = iter(())
+        if scope["path"] in self.files:
+            kind, body = self.files[scope["path"]]
+            headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
+        elif scope["path"] == "/octets":
             size = int(scope["query_string"])
             body, pieces = b"", octets(size)
             headers = [(b"content-length", str(size).encode())]
         else:
             body = total.hexdigest().encode() if scope["path"] == "/digest" else b"hello"
-            pieces, headers = iter(()), [(b"content-length", str(len(body)).encode())]
+            headers = [(b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         for piece in pieces:
             await send({"type": "http.response.body", "body": piece, "more_body": True})

@@ -179,3 +179,18 @@ def test_the_vault_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     vault.close("one")
     assert len(vault) == 1
     assert vault.open("three")
+
+
+def test_a_budget_that_becomes_another_one() -> None:
+    before = purse(Budget(sessions=1, octets="1000"), used=400)
+    before.enter(NOW, TODAY)
+    after = before.changed(Budget(sessions=2, octets="500", period="month"), TODAY)
+    assert after.usage.left == 100
+    after.enter(NOW, TODAY)
+    assert refused(after)[0] == "budget sessions"
+    before.leave()
+    assert not after.is_idle
+    after.leave()
+    assert before.is_idle
+    assert after.is_idle
+    assert before.changed(Budget(), TODAY).usage.left > 1 << 60

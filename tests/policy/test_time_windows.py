@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hosier.errors import ConfigError
-from hosier.policy.time_windows import DAYS, WEEK, TimeWindow, next_change, parse_times
+from hosier.policy.time_windows import DAYS, WEEK, TimeWindow, moment, next_change, parse_moment, parse_times
 
 steady = settings(derandomize=True, database=None, deadline=None)
 
@@ -82,3 +82,13 @@ def test_nothing_changes_before_the_next_change(start: int, length: int, minute:
     assert until is not None
     states = {window.holds((minute + passed) % WEEK) for passed in range(until)}
     assert len(states) == 1
+
+
+def test_moments() -> None:
+    for minute in (0, 61, WEEK - 1):
+        assert parse_moment(moment(minute)) == minute
+    assert moment(24 * 60 + 61) == "tue 01:01"
+    assert parse_moment("sun 24:00") == 0
+    for text in ("mon", "08:00", "mon 8:00", "xyz 08:00"):
+        with pytest.raises(ConfigError, match="is no time of the week: write for example mon 08:00"):
+            parse_moment(text)

@@ -134,14 +134,17 @@ class Hosier:
         env: Mapping[str, str] | None = None,
         keep: int = 10_000,
         engine: str = "auto",
+        before: Sequence[str] = (),
     ) -> None:
-        """``engine``: as the option has it, "bare" (see ``tests.bare``), or "workers": two of them."""
+        """``before`` stands before the command. ``engine``: as the option has it, "bare" (see ``tests.bare``), or
+        "workers": two of them."""
         told = ["serve", *(f"--listen={spec}" for spec in listen), "--log=json", *arguments]
         self.cwd = ROOT if engine == "bare" else None
         if engine == "bare":
             self.arguments = [sys.executable, "-m", "tests.bare", *told]
         else:
             self.arguments = command(*told, "--workers=2" if engine == "workers" else f"--engine={engine}")
+        self.arguments = [*before, *self.arguments]
         self.listeners = len(listen) if listeners is None else listeners
         self.env = {**os.environ, **(env or {})}
         self.addresses: list[Address] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import subprocess
 
-from hosier.engine.segments import _segment_option
+from hosier.engine.segments import segment_option
 
 from .harness import Hosier
 from .test_udp_abuse import Association, datagrams
@@ -19,7 +19,7 @@ def refuses_runs(place: tuple[str, int]) -> bool:
     """Whether this path is one on which a run fails where single datagrams pass; else there is nothing to see."""
     with datagrams("127.0.0.1") as sock:
         try:
-            sock.sendmsg([bytes(SIZE)] * 3, _segment_option(SIZE), 0, place)
+            sock.sendmsg([bytes(SIZE)] * 3, segment_option(SIZE), 0, place)
         except OSError as error:
             return error.errno in (errno.EMSGSIZE, errno.EINVAL)
     return False

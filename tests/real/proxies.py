@@ -35,6 +35,9 @@ socks pass {{
 }}
 """
 
+# A proxy that knows names that nobody else knows.
+OWN_HOSTS = 'mount --bind "$1" /etc/hosts && shift && exec "$@"'
+
 # Its users are the system's: it gets a passwd and a shadow file of its own, which nobody else sees.
 OWN_USERS = 'mount --bind "$1/passwd" /etc/passwd && mount --bind "$1/shadow" /etc/shadow && shift && exec "$@"'
 
@@ -56,12 +59,21 @@ def danted(program: Program, directory: Path, user: tuple[str, str] | None = Non
         yield address
 
 
+def knowing(program: Program, directory: Path, hosts: dict[str, str]) -> list[str]:
+    """What to put before a command whose process is to find these names at these addresses, and no others do."""
+    file = directory / "hosts"
+    file.write_text("127.0.0.1 localhost\n" + "".join(f"{address} {name}\n" for name, address in hosts.items()))
+    return [program("unshare"), "--mount", "sh", "-c", OWN_HOSTS, "sh", str(file)]
+
+
 @contextmanager
-def microsocks(program: Program, directory: Path, user: tuple[str, str] | None = None) -> Iterator[Address]:
-    """microsocks; with ``user`` only for that name and password."""
+def microsocks(
+    program: Program, directory: Path, user: tuple[str, str] | None = None, *, before: Sequence[str] = ()
+) -> Iterator[Address]:
+    """microsocks; with ``user`` only for that name and password; ``before`` stands before its command."""
     port = _free_port()
     credentials = [] if user is None else ["-u", user[0], "-P", user[1]]
-    command = [program("microsocks"), "-i", "127.0.0.1", "-p", str(port), *credentials]
+    command = [*before, program("microsocks"), "-i", "127.0.0.1", "-p", str(port), *credentials]
     with _running(command, port, directory / "microsocks.out") as address:
         yield address
 
@@ -81,7 +93,7 @@ def ssh_dynamic(program: Program, directory: Path, sshd: Address) -> Iterator[Ad
 
 
 def needs_root() -> bool:
-    """For danted's own users: a mount namespace."""
+    """For files of the system that one process only sees: a mount namespace."""
     return os.geteuid() == 0 and shutil.which("unshare") is not None
 
 

@@ -177,7 +177,7 @@ def test_a_program_that_gives_up_leaves_nothing(play: Play, echo: Address, monke
 
         async def slowly(task: Any, target: Address, vet: Any, sources: Any = None) -> Any:
             await asyncio.sleep(0.3)
-            return await connect(task, target, vet)
+            return await connect(task, target, vet, sources)
 
         gateway.capture.ways._proxied.connect = slowly  # type: ignore[method-assign]
 

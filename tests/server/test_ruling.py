@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from hosier.errors import ReplyCode
+from hosier.policy.budgets import Budget
 from hosier.policy.rules import Rule
 from hosier.protocol.messages import Command
 from hosier.server import ruling as module
@@ -504,7 +505,7 @@ def test_a_refusal_names_its_rule(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_budgets_reach_those_who_keep_them() -> None:
     async def main() -> None:
-        async with stage(rules=[allow(budgets=["slow"])]) as scene:
+        async with stage(rules=[allow(budgets=["slow"])], budgets={"slow": Budget(sessions=9)}) as scene:
             await scene.joined()
             (session,) = scene.server.living()
             assert session.verdict is not None

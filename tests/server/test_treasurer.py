@@ -6,18 +6,21 @@ import asyncio
 import logging
 import sqlite3
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import pytest
 
+from hosier.errors import ConfigError
 from hosier.observe.counts import value_of
 from hosier.policy import purses
 from hosier.policy.budgets import Budget
+from hosier.policy.rules import Rule
 from hosier.server import ledger as ledger_module
 from hosier.server import pulse, treasurer
-from hosier.server.settings import UdpSettings
+from hosier.server.settings import ServerSettings, UdpSettings
 
 from .datagrams import Datagrams, associated
 from .harness import SUCCESS5, Peer, Stage, failure5, login, request5, run, stage, until
@@ -83,9 +86,7 @@ async def all_read(peer: Peer) -> int:
 )
 def test_whose_a_budget_is(per: Any, bob: bool) -> None:
     async def main() -> None:
-        async with stage(users=USERS, budgets={"one": Budget(per=per, sessions=1)}) as scene:
-            if per == "group":
-                scene.server.treasurer._groups = {"ann": ["staff"]}
+        async with stage(users=USERS, groups={"staff": ["ann"]}, budgets={"one": Budget(per=per, sessions=1)}) as scene:
             client, target = await joined_as(scene, "ann")
             assert "allows 1 sessions at the same time" in await denied_as(scene, "ann")
             assert hits(scene, "budget sessions") == 1
@@ -388,3 +389,112 @@ def test_nothing_more_is_kept_than_is_written(file: Path) -> None:
         assert not file.exists()
 
     run(main)
+
+
+# --- rules, and changes ---
+
+
+def test_a_rule_gives_budgets_to_its_sessions_and_to_no_others() -> None:
+    """Per user of the rule, and for the rule as a whole; refused like by any rule, before anything is relayed."""
+    rules = [
+        Rule(action="allow", name="slow", users=["ann"], budgets=["own", "shared"]),
+        Rule(action="allow", users=["bob"]),
+    ]
+    budgets = {"own": Budget(sessions=1), "shared": Budget(per="rule", sessions=5)}
+
+    async def main() -> None:
+        async with stage(users=USERS, rules=rules, budgets=budgets) as scene:
+            client, target = await joined_as(scene, "ann")
+            keys = {key for _, key in scene.server.treasurer._purses}
+            assert {key.split()[0] for key in keys} == {"user", "rule"}
+            assert "allows 1 sessions" in await denied_by(scene, "ann")
+            for _ in range(3):
+                await joined_as(scene, "bob")
+            client.close()
+            target.close()
+            await until(lambda: scene.records[-1].end == "client closed", "ann has ended")
+            await joined_as(scene, "ann")
+
+    run(main)
+
+
+async def denied_by(scene: Stage, user: str) -> str:
+    """The same as ``denied_as``, where a target is reached before the rule is known."""
+    client, target = await scene.client(), scene.target()
+    before = len(scene.records)
+    await client.send(b"\x05\x01\x02" + login(user.encode(), USERS[user].encode()))
+    await client.send(request5("127.0.0.1", target.port))
+    assert (await client.rest())[4:] == DENIED
+    client.close()
+    await until(lambda: len(scene.records) > before, "it has ended")
+    return scene.records[-1].end
+
+
+def test_a_rule_holds_datagrams_to_its_budgets() -> None:
+    rules = [Rule(action="allow", commands=["associate"], budgets=["slow"]), Rule(action="allow")]
+
+    async def main() -> None:
+        async with stage(rules=rules, budgets={"slow": Budget(up="1k")}) as scene:
+            client = await associated(scene)
+            target = Datagrams(scene)
+            for _ in range(10):
+                client.ask(target.place, b"x" * 20_000)
+            cells = scene.server.meter.counts.cells
+            await until(lambda: value_of(cells, "datagrams_dropped", "bandwidth") == 7, "drops")
+
+    run(main)
+
+
+def test_budgets_change_while_the_server_runs(file: Path) -> None:
+    """New sessions come under the new one, what was used stays used, and nothing is counted twice."""
+
+    async def main() -> None:
+        first = {"much": Budget(octets="1MB", sessions=1), "gone": Budget(per="all", sessions=1)}
+        async with stage(users=USERS, budgets=first, usage_file=file) as scene:
+            client, target = await joined_as(scene, "ann")
+            await client.send(b"x" * 1000)
+            await target.exactly(1000)
+            await denied_as(scene, "ann")
+            settings = replace(scene.server.settings, budgets={"much": Budget(octets="2k", sessions=2, down="1MB")})
+            assert scene.server.switch(scene.server.prepare(settings)) == 0
+            other, far = await joined_as(scene, "ann")
+            await denied_as(scene, "ann")
+            await client.send(b"x" * 500)
+            await target.exactly(500)
+            sending = asyncio.ensure_future(far.send(b"y" * 100_000))
+            assert await all_read(other) == 500
+            sending.cancel()
+            await until(lambda: written(file).get(("much", "user ann")) == 2000, "all of it is written down")
+            await until(lambda: not len(scene.server.treasurer), "all are forgotten")
+
+    run(main)
+
+
+def test_a_first_budget_while_the_server_runs() -> None:
+    async def main() -> None:
+        async with stage(users=USERS) as scene:
+            await joined_as(scene, "ann")
+            settings = replace(scene.server.settings, budgets={"few": Budget(sessions=1)})
+            assert scene.server.switch(scene.server.prepare(settings)) == 0
+            await joined_as(scene, "ann")  # the first one draws on nothing
+            await denied_as(scene, "ann")
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ({"rules": [Rule(action="allow", budgets=["x"])]}, "a rule names the budget 'x', which there is not: add"),
+        ({"budgets": {"x": Budget(per="rule")}}, "the budget 'x' is per rule, and no rule names it"),
+        ({"budgets": {"x": Budget(per="group")}}, "the budget 'x' is per group, and there are no groups"),
+        (
+            {"budgets": {"x": Budget(octets="1MB")}},
+            "the octets of budget 'x' must be written down somewhere: add usage_file",
+        ),
+    ],
+)
+def test_mistakes(fields: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ServerSettings(**fields)
+    assert str(caught.value).startswith(complaint)

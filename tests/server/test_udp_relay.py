@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hosier.engine import resolve
-from hosier.engine.segments import RUN_DATAGRAMS, _segment_option, can_segment
+from hosier.engine.segments import RUN_DATAGRAMS, can_segment, segment_option
 from hosier.engine.udp import DatagramSocket
 from hosier.errors import ReplyCode, reply_error
 from hosier.protocol import fragments
@@ -724,12 +724,12 @@ def test_runs_that_the_kernel_has_joined() -> None:
                 whole = [to[0] + b"%04d" % number for number in range(32)]
                 mixed = [to[number % 2] + b"%04d" % number for number in range(8)] + [b"\xff" * 14, to[0] + b"x"]
                 for packets in (whole, mixed):
-                    client.sock.sendmsg(packets, _segment_option(14), 0, client.relay)
+                    client.sock.sendmsg(packets, segment_option(14), 0, client.relay)
                 expected = [packet[10:] for packet in whole + mixed if packet[:10] == to[0]]
                 assert [(await first.receive())[0] for _ in expected] == expected
                 assert [(await second.receive())[0] for _ in range(4)] == [b"%04d" % n for n in (1, 3, 5, 7)]
                 answers = [b"%05d" % (step + number) for number in range(40)] + [b"end"]
-                first.sock.sendmsg(answers, _segment_option(5), 0, outer)
+                first.sock.sendmsg(answers, segment_option(5), 0, outer)
                 assert [await client.answer() for _ in answers] == [(data, first.place) for data in answers]
             assert relay._inner._joined
             assert await finished(scene, client) == {"malformed": 60}
@@ -751,7 +751,7 @@ def test_joined_runs_of_every_length(count: int) -> None:
             size = 65_400 // count if count < RUN_DATAGRAMS else 100
             for step in range(40):
                 answers = [random.Random(step * 100 + number).randbytes(size) for number in range(count)]
-                target.sock.sendmsg(answers, _segment_option(size), 0, outer)
+                target.sock.sendmsg(answers, segment_option(size), 0, outer)
                 assert [await client.answer() for _ in answers] == [(data, target.place) for data in answers]
             assert await finished(scene, client) == {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import socket
 import threading
 
@@ -11,7 +12,15 @@ import pytest
 from hosier.policy.limits import Caps
 from hosier.policy.networks import parse_network
 from hosier.server.settings import Limits, ServerSettings
-from hosier.workers.channel import Assignment, packed, receive_assignment, receive_value, value
+from hosier.workers.channel import (
+    Assignment,
+    packed,
+    packed_settings,
+    receive_assignment,
+    receive_octets,
+    receive_value,
+    value,
+)
 from hosier.workers.records import RecordPlan
 from hosier.workers.shared import TablePlan
 
@@ -89,3 +98,12 @@ def test_a_value_of_one_who_died() -> None:
     for size in (0, 3, 4, len(data) - 1):
         with pytest.raises(EOFError):
             heard(data[:size])
+
+
+def test_settings_behind_a_word() -> None:
+    async def main() -> None:
+        stream = asyncio.StreamReader()
+        stream.feed_data(packed_settings(ASSIGNMENT.settings))
+        assert pickle.loads(await receive_octets(stream)) == ASSIGNMENT.settings
+
+    asyncio.run(main())

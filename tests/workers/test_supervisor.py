@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -23,9 +24,11 @@ from hosier.observe.counts import value_of
 from hosier.observe.pages import Health
 from hosier.policy.backoff import PER_SOURCE, FailureTally
 from hosier.policy.limits import Caps
+from hosier.policy.rules import Rule
 from hosier.server.settings import Limits, ListenAddress, ServerSettings
+from hosier.workers import process
 from hosier.workers import supervisor as module
-from hosier.workers.supervisor import Supervisor
+from hosier.workers.supervisor import Outcome, Supervisor
 from hosier.workers.tallies import Totals, read_totals, sessions_under_way
 
 PATIENCE = 20.0
@@ -383,14 +386,6 @@ def test_caps_hold_for_all_together() -> None:
     with_crew(2, story, caps=Caps(sessions=10))
 
 
-@pytest.mark.parametrize(
-    ("status", "text"),
-    [(0, "ended with status 0"), (-9, "was ended by SIGKILL"), (-63, "was ended by signal 63")],
-)
-def test_obituaries(status: int, text: str) -> None:
-    assert module._obituary(status) == text
-
-
 # --- what its admin pages ask ---
 
 
@@ -429,7 +424,7 @@ def test_counts_of_a_worker_that_died_stay_and_its_sessions_are_lost() -> None:
 
 
 def test_a_worker_that_hangs_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "ANSWER", 0.2)
+    monkeypatch.setattr(process.WorkerProcess.ask, "__defaults__", (b"", 0.2))
 
     async def story(crew: Crew) -> None:
         victim = crew.pids()[0]
@@ -450,3 +445,83 @@ def test_health_while_it_starts_and_stops() -> None:
         assert crew.supervisor.health() == Health(False, True, "stopping")
 
     with_crew(1, story)
+
+
+# --- other settings ---
+
+ALLOW, DENY = Rule(action="allow"), Rule(action="deny")
+
+
+async def reload(crew: Crew, **fields: Any) -> Outcome:
+    return await crew.supervisor.reload(replace(crew.supervisor._given, **fields))
+
+
+def test_all_workers_change_and_those_that_come_later() -> None:
+    async def story(crew: Crew) -> None:
+        async def all_enter() -> set[bool]:
+            return {await crew.enter() for _ in range(20)}
+
+        assert await all_enter() == {True}
+        assert await reload(crew, rules=[DENY]) == Outcome([], 20)
+        await until(crew.everybody_has_left, "those that are forbidden have ended")
+        assert await all_enter() == {False}
+        before = crew.pids()
+        os.kill(before[0], signal.SIGKILL)
+        await crew.replaced(0, before[0])
+        await until(lambda: crew.supervisor.health().why == "", "it serves")
+        assert await all_enter() == {False}
+        assert await reload(crew, rules=[ALLOW], listen=["127.0.0.1:0", "127.0.0.2:0"], engine="portable") == Outcome(
+            ["listen", "engine"], 0
+        )
+        assert await all_enter() == {True}
+
+    with_crew(2, story)
+
+
+def test_what_is_wrong_changes_no_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither what the supervisor finds, nor what one worker alone does, nor one that says nothing."""
+    monkeypatch.setattr(module, "PREPARING", 1.0)
+
+    async def story(crew: Crew) -> None:
+        with pytest.raises(ConfigError, match="cannot read the users file"):
+            await reload(crew, users_file=tmp_path / "nothing")
+        path = users_file(tmp_path)
+
+        class GoneNextTime:
+            def __init__(self, *_: Any) -> None:
+                path.unlink()
+
+            def close(self) -> None:
+                pass
+
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "Terms", GoneNextTime)
+            with pytest.raises(ConfigError, match="cannot read the users file"):
+                await reload(crew, users_file=path)
+        os.kill(crew.pids()[1], signal.SIGSTOP)
+        try:
+            with pytest.raises(ConfigError, match="a worker does not answer"):
+                await reload(crew, rules=[DENY])
+        finally:
+            os.kill(crew.pids()[1], signal.SIGCONT)
+        assert {await crew.enter() for _ in range(20)} == {True}
+        assert (await reload(crew, rules=[DENY])).kept == []
+        assert {await crew.enter() for _ in range(20)} == {False}
+
+    with_crew(2, story)
+
+
+def test_a_worker_that_is_being_born_changes_too() -> None:
+    async def story(crew: Crew) -> None:
+        os.kill(crew.pids()[0], signal.SIGKILL)
+        await until(lambda: len(crew.supervisor._serving()) == 1 and len(crew.supervisor._workers) == 2, "it is born")
+        await reload(crew, rules=[DENY])
+        await until(lambda: len(crew.supervisor._serving()) == 2, "it serves")
+        await until_steady(crew)
+        assert {await crew.enter() for _ in range(20)} == {False}
+
+    async def until_steady(crew: Crew) -> None:
+        """Its orders were in the channel before this question."""
+        assert await crew.supervisor.snapshot() is not None
+
+    with_crew(2, story)

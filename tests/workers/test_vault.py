@@ -9,6 +9,7 @@ import pytest
 from hosier.policy.bucket import Pace
 from hosier.policy.budgets import Budget
 from hosier.policy.purses import Exhausted, Purse, Usage
+from hosier.workers import vault as module
 from hosier.workers.shared import SharedTable
 from hosier.workers.vault import SharedVault, create_vault_table
 
@@ -19,7 +20,7 @@ BUDGET = Budget(sessions=3, rate=4.0, down="1000000")
 
 @pytest.fixture
 def table() -> Iterator[SharedTable]:
-    table = create_vault_table(2, used=True)
+    table = create_vault_table(2)
     yield table
     table.close()
 
@@ -73,7 +74,8 @@ def test_a_row_is_free_when_no_worker_holds_it(table: SharedTable) -> None:
     assert table.held() == 0
 
 
-def test_without_budgets_there_is_room_for_none() -> None:
-    table = create_vault_table(2, used=False)
+def test_where_there_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST", 0)
+    table = create_vault_table(2)
     assert SharedVault(table, 0).open("user ann") is None
     table.close()

@@ -38,7 +38,7 @@ class Lone:
         (self.sock,) = listening_sockets(settings.listen_addresses)
         self.table = create_table(settings.caps, 2)
         self.counts = create_counts(2)
-        self.purses = create_vault_table(2, used=False)
+        self.purses = create_vault_table(2)
         self.memory = CommonMemory.create()
         plans = self.table.plan, self.counts.plan, self.purses.plan, self.memory.plan
         sockets = (self.sock.fileno(),)

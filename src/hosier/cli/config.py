@@ -4,17 +4,21 @@ import argparse
 import json
 import os
 import sys
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
 
 from ..config.build import build_settings
 from ..config.dangers import dangers
 from ..config.example import example
+from ..config.explain import Explanation, Question
 from ..config.load import load
 from ..config.schema import json_schema
 from ..config.settings import ServeSettings
 from ..config.sources import Sources
-from ..errors import ConfigError
+from ..errors import ConfigError, LocalProtocolError
+from ..policy.time_windows import parse_moment
+from ..protocol.address import Address, parse_address
 
 __all__ = ("add_parser",)
 
@@ -28,11 +32,65 @@ def add_parser(verbs: Any) -> None:
     check = actions.add_parser("check", help="tell every mistake in a file, and every dangerous choice")
     check.add_argument("file", type=Path, metavar="FILE")
     check.set_defaults(run=run_check)
+    _add_explain(actions)
     init = actions.add_parser("init", help="write an example with every key, explained")
     init.add_argument("file", type=Path, metavar="FILE", nargs="?", help="a new file; default: standard output")
     init.set_defaults(run=run_init)
     schema = actions.add_parser("schema", help="write the JSON schema, for editors")
     schema.set_defaults(run=run_schema)
+
+
+def _add_explain(actions: Any) -> None:
+    parser = actions.add_parser("explain", help="say which rule decides a request, and why")
+    add = parser.add_argument
+    add("file", type=Path, metavar="FILE")
+    add("--from", dest="client", default="127.0.0.1", metavar="ADDRESS", help="where the client is (127.0.0.1)")
+    add("--to", dest="target", required=True, metavar="HOST:PORT", help="the target; of BIND, the peer")
+    add("--user", metavar="NAME", help="who the client is (nobody)")
+    add("--command", choices=("connect", "bind", "associate"), default="connect", help="what it asks for (connect)")
+    add("--method", metavar="NAME", help="how it has authenticated (as a client would who has that name)")
+    add("--version", type=int, choices=(4, 5), default=5, help="of the protocol (5)")
+    add("--listener", metavar="ADDRESS", help="where it came in, as in the file's listen (the first)")
+    add("--at", metavar="TIME", help="when, as in 'mon 08:00' (now)")
+    add("--address", action="append", default=[], metavar="ADDRESS", help="what the name stands for (is looked up)")
+    parser.set_defaults(run=run_explain)
+
+
+def run_explain(arguments: argparse.Namespace) -> int:
+    """The steps; 0 if the request would be granted, 1 if not. Raises ConfigError."""
+    settings = build_settings(Sources(file=load(arguments.file)))
+    question = Question(
+        client=_address(arguments.client),
+        target=_target(arguments.target),
+        user=arguments.user,
+        command=arguments.command,
+        version=arguments.version,
+        method=arguments.method,
+        listener=arguments.listener,
+        minute=None if arguments.at is None else parse_moment(arguments.at),
+        addresses=[_address(text) for text in arguments.address],
+    )
+    explanation = Explanation(settings, question)
+    for step in explanation.steps():
+        print(step)
+    return 0 if explanation.granted else 1
+
+
+def _address(text: str) -> IPv4Address | IPv6Address:
+    try:
+        return ip_address(text.strip("[]"))
+    except ValueError:
+        raise ConfigError(f"{text!r} is not an IP address: write for example 192.0.2.1 or 2001:db8::1") from None
+
+
+def _target(text: str) -> Address:
+    host, colon, port = text.rpartition(":")
+    try:
+        if colon and port.isascii() and port.isdigit():
+            return parse_address(host.strip("[]"), int(port))
+    except LocalProtocolError:
+        pass
+    raise ConfigError(f"--to {text!r}: write HOST:PORT, for example www.example.com:443 or [2001:db8::1]:443")
 
 
 def run_check(arguments: argparse.Namespace) -> int:

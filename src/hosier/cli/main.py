@@ -1,6 +1,7 @@
 """``hosier VERB ...``: finds the verb and runs it."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -8,10 +9,11 @@ from typing import Final, NoReturn
 
 from .. import __version__
 from ..errors import ConfigError
+from .endings import NOBODY_READS
 
 __all__ = ("main",)
 
-_VERBS: Final = ("serve", "run", "passwd", "config", "top")
+_VERBS: Final = ("serve", "run", "connect", "forward", "listen", "probe", "passwd", "config", "top")
 """Each a module here; one that is asked for loads without the others, which may be slow to load."""
 
 
@@ -37,4 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line in str(error).splitlines():
             print(f"hosier: {line}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # who read what we print has seen enough, as with `| head`
+        with open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), sys.stdout.fileno())
+        return NOBODY_READS
     return code

@@ -6,8 +6,10 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ from ..server.overview import Overview
 from ..server.process import calm_collector, drain_unless, explain_on_stderr, loop_runner
 from ..server.server import Server
 from ..server.settings import Limits, ListenAddress, UdpSettings
+from .hangup import Change, Read, change_server, change_workers, ignore_hangup, reload_at_hangup
 from .options import BIND_CHOICES, cap_names, in_option, values_of
 
 __all__ = ("add_parser",)
@@ -131,10 +134,16 @@ def _add_gssapi(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serves until SIGTERM or SIGINT; 0 after a drain. Raises ConfigError."""
-    file = load(arguments.config) if arguments.config else None
-    sources = Sources(values_of(arguments), file)
-    settings = build_settings(sources)
-    warnings = sources.told(dangers(settings, sources))
+    options = cache(partial(values_of, arguments))  # a password that is made is made once
+
+    def read() -> tuple[ServeSettings, Sequence[str]]:
+        file = load(arguments.config) if arguments.config else None
+        sources = Sources(options(), file)
+        settings = build_settings(sources)
+        return settings, sources.told(dangers(settings, sources))
+
+    reread = read if arguments.config and ignore_hangup() else None
+    settings, warnings = read()
     raise_descriptor_limit()
     explain_on_stderr(verbose=settings.verbose)
     run_loop = loop_runner(uvloop=settings.uvloop)
@@ -142,14 +151,14 @@ def run(arguments: argparse.Namespace) -> int:
     if count > 1:
         if sys.platform != "linux":
             raise ConfigError("more than one worker needs Linux: leave --workers out")
-        code: int = asyncio.run(_supervise(settings, count, warnings))
+        code: int = asyncio.run(_supervise(settings, count, warnings, reread))
         return code
     calm_collector()
-    run_loop(_serve(settings, warnings))
+    run_loop(_serve(settings, warnings, reread))
     return 0
 
 
-async def _serve(settings: ServeSettings, warnings: Sequence[str] = ()) -> None:
+async def _serve(settings: ServeSettings, warnings: Sequence[str] = (), reread: Read | None = None) -> None:
     writer = open_log(settings, lambda count: server.meter.counts.count("log_lines_dropped", number=count))
     server = build_server(settings, writer.write if writer is not None else None)
     notifier = Notifier()
@@ -179,7 +188,8 @@ async def _serve(settings: ServeSettings, warnings: Sequence[str] = ()) -> None:
             _tell_upstreams(settings)
             _tell_caps(server.caps)
             notifier.ready()
-            await stop.wait()
+            with _reloading(reread, partial(change_server, server)):
+                await stop.wait()
             notifier.stopping()
             if server.sessions:
                 patience = f"{settings.limits.drain:g} s for {server.sessions} sessions"
@@ -193,7 +203,7 @@ async def _serve(settings: ServeSettings, warnings: Sequence[str] = ()) -> None:
     _tell_totals(server.sessions_served, server.octets_relayed, started)
 
 
-async def _supervise(settings: ServeSettings, count: int, warnings: Sequence[str]) -> int:
+async def _supervise(settings: ServeSettings, count: int, warnings: Sequence[str], reread: Read | None = None) -> int:
     """The same life, as several processes; the exit code."""
     from ..workers.supervisor import Supervisor  # who has one process needs none of it
 
@@ -225,11 +235,23 @@ async def _supervise(settings: ServeSettings, count: int, warnings: Sequence[str
     watching = asyncio.ensure_future(notifier.watch(lambda: supervisor.health().alive))
     try:
         async with admin:
-            code = await supervisor.run(announce, notifier.stopping)
+            with _reloading(reread, partial(change_workers, supervisor)):
+                code = await supervisor.run(announce, notifier.stopping)
     finally:
         watching.cancel()
     _tell_totals(*supervisor.totals, started)
     return code
+
+
+@contextmanager
+def _reloading(reread: Read | None, change: Change) -> Iterator[None]:
+    """Meanwhile, settings that can be read again are, at SIGHUP."""
+    task = None if reread is None else asyncio.ensure_future(reload_at_hangup(reread, change, _say))
+    try:
+        yield
+    finally:
+        if task is not None:
+            task.cancel()
 
 
 def _on_reopen(loop: asyncio.AbstractEventLoop, writer: LineWriter | None) -> None:

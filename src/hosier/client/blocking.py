@@ -120,7 +120,8 @@ def associate(
 
     Raises as :func:`connect` does.
     """
-    from .datagrams import Envelope, ProxiedDatagramSocket, relay_address, udp_socket, zeros_or
+    from .datagrams import ProxiedDatagramSocket, relay_address, udp_socket, zeros_or
+    from .envelope import Envelope
 
     chain = chain_for_datagrams(proxy)
     envelope = Envelope(fragment_size=fragment_size)

@@ -1,28 +1,27 @@
-"""Datagrams through a SOCKS5 proxy: their headers without I/O (``Envelope``), and a socket-like object around them."""
+"""Datagrams through a SOCKS5 proxy, as a socket has them."""
 
 import errno
 import os
 import socket
+from collections import deque
+from collections.abc import Sequence
 from ipaddress import ip_address
 from struct import Struct
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from ..errors import ConfigError, ProxyConnectionError, RemoteProtocolError
-from ..protocol.address import IPV4, IPV6, UNSPECIFIED, Address, address_of_socket, encode_address, parse_address
-from ..protocol.fragments import Reassembly
-from ..protocol.udp import MAX_HEADER, decode_datagram, header_size
+from ..errors import ProxyConnectionError, RemoteProtocolError
+from ..protocol.address import IPV4, IPV6, UNSPECIFIED, Address, address_of_socket, parse_address
+from .envelope import LARGEST_IPV4, Envelope, HostPort
 from .journey import announced
 from .lookup import Place4or6, look_up, pick
 
 if TYPE_CHECKING:
-    from .layered import LayeredStream
+    from .runs import Runs
 
 __all__ = (
     "ProxiedDatagramSocket",
-    "Envelope",
-    "HostPort",
     "association_ended",
     "connected_udp",
     "has_ended",
@@ -32,125 +31,10 @@ __all__ = (
     "zeros_or",
 )
 
-HostPort = tuple[str, int]
-
-_LARGEST: Final = 65_507
-"""Octets of the largest datagram over IPv4."""
-
-_MAX_KNOWN: Final = 1024
-"""Peers whose headers are remembered; then it begins anew."""
-
 _GLANCE: Final = 0.25
 """Seconds between looks at the control connection while nothing comes."""
 
 _TIMEVAL: Final = Struct("ll")
-
-_MAX_FRAGMENTS: Final = 0x7F
-_LAST_FRAGMENT: Final = 0x80
-
-
-class Envelope:
-    """Adds headers to datagrams and takes them off. Headers of peers met before are remembered.
-
-    Args:
-        largest: octets of the largest datagram that reaches the relay.
-        fragment_size: split what is larger than so many octets, header included; None: never.
-    """
-
-    def __init__(self, *, largest: int = _LARGEST, fragment_size: int | None = None) -> None:
-        if fragment_size is not None and fragment_size <= MAX_HEADER:
-            raise ConfigError(f"fragments need more than the {MAX_HEADER} octets of the largest header")
-        self.largest = largest
-        self.headers: dict[HostPort, bytes] = {}
-        """By destination; ``learn`` adds to them."""
-        self._fragment_size = fragment_size
-        self._sources: dict[bytes, HostPort] = {}
-        self._reassembly = Reassembly()
-
-    @property
-    def largest_single(self) -> int:
-        """Octets of the largest datagram that travels as one."""
-        return min(self.largest, self._fragment_size or self.largest)
-
-    @property
-    def bare_up_to(self) -> int:
-        """Octets of the largest datagram that goes as it is: a header, the payload, and nothing done to them."""
-        return self.largest_single
-
-    def fit(self, largest: int) -> None:
-        """The socket takes datagrams of so many octets."""
-        self.largest = largest
-
-    def under(self, stream: "LayeredStream | None") -> "Envelope":
-        """The envelope for datagrams that the layer of the control connection protects, too; None: there is none."""
-        if stream is None:
-            return self
-        from .protected_datagrams import ProtectedEnvelope
-
-        return ProtectedEnvelope(stream.layer, fragment_size=self._fragment_size)
-
-    def learn(self, destination: HostPort, address: Address) -> bytes:
-        """Remembers the header for a destination."""
-        if len(self.headers) >= _MAX_KNOWN:
-            self.headers.clear()
-        header = self.headers[destination] = bytes(3) + encode_address(address)
-        return header
-
-    def pack(self, header: bytes, data: bytes) -> list[bytes]:
-        """The datagrams for one payload: mostly a single one.
-
-        Raises OSError with EMSGSIZE for what is too large, and for what would take more than 127 fragments.
-        """
-        if len(header) + len(data) > self.largest:
-            raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
-        room = self.largest_single - len(header)
-        if len(data) <= room:
-            return [header + data]
-        pieces = [data[start : start + room] for start in range(0, len(data), room)]
-        if len(pieces) > _MAX_FRAGMENTS:
-            raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
-        numbers = [*range(1, len(pieces)), len(pieces) | _LAST_FRAGMENT]
-        return [
-            header[:2] + bytes((number,)) + header[3:] + piece for number, piece in zip(numbers, pieces, strict=True)
-        ]
-
-    def unpack(self, packet: bytes) -> tuple[bytes, HostPort] | None:
-        """Payload and sender; None for what is dropped: a broken header, a fragment that completes nothing."""
-        if packet[2:4] == b"\x00\x01":
-            header, data = packet[:10], packet[10:]
-        elif packet[2:4] == b"\x00\x04":
-            header, data = packet[:22], packet[22:]
-        else:
-            return self._unpack_unusual(packet)
-        source = self._sources.get(header)
-        if source is None:
-            try:
-                address = decode_datagram(header).address
-            except RemoteProtocolError:
-                return None
-            if len(self._sources) >= _MAX_KNOWN:
-                self._sources.clear()
-            source = self._sources[header] = (address.host, address.port)
-        return data, source
-
-    def max_payload(self, host: str | None = None) -> int:
-        """Octets of the largest payload to a host; without one, to any (S5-REQ-81)."""
-        if host is None:
-            return self.largest - MAX_HEADER
-        address = parse_address(host, 0)
-        return self.largest - header_size(address.kind, len(address.octets))
-
-    def _unpack_unusual(self, packet: bytes) -> tuple[bytes, HostPort] | None:
-        try:
-            fragment, address, data = decode_datagram(packet)
-        except RemoteProtocolError:
-            return None
-        source = (address.host, address.port)
-        if not fragment:
-            self._reassembly.reset()  # S5-REQ-96
-            return data, source
-        whole = self._reassembly.add(fragment, address, data, monotonic())
-        return None if whole is None else (whole, source)
 
 
 class ProxiedDatagramSocket:
@@ -178,6 +62,8 @@ class ProxiedDatagramSocket:
         self._remote_dns = remote_dns
         self._headers = envelope.headers
         self._bare_up_to = envelope.bare_up_to
+        self._runs: Runs | None = None
+        self._surplus: deque[tuple[bytes, HostPort]] = deque()
         self._receive = self._udp.recv
         self._send = self._udp.send
         self._timeout: float | None = None
@@ -196,9 +82,7 @@ class ProxiedDatagramSocket:
         Raises OSError: EMSGSIZE for more than ``max_payload``, others from the system; socket.gaierror for a name
         that is looked up on this side in vain; LocalProtocolError for an address that has no wire form.
         """
-        header = self._headers.get(address)
-        if header is None:
-            header = self._envelope.learn(address, self._address(address))
+        header = self._headers.get(address) or self._learn(address)
         packet = header + data
         if len(packet) <= self._bare_up_to:
             self._send_packet(packet)
@@ -207,12 +91,24 @@ class ProxiedDatagramSocket:
                 self._send_packet(piece)
         return len(data)
 
+    def send_many(self, payloads: Sequence[bytes], address: HostPort) -> int:
+        """Sends each payload as a datagram to the same place; how many. Raises as :meth:`sendto` does.
+
+        Where the system can (Linux: UDP_SEGMENT), payloads of one size in a row go out in one call, for a fraction of
+        the cost.
+        """
+        header = self._headers.get(address) or self._learn(address)
+        self._in_runs().send(header, payloads)
+        return len(payloads)
+
     def recvfrom(self, size: int = 65_535) -> tuple[bytes, HostPort]:
         """The next datagram, cut to ``size`` octets, and its sender: an IP address as a rule (S5-REQ-80).
 
         Raises TimeoutError after ``settimeout``, BlockingIOError if that is 0, ProxyConnectionError when the proxy has
         ended the association, which is noticed a quarter of a second later at most.
         """
+        if self._runs is not None:
+            return self._recv_first(size)
         started = 0.0
         while True:
             try:
@@ -224,6 +120,25 @@ class ProxiedDatagramSocket:
                 continue  # news of an earlier datagram
             if found is not None:
                 return found if len(found[0]) <= size else (found[0][:size], found[1])
+
+    def recv_many(self) -> list[tuple[bytes, HostPort]]:
+        """All datagrams that have come, at least one: as :meth:`recvfrom`, which may be called, too.
+
+        Where the system can (Linux: UDP_GRO), those that the relay sent in a row come in one call.
+        """
+        runs = self._in_runs()
+        found = [*self._surplus]
+        self._surplus.clear()
+        started = 0.0
+        while not found:
+            try:
+                found = runs.receive(self._flags)
+            except BlockingIOError:
+                started = self._look_around(started)
+            except ConnectionRefusedError:
+                continue  # news of an earlier datagram
+        runs.receive_more(found)
+        return found
 
     def max_payload(self, host: str | None = None) -> int:
         """Octets of the largest payload to a host; without one, to any (S5-REQ-81)."""
@@ -272,6 +187,23 @@ class ProxiedDatagramSocket:
         if self._remote_dns or not address.is_name:
             return address
         return pick(look_up(host, port, self.gettimeout), port, only_ipv4=False)
+
+    def _recv_first(self, size: int) -> tuple[bytes, HostPort]:
+        """Arrivals may be joined by now: the first of them, the others wait here."""
+        if not self._surplus:
+            self._surplus.extend(self.recv_many())
+        data, source = self._surplus.popleft()
+        return data[:size], source
+
+    def _learn(self, address: HostPort) -> bytes:
+        return self._envelope.learn(address, self._address(address))
+
+    def _in_runs(self) -> "Runs":
+        if self._runs is None:
+            from .runs import Runs
+
+            self._runs = Runs(self._udp, self._envelope, self._send_packet)
+        return self._runs
 
     def _send_packet(self, packet: bytes) -> None:
         try:
@@ -337,7 +269,7 @@ def udp_socket(family: int, local: tuple[str, int]) -> socket.socket:
 
 def largest_for(udp: socket.socket) -> int:
     """Octets of the largest datagram that a socket sends."""
-    return 65_527 if udp.family == socket.AF_INET6 else _LARGEST
+    return 65_527 if udp.family == socket.AF_INET6 else LARGEST_IPV4
 
 
 def zeros_or(udp: socket.socket | None) -> Address:

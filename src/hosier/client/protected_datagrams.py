@@ -4,7 +4,7 @@ from threading import Lock
 
 from ..errors import RemoteProtocolError
 from ..protocol.auth.base import SecurityLayer
-from .datagrams import Envelope, HostPort
+from .envelope import Envelope, HostPort
 
 __all__ = ("ProtectedEnvelope",)
 

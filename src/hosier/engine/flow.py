@@ -139,25 +139,28 @@ class Flow:
                 return None
 
     def turn(self) -> None:
-        """The flow's turn in the engine's round robin: one splice, or one copy where splice cannot serve."""
+        """The flow's turn in the engine's round robin: what is held, and one splice, or one copy where splice cannot
+        serve."""
         self._queued = False
         if self.blocked:
-            self.flush()
-            return
-        if self.ended:
+            if not self._emptied():
+                return
+        elif self.ended:
             return
         engine = self.source.engine
         # The fuller the engine, the smaller the share that one slow reader may come to hold.
         share = engine.room >> 3
+        is_bulk = self._full_reads >= BULK_AFTER
+        if is_bulk and share >= SCRATCH and (pipe := engine.pipes.take()) is not None:
+            self._splice(pipe, min(share, pipe.capacity))
+            return
+        self.source.hear(EPOLLIN)
         if share < SCRATCH:
             self._pump_unheld()
-        elif self._full_reads < BULK_AFTER:
-            self.pump()
-        elif (pipe := engine.pipes.take()) is not None:
-            self._splice(pipe, min(share, pipe.capacity))
-        else:
+            return
+        if is_bulk:
             self._full_reads = BULK_AFTER - 1
-            self.pump()
+        self.pump()
 
     def on_writable(self) -> None:
         """The sink can take octets again. A pipe may hold much, so it waits for its turn."""
@@ -181,28 +184,12 @@ class Flow:
 
     def flush(self) -> None:
         """Sends what is held, then goes on with new octets."""
-        try:
-            if self._rest:
-                self._flush_rest()
-            elif self._pipe is not None:
-                self._flush_pipe(self._pipe)
-        except BlockingIOError:
-            self.sink.hear(EPOLLOUT)
+        if not self._emptied():
             return
-        except OSError as error:
-            self.sink_died(error)
-            return
-        if self._rest or self._piped:
-            self.sink.hear(EPOLLOUT)
-            return
-        self.blocked = False
-        if self.ended:
-            self._pass_end()
-            return
-        self.source.hear(EPOLLIN)
         if self._full_reads >= BULK_AFTER:
-            self._queue()
+            self._queue()  # what is ignored stays so until there is nothing more
         else:
+            self.source.hear(EPOLLIN)
             self.pump()
 
     def abandon(self) -> None:
@@ -233,6 +220,28 @@ class Flow:
         self.relay.crashed(error)
 
     # --- private ---
+
+    def _emptied(self) -> bool:
+        """Sends what is held; whether all of it went, and there may be more."""
+        try:
+            if self._rest:
+                self._flush_rest()
+            elif self._pipe is not None:
+                self._flush_pipe(self._pipe)
+        except BlockingIOError:
+            self.sink.hear(EPOLLOUT)
+            return False
+        except OSError as error:
+            self.sink_died(error)
+            return False
+        if self._rest or self._piped:
+            self.sink.hear(EPOLLOUT)
+            return False
+        self.blocked = False
+        if self.ended:
+            self._pass_end()
+            return False
+        return True
 
     def _queue(self) -> None:
         if not self._queued:
@@ -283,6 +292,7 @@ class Flow:
             size = os.splice(self.source.fd, pipe.write_fd, share, flags=SPLICE_FLAGS)
         except BlockingIOError:
             pipes.give(pipe)
+            self.source.hear(EPOLLIN)
             return
         except OSError:
             pipes.discard(pipe)

@@ -6,7 +6,8 @@ A turn moves no more than was given to it; what it could not use goes back. Noth
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .endpoint import ENDED
-from .flow import BULK_AFTER, SMALL_SPLICE, Flow
+from .events import EPOLLIN
+from .flow import BULK_AFTER, FULL_READ, SMALL_SPLICE, Flow
 from .layered import UnwrappingFlow, WrappingFlow
 from .poller import SCRATCH
 from .segments import Lane, Pieces, Traffic
@@ -64,6 +65,7 @@ class _Paced(Flow):
                 self._queued = True
                 engine.loop.call_later(wait, self._paid)
                 return
+        self.source.hear(EPOLLIN)
         before = self._taken()
         self._advance(self._credit)
         moved = self._taken() - before
@@ -140,7 +142,7 @@ class PacedFlow(_Paced):
             self.sink_died(error)
             return
         self.moved += sent
-        self._full_reads = self._full_reads + 1 if size == most else 0
+        self._full_reads = self._full_reads + 1 if size >= min(most, FULL_READ) else 0
         if sent < size:
             self.hold(bytes(data[sent:]))
         elif size == most or source.seen & ENDED:

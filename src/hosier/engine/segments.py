@@ -28,6 +28,7 @@ __all__ = (
     "can_segment",
     "join_arrivals",
     "part_arrivals",
+    "segment_option",
     "segment_size",
 )
 
@@ -138,7 +139,7 @@ class SocketLane:
                     self._send_singly(pieces, width)
                     return
                 size = len(pieces[0]) if width == 1 else sum(map(len, pieces[:width]))
-                sock.sendmsg(pieces, _segment_option(size), 0, self.place)
+                sock.sendmsg(pieces, segment_option(size), 0, self.place)
             elif width == 1 and self.place is not None:
                 sock.sendto(pieces[0], self.place)
             else:
@@ -286,7 +287,7 @@ def _supports(option: int) -> bool:
 _options: dict[int, tuple[tuple[int, int, bytes], ...]] = {}
 
 
-def _segment_option(size: int) -> tuple[tuple[int, int, bytes], ...]:
+def segment_option(size: int) -> tuple[tuple[int, int, bytes], ...]:
     """The ancillary data that tells the size; there are at most as many as sizes of datagrams."""
     option = _options.get(size)
     if option is None:

@@ -29,7 +29,6 @@ class Task:
     __slots__ = (
         "_context",
         "_coroutine",
-        "_future",
         "_send",
         "bucket",
         "deadline",
@@ -44,7 +43,6 @@ class Task:
         self._coroutine: Coroutine[Any, Any, None] | None = None
         self._send: Callable[[None], Any]
         self._context: Context | None = None
-        self._future: asyncio.Future[Any] | None = None
         self.waiting: object | None = None
         self.wanted = 0
         self.limit = ""
@@ -100,7 +98,6 @@ class Task:
 
     def _run(self, step: Callable[[Any], Any], value: Any) -> None:
         self.waiting = None
-        self._future = None
         try:
             yielded = self._context.run(step, value)  # type: ignore[union-attr]  # set with the coroutine
         except StopIteration:
@@ -120,11 +117,11 @@ class Task:
 
     def _await_future(self, future: asyncio.Future[Any]) -> None:
         future._asyncio_future_blocking = False
-        self._future = self.waiting = future
+        self.waiting = future
         future.add_done_callback(self._future_done)
 
     def _future_done(self, future: asyncio.Future[Any]) -> None:
-        if self._future is future:  # else a limit was faster
+        if self.waiting is future:  # else a limit was faster
             self.resume()
 
     def _come_back(self) -> None:

@@ -20,7 +20,7 @@ def connector(proxy: ProxyChain, **options: Any) -> "TCPConnector":
 
     ``sock_connect`` of ``ClientTimeout`` covers the whole way. Raises what aiohttp raises: ``ServerTimeoutError``;
     ``ClientConnectorError`` if the target cannot be reached; ``ClientProxyConnectionError``, which is one of these, if
-    the proxy cannot, or refuses. Our own error is the cause, and ``os_error``.
+    the proxy cannot, or refuses. Our own error is the cause.
     """
     connector_class, resolver_class = _classes()
     made: TCPConnector = connector_class(chain_of(proxy), resolver=resolver_class(), use_dns_cache=False, **options)
@@ -80,7 +80,7 @@ def _classes() -> tuple[Any, Any]:
             return aiohttp.ClientConnectorCertificateError(key, error)
         if isinstance(error, ssl.SSLError):
             return aiohttp.ClientConnectorSSLError(key, error)
-        os_error = error if isinstance(error, OSError) else OSError(0, str(error))
+        os_error = OSError(getattr(error, "errno", 0), str(error))  # its text is what aiohttp shows
         return (client_error if blames_target(error) else aiohttp.ClientProxyConnectionError)(key, os_error)
 
     return ProxiedConnector, NamesStay

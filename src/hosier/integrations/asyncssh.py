@@ -3,8 +3,8 @@
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from ..client.aio.streams import connect as connect_socket
 from ..client.proxy import ProxyChain
+from .plain_socket import connect_plain
 
 if TYPE_CHECKING:
     from asyncssh import SSHClientConnection
@@ -17,7 +17,7 @@ _SSH: Final = 22
 async def connect(
     proxy: ProxyChain, host: str, port: int = _SSH, *, timeout: float | None = None, **options: Any
 ) -> "SSHClientConnection":
-    """``asyncssh.connect`` with these options, through a proxy without TLS.
+    """``asyncssh.connect`` with these options, through the proxy.
 
     ``timeout``, in seconds, covers the way and the login. asyncssh's class for a connection that fails is OSError, and
     so are our errors: they are raised as :func:`hosier.aio.connect` raises them.
@@ -25,7 +25,7 @@ async def connect(
     import asyncssh
 
     begun = monotonic()
-    sock = await connect_socket(proxy, host, port, timeout=timeout)
+    sock = await connect_plain(proxy, host, port, timeout=timeout)
     if timeout is not None:
         options["login_timeout"] = max(timeout - (monotonic() - begun), 0.001)
     try:

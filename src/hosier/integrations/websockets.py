@@ -6,9 +6,9 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from ..client.aio.streams import connect as connect_socket
 from ..client.proxy import ProxyChain
 from .opening import FAILURES, blames_target, no_tls_inside_tls, open_socket
+from .plain_socket import connect_plain
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
@@ -26,7 +26,7 @@ _PORTS: Final = {"ws": 80, "wss": 443}
 async def connect(
     proxy: ProxyChain, uri: str, *, open_timeout: float | None = _OPEN_TIMEOUT, **options: Any
 ) -> "AsyncIterator[ClientConnection]":
-    """``websockets.connect`` with these options, through a proxy without TLS.
+    """``websockets.connect`` with these options, through the proxy.
 
     ``open_timeout``, in seconds, covers the way and the opening handshake. Raises what websockets raises: TimeoutError;
     OSError if the target cannot be reached; ``ProxyError`` (``InvalidHandshake`` before websockets 15) if the proxy
@@ -37,7 +37,7 @@ async def connect(
     begun = monotonic()
     host, port = _place(uri, options)
     with _raised_as():
-        sock = await connect_socket(proxy, host, port, timeout=open_timeout)
+        sock = await connect_plain(proxy, host, port, timeout=open_timeout)
     left = None if open_timeout is None else max(open_timeout - (monotonic() - begun), 0.001)
     async with websockets.connect(uri, sock=sock, open_timeout=left, **options) as connection:
         yield connection

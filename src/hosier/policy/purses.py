@@ -49,7 +49,7 @@ class LocalVault:
     """For a server that is one process."""
 
     def __init__(self) -> None:
-        self._slots: dict[str, Slot] = {}
+        self._slots: dict[str, Slot] = {}  # those that are open
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -65,9 +65,10 @@ class LocalVault:
 
 
 class Usage:
-    """The octets of one key in the period under way, and what of them is not on disk yet."""
+    """What one key uses of a budget: octets in the period under way, what of them is not on disk yet, and sessions of
+    this process. It outlives a change of the budget."""
 
-    __slots__ = ("left", "limit", "period", "portion", "since", "unsaved", "used")
+    __slots__ = ("left", "limit", "period", "portion", "sessions", "since", "unsaved", "used")
 
     def __init__(self, limit: int | None, period: str, now: float, used: int = 0) -> None:
         self.limit = maxsize if limit is None else limit
@@ -80,6 +81,14 @@ class Usage:
         self.left = self.limit - used
         """What may still be taken; what was taken and is under way is out of it already."""
         self.portion = 0.0
+        self.sessions = 0
+
+    def change(self, limit: int | None, period: str, now: float) -> None:
+        """The budget has become another one."""
+        before, self.limit = self.limit, maxsize if limit is None else limit
+        self.left += self.limit - before
+        self.period = period
+        self.renew(now)
 
     def level(self, _: float) -> float:
         return self.left
@@ -123,7 +132,7 @@ class Usage:
 class Purse:
     """``enter`` for each session that draws on it, ``leave`` when it has ended."""
 
-    __slots__ = ("_rate", "_sessions", "_slot", "budget", "down", "key", "name", "up", "usage")
+    __slots__ = ("_rate", "_slot", "budget", "down", "key", "name", "up", "usage")
 
     def __init__(self, name: str, budget: Budget, key: str, slot: Slot, usage: Usage) -> None:
         """``name``: of the budget; ``key``: who has it."""
@@ -132,7 +141,6 @@ class Purse:
         self.key = key
         self.usage = usage
         self._slot = slot
-        self._sessions = 0  # of this process
         self._rate = self._bucket(budget.rate, slot.rate, size=max(1.0, budget.rate))
         self.up = self._stores(budget.up, slot.up)
         self.down = self._stores(budget.down, slot.down)
@@ -141,7 +149,12 @@ class Purse:
     @property
     def is_idle(self) -> bool:
         """Nobody is drawing on it here."""
-        return not self._sessions
+        return not self.usage.sessions
+
+    def changed(self, budget: Budget, now: float) -> "Purse":
+        """The same for a budget that has become another one. Who draws on this one goes on under the old one."""
+        self.usage.change(None if budget.octets is None else int(budget.octets), budget.period, now)
+        return Purse(self.name, budget, self.key, self._slot, self.usage)
 
     def is_full(self, now: float) -> bool:
         """Whether it would make no difference if it were new. ``now``: of the monotonic clock."""
@@ -168,11 +181,11 @@ class Purse:
             raise Exhausted("budget rate", f"{whose} allows {budget.rate:g} new sessions a second")
         if budget.sessions:
             self._slot.tally.greeted()
-        self._sessions += 1
+        self.usage.sessions += 1
 
     def leave(self) -> None:
         """One session less."""
-        self._sessions -= 1
+        self.usage.sessions -= 1
         if self.budget.sessions:
             self._slot.tally.leave()
 

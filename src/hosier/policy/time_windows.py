@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from ..errors import ConfigError
 
-__all__ = ("DAYS", "WEEK", "TimeWindow", "moment", "next_change", "parse_times")
+__all__ = ("DAYS", "WEEK", "TimeWindow", "moment", "next_change", "parse_moment", "parse_times")
 
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -54,6 +54,15 @@ def moment(minute: int) -> str:
     """A minute of the week as text: ``mon 08:00``."""
     day, rest = divmod(minute, _DAY)
     return f"{DAYS[day]} {rest // 60:02}:{rest % 60:02}"
+
+
+def parse_moment(text: str) -> int:
+    """The minute of the week that ``mon 08:00`` is. Raises ConfigError."""
+    found = re.fullmatch(r"([a-z]{3})\s+(\d\d):(\d\d)", text.strip().lower())
+    if found is None or found[1] not in DAYS:
+        raise ConfigError(f"{text!r} is no time of the week: write for example mon 08:00")
+    minute = _minute(found[2], found[3], text)
+    return (DAYS.index(found[1]) * _DAY + minute) % WEEK
 
 
 def next_change(windows: Iterable[TimeWindow], minute: int) -> int | None:

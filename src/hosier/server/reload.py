@@ -9,9 +9,9 @@ from .listening import listening_sockets
 from .settings import ListenAddress, ServerSettings
 from .terms import Terms
 
-__all__ = ("NEED_RESTART", "Reload")
+__all__ = ("NEED_RESTART", "Reload", "kept_settings")
 
-NEED_RESTART: Final = frozenset(("engine", "backoff"))
+NEED_RESTART: Final = frozenset(("engine", "backoff", "usage_file"))
 """Settings that a running server keeps."""
 
 
@@ -24,11 +24,18 @@ class Reload:
         terms: what holds now.
         after: the settings that shall.
         listening: the addresses on which the server listens, as the settings write them.
+        keep: further settings that stay as they are.
     """
 
-    def __init__(self, terms: Terms, after: ServerSettings, listening: Collection[ListenAddress]) -> None:
+    def __init__(
+        self,
+        terms: Terms,
+        after: ServerSettings,
+        listening: Collection[ListenAddress],
+        keep: Collection[str] = (),
+    ) -> None:
         before = terms.settings
-        self.kept = kept_settings(before, after, NEED_RESTART)
+        self.kept = kept_settings(before, after, {*NEED_RESTART, *keep})
         """Names of settings that differ and stay as they were until the next start."""
         self._before = terms
         self.terms = Terms(replace(after, **{name: getattr(before, name) for name in self.kept}), terms)

@@ -20,7 +20,7 @@ from ..protocol.messages import Command
 if TYPE_CHECKING:
     from .session import Session
 
-__all__ = ("COMMAND_NAMES", "Judge", "Ruling", "may_lead_to", "minute_of_week", "refusal")
+__all__ = ("COMMAND_NAMES", "Judge", "Ruling", "may_lead_to", "minute_of_week", "no_way_out", "refusal", "words")
 
 COMMAND_NAMES: Final[Mapping[int, str]] = MappingProxyType(
     {Command.CONNECT: "connect", Command.BIND: "bind", Command.UDP_ASSOCIATE: "associate"}
@@ -99,8 +99,7 @@ class Ruling:
             return denied
         verdict = self._last
         if verdict.egress and address.kind not in verdict.egress:
-            reason = f"{verdict.rule} has no address of its family to leave from towards {address.host}"
-            return PolicyDenied(reason, code=ReplyCode.NETWORK_UNREACHABLE)
+            return no_way_out(verdict, address)
         self._verdicts[address] = verdict
         return None
 
@@ -179,6 +178,12 @@ def refusal(verdict: Verdict) -> PolicyDenied:
     """A verdict that does not allow, as what ends a request."""
     advice = "" if verdict.rule else "allow it with a rule"
     return PolicyDenied(words(verdict), advice=advice, code=verdict.reply)
+
+
+def no_way_out(verdict: Verdict, address: Address) -> PolicyDenied:
+    """Of an address of a family for which the rule has none to leave from."""
+    reason = f"{verdict.rule} has no address of its family to leave from towards {address.host}"
+    return PolicyDenied(reason, code=ReplyCode.NETWORK_UNREACHABLE)
 
 
 def words(verdict: Verdict) -> str:

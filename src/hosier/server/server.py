@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from socket import SocketType
@@ -30,7 +30,7 @@ from ..policy.purses import LocalVault, Vault
 from ..policy.quota import Quota
 from ..policy.rulebook import Rulebook
 from ..policy.targets import TargetPolicy
-from ..protocol.address import IPV6, Address, parse_address
+from ..protocol.address import Address
 from ..protocol.auth.base import AuthFraming
 from ..protocol.auth.password import PasswordFraming
 from ..protocol.messages import NO_AUTHENTICATION
@@ -46,7 +46,7 @@ from .reviews import Reviews
 from .ruling import Judge, Ruling
 from .session import Session
 from .settings import ListenAddress, ServerSettings
-from .terms import Terms
+from .terms import Terms, protection_of
 from .treasurer import Treasurer
 
 __all__ = ("Server",)
@@ -154,19 +154,26 @@ class Server:
             self.users.open()
         usage_file = self.settings.usage_file
         ledger = Ledger(str(usage_file)) if self.settings.budgets and usage_file is not None else None
-        self.treasurer = Treasurer(self.settings.budgets, self._vault, ledger, limited=self.meter.limited)
+        self.treasurer = Treasurer(
+            self.settings.budgets,
+            self._vault,
+            ledger,
+            on_demand=self.settings.budgets_on_demand,
+            groups=self.settings.groups,
+            limited=self.meter.limited,
+        )
         self.engine = make_engine(self.settings.engine)
         self._resolver = Resolver(self.engine.loop)
         self._started = True
         for sock in sockets:
             self._listen(sock)
         self._enforce()
-        if self.watches:
-            self._pulse = Pulse(self.engine.loop, self._beat)
+        self._watch()
 
-    def prepare(self, settings: ServerSettings) -> Reload:
-        """Everything that other settings need, without a change yet. Raises ConfigError if they cannot be kept."""
-        return Reload(self._terms, settings, {*self._listeners.values()})
+    def prepare(self, settings: ServerSettings, keep: Collection[str] = ()) -> Reload:
+        """Everything that other settings need, without a change yet; ``keep``: what stays as it is in any case.
+        Raises ConfigError if they cannot be kept."""
+        return Reload(self._terms, settings, {*self._listeners.values()}, keep)
 
     def switch(self, reload: Reload) -> int:
         """From now on the other settings hold. Sessions that they forbid are ended, all others stay; returns how many
@@ -179,6 +186,10 @@ class Server:
         for sock in reload.sockets:
             self._listen(sock)
         udp = self.settings.udp
+        self.treasurer.adopt(
+            self.settings.budgets, on_demand=self.settings.budgets_on_demand, groups=self.settings.groups
+        )
+        self._watch()
         self.associations.resize(total=udp.associations, each=udp.per_user)
         if self.users is not None:
             self.users.open()
@@ -245,13 +256,20 @@ class Server:
         if session.purses:
             self.treasurer.hold(session)
 
+    def draw(self, session: Session) -> None:
+        """Opens the budgets that the session's rule gives it. Raises PolicyDenied."""
+        verdict = session.verdict
+        if verdict is not None and verdict.budgets:
+            self.treasurer.draw(session, verdict.budgets, verdict.rule)
+
     def admit(self, session: Session) -> None:
         """Judges who a session is, past its handshake, and counts it among its user's. Raises PolicyDenied."""
         if self.accounts or session.started <= self.reviews.since:
             self.reviews.identify(session)
         if session.user is not None:
             self._admit_user(session, session.user)
-        self.treasurer.admit(session)
+        if self.settings.budgets:
+            self.treasurer.admit(session)
 
     def _admit_user(self, session: Session, user: str) -> None:
         admitted = self.admission.enter_as(user)
@@ -290,6 +308,12 @@ class Server:
         self.meter.look(self.living(), seconds)
         self.treasurer.beat(self.living())
 
+    def _watch(self) -> None:
+        """From when there is something to be looked at once a second."""
+        self.watches = self.watches or bool(self.settings.budgets)
+        if self.watches and self._pulse is None:
+            self._pulse = Pulse(self.engine.loop, self._beat)
+
     def _straight(self, engine: Engine, resolver: Resolver) -> Egress:
         return DirectEgress(engine, resolver, advertise=self.advertised.of, ports=self.settings.port_range)
 
@@ -316,13 +340,7 @@ class Server:
         self.caps = self.settings.caps.complete(room(), is_public=self.settings.is_public)
         self.admission = Admission(self.caps, self._tallies)
         self.egress = self._make_egress(self.engine, self._resolver)
-        self.policy = TargetPolicy(
-            protect=self.settings.is_public,
-            allow=self.settings.allow,
-            deny=self.settings.deny,
-            listeners=[parse_address(*address) for address in (*self.addresses, *self.settings.own_places)],
-            is_local=_is_local,
-        )
+        self.policy = protection_of(self.settings, self.addresses)
         self.reviews.arm()
 
     def _accepted(self, listener: str, sock: SocketType, peer: Any) -> None:
@@ -361,14 +379,3 @@ class Server:
 
 def _warn(line: str) -> None:
     _log.warning("%s", line)
-
-
-def _is_local(address: Address) -> bool:
-    """Whether the machine answers to an address: whether one can bind to it."""
-    family = socket.AF_INET6 if address.kind == IPV6 else socket.AF_INET
-    with contextlib.closing(socket.socket(family, socket.SOCK_DGRAM)) as probe:
-        try:
-            probe.bind((address.host, 0))
-        except OSError:
-            return False
-    return True

@@ -267,6 +267,14 @@ class ServerSettings:
         for name, budget in self.budgets.items():
             if budget.octets is not None and self.usage_file is None:
                 raise ConfigError(f"the octets of budget {name!r} must be written down somewhere: add usage_file")
+        for name in self.budgets_on_demand:
+            if name not in self.budgets:
+                raise ConfigError(f"a rule names the budget {name!r}, which there is not: add [budgets.{name}]")
+        for name, budget in self.budgets.items():
+            if budget.per == "rule" and name not in self.budgets_on_demand:
+                raise ConfigError(f"the budget {name!r} is per rule, and no rule names it")
+            if budget.per == "group" and not self.groups:
+                raise ConfigError(f"the budget {name!r} is per group, and there are no groups")
         if not 1 <= self.ident_port <= 0xFFFF:
             raise ConfigError(f"the ident port is {self.ident_port}: 1 to 65535 are ports")
         if self.engine not in ENGINES:
@@ -318,6 +326,11 @@ class ServerSettings:
     @property
     def port_range(self) -> PortRange | None:
         return parse_ports(self.ports) if isinstance(self.ports, str) else self.ports
+
+    @property
+    def budgets_on_demand(self) -> frozenset[str]:
+        """Names of the budgets that are only for the sessions which rules give them to."""
+        return frozenset(name for rule in self.rules for name in rule.budgets)
 
     @property
     def own_places(self) -> Sequence[ListenAddress]:

@@ -4,7 +4,9 @@ Made as a whole and taken over as a whole, at the start and for each reload.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 
 from ..auth.base import Method
 from ..auth.digests import PasswordDigests
@@ -16,13 +18,15 @@ from ..auth.watched_users import Proofs, WatchedUsers
 from ..errors import ConfigError
 from ..policy.accounts import Accounts
 from ..policy.rulebook import Rulebook
+from ..policy.targets import TargetPolicy
+from ..protocol.address import IPV6, Address, parse_address
 from ..protocol.auth.base import AuthFraming
 from ..protocol.messages import NO_AUTHENTICATION
 from .advertise import AdvertisedAddresses
 from .gssapi import gssapi_method
-from .settings import ServerSettings, parse_listen
+from .settings import ListenAddress, ServerSettings, parse_listen
 
-__all__ = ("Terms", "rulebook_of")
+__all__ = ("Terms", "protection_of", "rulebook_of")
 
 _log = logging.getLogger("hosier")
 
@@ -84,6 +88,28 @@ def rulebook_of(settings: ServerSettings) -> Rulebook | None:
         listeners=lambda text: map(str, parse_listen(text)),
         otherwise=not settings.is_public,
     )
+
+
+def protection_of(settings: ServerSettings, addresses: Iterable[ListenAddress]) -> TargetPolicy:
+    """What is protected whatever the rules say. ``addresses``: where the server listens."""
+    return TargetPolicy(
+        protect=settings.is_public,
+        allow=settings.allow,
+        deny=settings.deny,
+        listeners=[parse_address(*address) for address in (*addresses, *settings.own_places)],
+        is_local=_is_local,
+    )
+
+
+def _is_local(address: Address) -> bool:
+    """Whether the machine answers to an address: whether one can bind to it."""
+    family = socket.AF_INET6 if address.kind == IPV6 else socket.AF_INET
+    with closing(socket.socket(family, socket.SOCK_DGRAM)) as probe:
+        try:
+            probe.bind((address.host, 0))
+        except OSError:
+            return False
+    return True
 
 
 def _same_users(before: ServerSettings, after: ServerSettings) -> bool:

@@ -57,25 +57,37 @@ class Treasurer:
         groups: Mapping[str, Sequence[str]] | None = None,
         limited: Callable[[str], object] = lambda limit: None,
     ) -> None:
-        self._budgets = budgets
         self._vault = vault
         self._ledger = ledger
-        special = set(on_demand)
-        self._general = tuple(name for name in budgets if name not in special)
-        self._groups: dict[str, list[str]] = {}
-        for group, users in (groups or {}).items():
-            for user in users:
-                self._groups.setdefault(user, []).append(group)
+        self._budgets: Mapping[str, Budget]
+        self._general: tuple[str, ...]
+        self._groups: dict[str, list[str]]
         self._limited = limited
         self._purses: dict[tuple[str, str], Purse] = {}
         self._known: dict[tuple[str, str], Entry] = {} if ledger is None else ledger.entries()
         self._writing: asyncio.Future[None] | None = None
         self._next_line = 0.0
         self._clean_at = 0.0
+        self.adopt(budgets, on_demand=on_demand, groups=groups or {})
 
     def __len__(self) -> int:
         """Purses that are open."""
         return len(self._purses)
+
+    def adopt(
+        self, budgets: Mapping[str, Budget], *, on_demand: Iterable[str], groups: Mapping[str, Sequence[str]]
+    ) -> None:
+        """From now on these hold, for who comes; who is here goes on under those that were."""
+        self._budgets = budgets
+        special = set(on_demand)
+        self._general = tuple(name for name in budgets if name not in special)
+        self._groups = {}
+        for group, users in groups.items():
+            for user in users:
+                self._groups.setdefault(user, []).append(group)
+        for place, purse in self._purses.items():
+            if (budget := budgets.get(place[0])) is not None and budget != purse.budget:
+                self._purses[place] = purse.changed(budget, time())
 
     def admit(self, session: "Session") -> None:
         """Opens the purses that everybody draws on. Raises PolicyDenied."""
@@ -116,11 +128,14 @@ class Treasurer:
     def beat(self, sessions: "Iterable[Session]") -> None:
         """Once a second: ends what has nothing to draw on any more, begins to write, forgets what nobody uses."""
         today, now = time(), monotonic()
-        spent = {purse: why for purse in self._purses.values() if (why := _why_spent(purse, today)) is not None}
-        for session in [session for session in sessions if spent and not spent.keys().isdisjoint(session.purses)]:
-            limit, reason = next(spent[purse] for purse in session.purses if purse in spent)
-            self._limited(limit)
-            session.interrupt(PolicyDenied(reason))
+        # By usage: who came under an earlier form of a budget shares that, though not the purse.
+        spent = {purse.usage: why for purse in self._purses.values() if (why := _why_spent(purse, today)) is not None}
+        for session in list(sessions) if spent else ():
+            found = next((spent[purse.usage] for purse in session.purses if purse.usage in spent), None)
+            if found is not None:
+                limit, reason = found
+                self._limited(limit)
+                session.interrupt(PolicyDenied(reason))
         if self._writing is None:
             self._forget_idle(now)
             if self._ledger is not None:
@@ -143,8 +158,7 @@ class Treasurer:
             case "all":
                 return ("all",)
             case "listener":
-                host, port = session.client.sock.getsockname()[:2]
-                return (f"listener {host} {port}",)
+                return (f"listener {session.listener}",)
             case "rule":
                 return (f"rule {rule}",)
             case "group":

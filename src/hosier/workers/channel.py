@@ -1,8 +1,8 @@
 """What supervisor and worker say to each other, over a pair of sockets that nobody else has.
 
-First the assignment, which holds the users' passwords and so must not stand on a command line; then single octets, one
-of which has a value behind it. When one side dies, the other finds the end of the stream: no worker outlives its
-supervisor unnoticed.
+First the assignment, which holds the users' passwords and so must not stand on a command line; then words of one octet,
+some of which have a value behind them. When one side dies, the other finds the end of the stream: no worker outlives
+its supervisor unnoticed.
 """
 
 import asyncio
@@ -19,14 +19,19 @@ from .records import RecordPlan
 from .shared import TablePlan
 
 __all__ = (
+    "ABANDON",
     "DRAIN",
     "END",
+    "PREPARE",
     "READY",
     "REOPEN",
     "SNAPSHOT",
+    "SWITCH",
     "Assignment",
     "packed",
+    "packed_settings",
     "receive_assignment",
+    "receive_octets",
     "receive_value",
     "value",
 )
@@ -45,6 +50,15 @@ REOPEN: Final = b"o"
 
 SNAPSHOT: Final = b"s"
 """To the worker: who is with you? From the worker: what follows, as a value."""
+
+PREPARE: Final = b"p"
+"""To the worker: other settings, pickled, follow. From the worker: what is wrong with them, as a value."""
+
+SWITCH: Final = b"w"
+"""To the worker: they hold from now on. From the worker: how many sessions that has ended, as a value."""
+
+ABANDON: Final = b"a"
+"""To the worker: they never will."""
 
 _SIZE: Final = struct.Struct("!I")
 
@@ -101,8 +115,18 @@ def value(content: Any) -> bytes:
 
 async def receive_value(stream: asyncio.StreamReader) -> Any:
     """What ``value`` has packed. Raises EOFError if the other side died meanwhile."""
+    return json.loads(await receive_octets(stream))
+
+
+def packed_settings(settings: ServerSettings) -> bytes:
+    """As they travel behind a word."""
+    return _packed(pickle.dumps(settings))
+
+
+async def receive_octets(stream: asyncio.StreamReader) -> bytes:
+    """What is packed behind a word. Raises EOFError if the other side died meanwhile."""
     (size,) = _SIZE.unpack(await stream.readexactly(_SIZE.size))
-    return json.loads(await stream.readexactly(size))
+    return await stream.readexactly(size)
 
 
 def receive_assignment(channel: socket.socket) -> Assignment | None:

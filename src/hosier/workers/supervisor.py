@@ -5,35 +5,43 @@ gets the same, with the connections that wait in it. So a worker's death costs i
 """
 
 import asyncio
-import contextlib
-import signal
 import socket
-import subprocess
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from time import monotonic, time
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple
 
 from ..engine.egress import MakeEgress
+from ..errors import ConfigError
 from ..observe.counts import beats
 from ..observe.destinations import STDOUT, Destination
 from ..observe.pages import Health
 from ..server.capacity import room
 from ..server.listening import shared_listening_sockets
+from ..server.reload import NEED_RESTART, kept_settings
 from ..server.settings import ListenAddress, ServerSettings
 from ..server.snapshot import merged
-from .channel import DRAIN, END, READY, REOPEN, SNAPSHOT, Assignment, packed, receive_value
+from ..server.terms import Terms
+from .channel import (
+    ABANDON,
+    DRAIN,
+    END,
+    PREPARE,
+    REOPEN,
+    SNAPSHOT,
+    SWITCH,
+    Assignment,
+    packed_settings,
+)
 from .counting import bury, cells_of, create_counts, read_counts
 from .memory import CommonMemory
+from .process import REOPEN_SIGNAL, STOP_SIGNALS, WorkerProcess, obituary
 from .shared import SharedTable
 from .tallies import Totals, create_table, read_totals, sessions_under_way
 from .vault import create_vault_table
 
 __all__ = ("Supervisor",)
 
-STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-REOPEN_SIGNAL: Final = signal.SIGUSR1
 SHORT_LIFE: Final = 10.0
 """Seconds. A worker that dies sooner counts for the back-off."""
 
@@ -42,12 +50,21 @@ LONGEST_PAUSE: Final = 5.0
 """Seconds before the next attempt; connections wait in the queue of the dead one meanwhile."""
 
 
-ANSWER: Final = 2.0
-"""Seconds that a worker has to say who is with it."""
+PREPARING: Final = 30.0
+"""Seconds that a worker has to make what other settings need."""
+
+WORKERS_KEEP: Final = frozenset(("listen", "caps"))
+"""Settings that workers got at their start and keep, besides those that every server keeps."""
 
 
-HANGS: Final = 10.0
-"""Seconds without a beat of a worker's loop, after which the server is not alive."""
+class Outcome(NamedTuple):
+    """What came of a reload."""
+
+    kept: list[str]
+    """Names of settings that differ and stay as they were until the next start."""
+
+    ended: int
+    """Sessions that were forbidden by it."""
 
 
 class Supervisor:
@@ -81,6 +98,7 @@ class Supervisor:
     ) -> None:
         caps = settings.caps.complete(room(count), is_public=settings.is_public)
         self.settings = replace(settings, caps=caps)
+        self._given = settings
         self.count = count
         self.totals = Totals()
         """What dead workers have done: once it has run, all."""
@@ -93,9 +111,9 @@ class Supervisor:
         self._table: SharedTable
         self._memory: CommonMemory
         self._counts = create_counts(count)
-        self._purses = create_vault_table(count, used=bool(settings.budgets))
+        self._purses = create_vault_table(count)
         self._watched = watched
-        self._workers: dict[int, _Worker] = {}
+        self._workers: dict[int, WorkerProcess] = {}
         self._ready: set[int] = set()
         self._settled = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -161,8 +179,32 @@ class Supervisor:
 
     async def snapshot(self) -> dict[str, Any]:
         """Who is here, with any worker."""
-        asked = [worker.snapshot() for worker in self._serving()]
+        asked = [worker.ask(SNAPSHOT) for worker in self._serving()]
         return merged([found for found in await asyncio.gather(*asked) if found is not None])
+
+    async def reload(self, settings: ServerSettings, keep: Collection[str] = ()) -> Outcome:
+        """Other settings for all workers: each makes what they need, then all change; or none does.
+
+        ``keep``: settings besides those known here that stay as they are until the next start. Raises ConfigError,
+        with nothing changed.
+        """
+        kept = kept_settings(self._given, settings, {*NEED_RESTART, *WORKERS_KEEP, *keep})
+        settings = replace(settings, **{name: getattr(self._given, name) for name in kept})
+        (await asyncio.to_thread(Terms, settings)).close()
+        asked = self._serving()
+        after = replace(settings, caps=self.settings.caps)
+        answers = await asyncio.gather(*(worker.ask(PREPARE, packed_settings(after), PREPARING) for worker in asked))
+        wrong = [answer for worker, answer in zip(asked, answers, strict=True) if answer != "" and worker.serves]
+        if wrong:
+            for worker in asked:
+                worker.tell(ABANDON)
+            raise ConfigError(wrong[0] or "a worker does not answer")
+        self._given, self.settings = settings, after
+        ended = await asyncio.gather(*(worker.ask(SWITCH, b"", PREPARING) for worker in asked))
+        for worker in self._workers.values():
+            if worker not in asked:  # it was being born, with the settings of before
+                worker.tell(PREPARE + packed_settings(after) + SWITCH)
+        return Outcome(kept, sum(count or 0 for count in ended))
 
     def stop(self) -> None:
         """Drains all workers; a second time ends them at once."""
@@ -186,7 +228,7 @@ class Supervisor:
         for worker in self._workers.values():
             worker.tell(order)
 
-    def _serving(self) -> "list[_Worker]":
+    def _serving(self) -> "list[WorkerProcess]":
         return [worker for worker in self._workers.values() if worker.serves]
 
     async def _keep(self, number: int) -> None:
@@ -207,7 +249,7 @@ class Supervisor:
         """One worker, from its start to its end, and what is to be said about that."""
         name = f"worker {number + 1}"
         try:
-            worker = _Worker.start(self._assignment(number))
+            worker = WorkerProcess.start(self._assignment(number))
         except OSError as error:
             return f"{name} could not be started ({error.strerror})"
         self._workers[number] = worker
@@ -221,7 +263,7 @@ class Supervisor:
         self.totals = self.totals.plus(read_totals(self._table, number))
         self._table.forget(number)
         self._purses.forget(number)
-        return f"{name} (process {worker.pid}) {_obituary(status)}"
+        return f"{name} (process {worker.pid}) {obituary(status)}"
 
     async def _pause(self, death: str, short_lives: int) -> None:
         """Tells of a death, and waits if there were some in a row; one alone is replaced at once."""
@@ -261,105 +303,3 @@ class Supervisor:
         while self._sockets:
             for sock in self._sockets.pop():
                 sock.close()
-
-
-class _Worker:
-    """A worker's process, and our end of the channel to it."""
-
-    def __init__(self, process: "subprocess.Popen[bytes]", channel: socket.socket, assignment: Assignment) -> None:
-        self.pid = process.pid
-        self.serves = False
-        self._beats = -1
-        self._beat_at = monotonic()
-        self._asked: asyncio.Future[Any] | None = None
-        self._process = process
-        self._channel = channel
-        self._outbox = packed(assignment)
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-
-    @classmethod
-    def start(cls, assignment: Assignment) -> Self:
-        """A fresh interpreter: what is forked from a running program inherits its locks, threads and secrets."""
-        ours, theirs = socket.socketpair()
-        # It must never take one of our signals for itself, not even before its first line has run.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, (*STOP_SIGNALS, REOPEN_SIGNAL))
-        try:
-            process = subprocess.Popen(  # noqa: S603  # ourselves
-                [sys.executable, "-P", "-m", "hosier.workers.worker", str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), *assignment.descriptors),
-            )
-        except OSError:
-            ours.close()
-            raise
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            theirs.close()
-        return cls(process, ours, assignment)
-
-    async def is_ready(self) -> bool:
-        """Waits until it accepts; False: it died before."""
-        reader, writer = self._streams = await asyncio.open_unix_connection(sock=self._channel)
-        writer.write(self._outbox)
-        self._outbox = b""
-        self.serves = await _read(reader) == READY
-        return self.serves
-
-    def hangs(self, beats: int) -> bool:
-        """Whether a worker that serves has not had a beat for long; it should have one every second."""
-        if beats != self._beats or not self.serves:
-            self._beats, self._beat_at = beats, monotonic()
-        return monotonic() - self._beat_at > HANGS
-
-    def tell(self, order: bytes) -> None:
-        if self._streams is None:
-            self._outbox += order
-        else:
-            self._streams[1].write(order)
-
-    async def snapshot(self) -> dict[str, Any] | None:
-        """Who is with it; None if it does not say, whatever keeps it."""
-        if self._asked is None:
-            self._asked = asyncio.get_running_loop().create_future()
-            self.tell(SNAPSHOT)
-        try:
-            found: dict[str, Any] = await asyncio.wait_for(asyncio.shield(self._asked), ANSWER)
-        except TimeoutError:
-            return None
-        return found
-
-    async def end(self) -> int:
-        """Waits for its end; the exit status, negative for a signal's number."""
-        assert self._streams is not None
-        reader, writer = self._streams
-        while word := await _read(reader):
-            if word == SNAPSHOT:
-                await self._hear(reader)
-        self.serves = False
-        writer.close()
-        return await asyncio.to_thread(self._process.wait)
-
-    async def _hear(self, reader: asyncio.StreamReader) -> None:
-        """An answer; one that is cut short is that of a worker which dies."""
-        with contextlib.suppress(EOFError, ConnectionError):
-            answer = await receive_value(reader)
-            if self._asked is not None:
-                self._asked.set_result(answer)
-                self._asked = None
-
-
-async def _read(reader: asyncio.StreamReader) -> bytes:
-    """A word of a worker's; empty when it is gone, however it went."""
-    try:
-        return await reader.read(1)
-    except ConnectionError:
-        return b""
-
-
-def _obituary(status: int) -> str:
-    if status >= 0:
-        return f"ended with status {status}"
-    try:
-        return f"was ended by {signal.Signals(-status).name}"
-    except ValueError:
-        return f"was ended by signal {-status}"

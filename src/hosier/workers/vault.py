@@ -20,9 +20,9 @@ _DOWN: Final = 3
 _RATE: Final = 4
 
 
-def create_vault_table(workers: int, *, used: bool) -> SharedTable:
-    """With room for as many purses as a process has at most; without any, if there are no budgets."""
-    return SharedTable.create(rows=MOST if used else 0, fields=_FIELDS, workers=workers)
+def create_vault_table(workers: int) -> SharedTable:
+    """With room for as many purses as a process has at most; memory is taken as it is used."""
+    return SharedTable.create(rows=MOST, fields=_FIELDS, workers=workers)
 
 
 class SharedVault:

@@ -7,7 +7,7 @@ terminal's Ctrl-C reaches every process of the group, and one press must not cou
 import asyncio
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from ..errors import ConfigError
 from ..observe.access_log import AccessLog
@@ -17,7 +17,8 @@ from ..observe.record import SessionRecord
 from ..server.process import calm_collector, drain_unless, explain_on_stderr, loop_runner
 from ..server.server import Server
 from ..server.snapshot import snapshot
-from .channel import DRAIN, READY, REOPEN, SNAPSHOT, Assignment, receive_assignment, value
+from .changing import Changing
+from .channel import ABANDON, DRAIN, PREPARE, READY, REOPEN, SNAPSHOT, SWITCH, Assignment, receive_assignment, value
 from .counting import cells_of
 from .memory import CommonMemory
 from .shared import SharedTable
@@ -71,21 +72,31 @@ async def _serve(channel: socket.socket, assignment: Assignment) -> None:
     )
     drain, end = asyncio.Event(), asyncio.Event()
 
-    def tell_who_is_here() -> None:
+    async def tell_who_is_here(_: asyncio.StreamReader) -> None:
         writer.write(SNAPSHOT + value(snapshot(server)))
 
-    def reopen() -> None:
+    async def reopen(_: asyncio.StreamReader) -> None:
         if isinstance(log, FileWriter):
             log.reopen()
 
-    listening = asyncio.ensure_future(_obey(reader, drain, end, {SNAPSHOT: tell_who_is_here, REOPEN: reopen}))
+    changing = Changing(server, writer)
+    more = {
+        REOPEN: reopen,
+        SNAPSHOT: tell_who_is_here,
+        PREPARE: changing.prepare,
+        SWITCH: changing.switch,
+        ABANDON: changing.abandon,
+    }
+    listening: asyncio.Future[None] | None = None
     try:
         await server.start([socket.socket(fileno=fd) for fd in assignment.sockets])
         writer.write(READY)
+        listening = asyncio.ensure_future(_obey(reader, drain, end, more))
         await drain.wait()
         await drain_unless(server, end)
     finally:
-        listening.cancel()
+        if listening is not None:
+            listening.cancel()
         await server.close()
         if log is not None:
             log.close()
@@ -96,12 +107,13 @@ async def _obey(
     orders: asyncio.StreamReader,
     drain: asyncio.Event,
     end: asyncio.Event,
-    errands: Mapping[bytes, Callable[[], None]],
+    more: Mapping[bytes, Callable[[asyncio.StreamReader], Awaitable[None]]],
 ) -> None:
-    """A supervisor that died wanted what one that stops wants: nobody new, and time for those who are here."""
+    """Does what the supervisor says; ``more``: by its word, what else it may say. A supervisor that died wanted what
+    one that stops wants: nobody new, and time for those who are here."""
     while order := await orders.read(1):
-        if order in errands:
-            errands[order]()
+        if order in more:
+            await more[order](orders)
         elif order == DRAIN:
             drain.set()
         else:

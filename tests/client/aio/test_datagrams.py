@@ -12,6 +12,7 @@ import pytest
 import uvloop
 
 import hosier
+from hosier.engine.segments import can_segment, segment_option
 from hosier.testing import ScriptedServer, send, stall
 
 from ..harness import PATIENCE, opening, run
@@ -61,6 +62,39 @@ def test_datagrams(run: Run, silent_socket: socket.socket) -> None:
     with ScriptedServer(opening(send(granted(relay)), stall())) as server:
         run(main())
         assert server.received[3:] == b"\x05\x03\x00\x01" + bytes(6)
+
+
+@loops
+def test_many(run: Run, silent_socket: socket.socket) -> None:
+    """In runs both ways where the system has them; with single ones among them, nothing is lost."""
+    relay = silent_socket
+
+    async def main() -> None:
+        async with (
+            await hosier.aio.associate(server.url, timeout=PATIENCE) as datagrams,
+            asyncio.timeout(PATIENCE),
+        ):
+            assert await datagrams.send_many([], ONE) == 0
+            assert await datagrams.send_many([b"one", b"two", b"3"], ("example.com", 53)) == 3
+            for payload in (b"one", b"two", b"3"):
+                packet, peer = relay.recvfrom(100)
+                assert packet == b"\x00\x00\x00\x03\x0bexample.com\x00\x35" + payload
+            packets = [HEADER + bytes([number]) for number in range(30)]
+            if can_segment():
+                relay.sendmsg(packets[:20], segment_option(len(HEADER) + 1), 0, peer)
+            else:
+                packets = packets[20:]
+            for packet in packets[-10:]:
+                relay.sendto(packet, peer)
+            found = [await datagrams.recvfrom()]
+            while len(found) < len(packets):
+                found += await datagrams.recv_many()
+            assert found == [(packet[-1:], ONE) for packet in packets]
+        with pytest.raises(hosier.ProxyConnectionError):
+            await datagrams.send_many([b"x"], ONE)
+
+    with ScriptedServer(opening(send(granted(relay)), stall())) as server:
+        run(main())
 
 
 @loops

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -11,8 +11,6 @@ from ...errors import LocalProtocolError
 from ...protocol.address import UNSPECIFIED, Address, parse_address
 from ...protocol.messages import Command
 from ..datagrams import (
-    Envelope,
-    HostPort,
     association_ended,
     connected_udp,
     has_ended,
@@ -21,9 +19,11 @@ from ..datagrams import (
     udp_socket,
     zeros_or,
 )
+from ..envelope import Envelope, HostPort
 from ..journey import Journey, host_of_proxy
 from ..lookup import pick
 from ..proxy import ProxyChain, chain_for_datagrams
+from ..runs import Runs
 from .steps import arrive, look_up, raise_from, talk
 
 __all__ = ("DatagramEndpoint", "ProxiedDatagramTransport", "associate", "create_datagram_endpoint")
@@ -116,6 +116,7 @@ class ProxiedDatagramTransport(asyncio.DatagramTransport):
         self._udp = udp
         self._protocol = protocol
         self._closing = False
+        self._runs: Runs | None = None
         protocol.connection_made(self)
         loop.add_reader(udp, self._readable)
         loop.add_reader(control, self._control_readable)
@@ -128,21 +129,20 @@ class ProxiedDatagramTransport(asyncio.DatagramTransport):
         """
         if self._closing:
             return
-        if addr is None:
-            raise LocalProtocolError("a datagram through a proxy needs the address of its target")
-        header = self.envelope.headers.get(addr)
-        if header is None:
-            address = parse_address(*addr)
-            if address.is_name and not self.remote_dns:
-                raise LocalProtocolError("names are looked up on this side: give an IP address, or use socks5h")
-            header = self.envelope.learn(addr, address)
+        header = self._header(addr)
         for packet in self.envelope.pack(header, data if isinstance(data, bytes) else bytes(data)):
-            try:
-                self._udp.send(packet)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                self._protocol.error_received(error)
+            self._send_packet(packet)
+
+    def send_many(self, payloads: Sequence[bytes], addr: HostPort) -> None:
+        """Sends each payload as a datagram to the same place, in few calls where the system can (UDP_SEGMENT).
+
+        From then on those that the relay sends in a row come in one call (UDP_GRO). Raises as :meth:`sendto` does.
+        """
+        if self._closing:
+            return
+        if self._runs is None:
+            self._runs = Runs(self._udp, self.envelope, self._send_packet)
+        self._runs.send(self._header(addr), payloads)
 
     def max_payload(self, host: str | None = None) -> int:
         """Octets of the largest payload to a host; without one, to any (S5-REQ-81)."""
@@ -162,20 +162,42 @@ class ProxiedDatagramTransport(asyncio.DatagramTransport):
 
     # --- private ---
 
+    def _header(self, addr: Any) -> bytes:
+        if addr is None:
+            raise LocalProtocolError("a datagram through a proxy needs the address of its target")
+        header = self.envelope.headers.get(addr)
+        if header is None:
+            address = parse_address(*addr)
+            if address.is_name and not self.remote_dns:
+                raise LocalProtocolError("names are looked up on this side: give an IP address, or use socks5h")
+            header = self.envelope.learn(addr, address)
+        return header
+
+    def _send_packet(self, packet: bytes) -> None:
+        try:
+            self._udp.send(packet)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._protocol.error_received(error)
+
     def _readable(self) -> None:
         for _ in range(_BATCH):
             try:
-                packet = self._udp.recv(65_535)
+                arrived = self._arrived() if self._runs is None else self._runs.receive()
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
                 self._protocol.error_received(error)
                 return
-            found = self.envelope.unpack(packet)
-            if found is not None:
-                self._protocol.datagram_received(*found)
-            if self._closing:
-                return
+            for data, source in arrived:
+                self._protocol.datagram_received(data, source)
+                if self._closing:
+                    return
+
+    def _arrived(self) -> list[tuple[bytes, HostPort]]:
+        found = self.envelope.unpack(self._udp.recv(65_535))
+        return [] if found is None else [found]
 
     def _control_readable(self) -> None:
         if has_ended(self._control):
@@ -236,12 +258,22 @@ class DatagramEndpoint:
 
         Raises as :meth:`hosier.ProxiedDatagramSocket.sendto` does; ProxyConnectionError when the association has ended.
         """
-        if self._inbox.ended or self._transport.is_closing():
-            raise self._inbox.failure or association_ended()
-        if address not in self._transport.envelope.headers:
-            self._transport.envelope.learn(address, await self._address(address))
+        await self._ready(address)
         self._transport.sendto(data, address)
         return len(data)
+
+    async def send_many(self, payloads: Sequence[bytes], address: HostPort) -> int:
+        """Sends each payload as a datagram to the same place, as :meth:`hosier.ProxiedDatagramSocket.send_many`."""
+        if payloads:
+            await self._ready(address)
+            self._transport.send_many(payloads, address)
+        return len(payloads)
+
+    async def recv_many(self) -> list[tuple[bytes, HostPort]]:
+        """All datagrams that have come, at least one; otherwise as :meth:`recvfrom`."""
+        found = [await self.recvfrom(), *self._inbox.arrived]
+        self._inbox.arrived.clear()
+        return found
 
     async def recvfrom(self) -> tuple[bytes, HostPort]:
         """The next datagram and its sender: an IP address as a rule (S5-REQ-80). For a time limit: asyncio.timeout.
@@ -272,6 +304,13 @@ class DatagramEndpoint:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    async def _ready(self, address: HostPort) -> None:
+        """Raises ProxyConnectionError when the association has ended; knows the header otherwise."""
+        if self._inbox.ended or self._transport.is_closing():
+            raise self._inbox.failure or association_ended()
+        if address not in self._transport.envelope.headers:
+            self._transport.envelope.learn(address, await self._address(address))
 
     async def _address(self, destination: HostPort) -> Address:
         host, port = destination

@@ -7,7 +7,8 @@ import socket
 from time import monotonic
 from typing import Any
 
-from ...client.datagrams import Envelope, association_ended, has_ended, largest_for, relay_address
+from ...client.datagrams import association_ended, has_ended, largest_for, relay_address
+from ...client.envelope import Envelope
 from ...client.journey import host_of_proxy
 from ...client.lookup import Place4or6, look_up, pick
 from ...client.proxy import Proxy

@@ -49,6 +49,7 @@ async def _open(session: "Session", announced: Address, layer: SecurityLayer | N
     judge = server.judging(session, None)
     if isinstance(judge, Ruling):
         session.verdict = judge.verdict
+    server.draw(session)
     server.associations.enter(owner)
     try:
         sock = datagram_socket(near, scope=scope[0] if scope else 0, buffer=udp.buffer, ports=ports)

@@ -52,6 +52,7 @@ async def bind(session: "Session", request: Request) -> bytes:
             judge.vet_peers((peer,))
         if judge is not session.server.policy:
             session.server.reviews.settle(session, judge)
+        session.server.draw(session)
     except PolicyDenied as denied:
         far.close()
         session.end = f"refused: {denied.reason}"

@@ -1,0 +1,61 @@
+"""``hosier connect``: standard input and output through proxies, for ssh's ProxyCommand and for scripts."""
+
+import argparse
+import signal
+from typing import Any
+
+from ..client.blocking import connect
+from ..errors import ConfigError, SocksError
+from .endings import ended, failed
+from .proxies import add_proxy_option, chain_for
+from .stdio import join_stdio
+
+__all__ = ("add_parser",)
+
+_EPILOG = """\
+examples:
+  ssh -o ProxyCommand='hosier connect --proxy socks5h://gate:1080 %h %p' server.example
+  ALL_PROXY=socks5h://gate:1080 hosier connect server.example 25
+  hosier connect --proxy socks5h://near --proxy socks5h://far server.example 80 < request > answer
+
+exit codes: 0 all is over, 1 the target was not reached or the connection broke, 2 a mistake in the options, 3 the proxy
+was not reached, or it refused us.
+"""
+
+
+def add_parser(verbs: Any) -> None:
+    """Adds the verb to the command."""
+    parser = verbs.add_parser(
+        "connect",
+        help="standard input and output to a target, through proxies",
+        description="Connects to HOST and PORT through proxies and joins that with standard input and output.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("host", metavar="HOST")
+    parser.add_argument("port", metavar="PORT", type=int)
+    add_proxy_option(parser)
+    parser.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS", help="for the way there (30)")
+    progress = parser.add_mutually_exclusive_group()
+    progress.add_argument("--progress", action="store_true", default=None, help="tell how much has gone")
+    progress.add_argument(
+        "--no-progress", action="store_false", dest="progress", help="do not, whatever is at the ends"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Relays until both directions have ended; the exit code. Raises ConfigError."""
+    if not 0 < arguments.port <= 0xFFFF:
+        raise ConfigError(f"{arguments.port} is not a port: 1 to 65535 are")
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # we end as any program does, with the signal's own status
+    chain = chain_for(arguments, arguments.host, arguments.port)
+    try:
+        sock = connect(chain, arguments.host, arguments.port, timeout=arguments.timeout)
+    except (SocksError, OSError) as error:
+        return failed(error)
+    try:
+        join_stdio(sock, progress=arguments.progress)
+    except OSError as error:
+        return ended(error)
+    return 0

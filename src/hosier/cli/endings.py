@@ -1,0 +1,37 @@
+"""How the commands that go through proxies end: a line, and a code that tells whose fault it was."""
+
+import errno
+import sys
+from typing import Final
+
+from ..errors import ConfigError, ReplyError
+
+__all__ = ("DONE", "NOBODY_READS", "PROXY_FAILED", "TARGET_FAILED", "ended", "failed", "say")
+
+DONE: Final = 0
+TARGET_FAILED: Final = 1
+PROXY_FAILED: Final = 3
+
+NOBODY_READS: Final = 128 + 13
+"""As for a program that SIGPIPE has ended."""
+
+
+def failed(error: Exception) -> int:
+    """Tells why a way through proxies could not be made: the target's fault, or theirs. Raises a ConfigError again."""
+    if isinstance(error, ConfigError):
+        raise error
+    say(str(error))
+    return TARGET_FAILED if isinstance(error, ReplyError) else PROXY_FAILED
+
+
+def ended(error: OSError) -> int:
+    """Tells why a connection has broken; not where only nobody wants its octets any more."""
+    if error.errno == errno.EPIPE:
+        return NOBODY_READS
+    say(f"the connection broke: {error.strerror or error}")
+    return TARGET_FAILED
+
+
+def say(text: str) -> None:
+    """A line on standard error."""
+    print(f"hosier: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,142 @@
+"""``hosier forward``: a local port that leads through proxies: to one target, or as a SOCKS port of its own."""
+
+import argparse
+import asyncio
+import errno
+import os
+import signal
+from collections.abc import Sequence
+from contextlib import ExitStack
+from socket import AF_INET, AF_INET6
+from typing import Any
+
+from ..client.egress import ProxiedEgress, Upstreams
+from ..client.forwarding import BUFFER, DatagramForward, StreamForward
+from ..client.proxy import Proxy
+from ..engine.choice import make_engine
+from ..engine.listener import listening_socket
+from ..engine.ports import PortRange
+from ..engine.resolve import Resolver
+from ..engine.udp import datagram_socket
+from ..errors import ConfigError
+from ..protocol.address import Address, parse_address
+from ..server.process import explain_on_stderr
+from ..server.server import Server
+from ..server.settings import ListenAddress, parse_listen
+from .endings import DONE, say
+from .proxies import add_proxy_option, chain_for, host_and_port
+
+__all__ = ("add_parser",)
+
+_EPILOG = """\
+examples:
+  hosier forward --proxy socks5h://gate:1080 8080 intranet.example:80
+  hosier forward --proxy socks5h://gate:1080 --udp 5353 ns.example:53
+  hosier forward --proxy env:GATE --socks 1081          for a browser, which cannot log in to a SOCKS proxy
+
+PORT alone listens on loopback, of both families. It ends with SIGINT or SIGTERM.
+"""
+
+
+def add_parser(verbs: Any) -> None:
+    """Adds the verb to the command."""
+    parser = verbs.add_parser(
+        "forward",
+        help="a local port that leads to a target, through proxies",
+        description="Listens at a local port and leads whoever connects there to a target, through proxies.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("listen", metavar="[LOCAL:]PORT")
+    parser.add_argument("target", metavar="HOST:PORT", nargs="?", help="the target; none with --socks")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--udp", action="store_true", help="forward datagrams; each sender has an association")
+    kind.add_argument("--socks", action="store_true", help="be a SOCKS port without authentication, for this machine")
+    add_proxy_option(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Forwards until SIGINT or SIGTERM; 0. Raises ConfigError."""
+    listen = parse_listen(arguments.listen)
+    if arguments.socks:
+        if arguments.target is not None:
+            raise ConfigError("with --socks whoever connects names the target: leave it out")
+        if not all(address.is_loopback for address in listen):
+            raise ConfigError("a SOCKS port for others than this machine is what hosier serve --upstream is for")
+        asyncio.run(_serve_socks(listen, chain_for(arguments)))
+        return DONE
+    if arguments.target is None:
+        raise ConfigError("where to? write hosier forward [LOCAL:]PORT HOST:PORT, or --socks")
+    host, port = host_and_port(arguments.target)
+    chain = chain_for(arguments, host, port)
+    asyncio.run(_forward(listen, parse_address(host, port), chain, datagrams=arguments.udp))
+    return DONE
+
+
+async def _forward(
+    listen: Sequence[ListenAddress], target: Address, chain: tuple[Proxy, ...], *, datagrams: bool
+) -> None:
+    stop = _stop_event()
+    way = Upstreams(chain)
+    engine = make_engine()
+    resolver = Resolver(engine.loop)
+    with ExitStack() as stack:
+        stack.callback(resolver.close)
+        stack.callback(engine.close)
+        egress: ProxiedEgress = way(engine, resolver)
+        for sock in _sockets(listen, datagrams=datagrams):
+            forward = (DatagramForward if datagrams else StreamForward)(engine, egress, sock, target, say)
+            stack.callback(forward.close)
+            place = ListenAddress(*sock.getsockname()[:2])
+            say(f"{'datagrams to ' if datagrams else ''}{place} go to {target} through {_names(chain)}")
+        await stop.wait()
+
+
+async def _serve_socks(listen: Sequence[ListenAddress], chain: tuple[Proxy, ...]) -> None:
+    """A server with nothing but upstreams."""
+    stop = _stop_event()
+    explain_on_stderr(verbose=False)
+    async with Server(listen=listen, egress=Upstreams(chain)) as server:
+        for address in server.addresses:
+            say(f"a SOCKS port on {address}, through {_names(chain)}")
+        await stop.wait()
+
+
+def _sockets(listen: Sequence[ListenAddress], *, datagrams: bool) -> list[Any]:
+    """One for each address of a family that the machine has. Raises ConfigError."""
+    found: list[Any] = []
+    for address in listen:
+        try:
+            found.append(_socket(address, datagrams=datagrams))
+        except OSError as error:
+            if found and error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                continue
+            for sock in found:
+                sock.close()
+            raise ConfigError(f"cannot listen on {address}: {error.strerror or os.strerror(errno.EIO)}") from error
+    return found
+
+
+def _socket(address: ListenAddress, *, datagrams: bool) -> Any:
+    if datagrams:
+        ports = PortRange(address.port, address.port) if address.port else None
+        return datagram_socket(parse_address(*address), buffer=BUFFER, ports=ports)
+    family = AF_INET6 if ":" in address.host else AF_INET
+    return listening_socket(address, family, client_speaks_first=False)
+
+
+def _stop_event() -> asyncio.Event:
+    """Set by SIGINT or SIGTERM."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        try:
+            loop.add_signal_handler(number, stop.set)
+        except NotImplementedError:  # Windows
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
+    return stop
+
+
+def _names(chain: Sequence[Proxy]) -> str:
+    return ", then ".join(map(str, chain))

@@ -1,0 +1,62 @@
+"""``hosier listen``: a proxy waits for a peer (BIND), and standard input and output are joined with it."""
+
+import argparse
+import signal
+import sys
+from typing import Any
+
+from ..client.blocking import bind
+from ..errors import ConfigError, SocksError
+from .endings import ended, failed
+from .proxies import add_proxy_option, chain_for
+from .stdio import add_progress_option, join_stdio
+
+__all__ = ("add_parser",)
+
+_EPILOG = """\
+The first line of standard output is where the peer is to connect: host, space, port. What follows is what it sends.
+
+example, a transfer of active FTP:
+  hosier listen --proxy socks5h://gate:1080 ftp.example | { read host port; announce "$host" "$port"; cat > file; }
+"""
+
+
+def add_parser(verbs: Any) -> None:
+    """Adds the verb to the command."""
+    parser = verbs.add_parser(
+        "listen",
+        help="have a proxy wait for a peer (BIND)",
+        description="Has a proxy listen for one connection from PEER and joins it with standard input and output.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("peer", metavar="PEER", help="who may come: a name or an address; many proxies take 0.0.0.0 for anyone")
+    add("port", metavar="PORT", type=int, nargs="?", default=0, help="the port to listen on, if it is free")
+    add_proxy_option(parser)
+    add("--timeout", type=float, default=30.0, metavar="SECONDS", help="for the way to the proxy (30)")
+    add("--wait", type=float, metavar="SECONDS", help="for the peer (as long as the proxy waits)")
+    add_progress_option(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Relays until both directions have ended; the exit code. Raises ConfigError."""
+    if not 0 <= arguments.port <= 0xFFFF:
+        raise ConfigError(f"{arguments.port} is not a port: 0 to 65535 are")
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        listener = bind(chain_for(arguments), arguments.peer, arguments.port, timeout=arguments.timeout)
+        host, port = listener.address
+        print(host, port, flush=True)
+        sock, _ = listener.accept(timeout=arguments.wait)
+    except BrokenPipeError as error:
+        return ended(error)
+    except (SocksError, OSError) as error:
+        return failed(error)
+    sys.stdout.flush()
+    try:
+        join_stdio(sock, progress=arguments.progress)
+    except OSError as error:
+        return ended(error)
+    return 0

@@ -1,0 +1,160 @@
+"""Standard input and output, joined with a connection: what ``hosier connect`` and ``hosier listen`` end in.
+
+A thread for each direction, each with calls that block: standard input and output may be shared with other programs,
+which would be surprised to find them non-blocking.
+"""
+
+import errno
+import os
+import select
+import socket
+import stat
+import sys
+import threading
+from time import monotonic
+from typing import Any, Final, Protocol
+
+__all__ = ("Connected", "Counted", "add_progress_option", "join_stdio")
+
+PIECE: Final = 1 << 18
+"""Octets at once."""
+
+BULK: Final = 1 << 20
+"""Octets before progress is told."""
+
+TELL_EVERY: Final = 0.5
+"""Seconds."""
+
+
+class Connected(Protocol):
+    """What is needed of a connection: a socket's own calls."""
+
+    def fileno(self) -> int: ...
+
+    def recv(self, size: int, /) -> bytes: ...
+
+    def sendall(self, data: bytes, /) -> None: ...
+
+    def shutdown(self, how: int, /) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Counted:
+    """Octets that went each way, and when it began."""
+
+    def __init__(self) -> None:
+        self.began = monotonic()
+        self.up = 0
+        self.down = 0
+
+
+def add_progress_option(parser: Any) -> None:
+    """Adds ``--progress``."""
+    words = "tell how much has gone: always, never, or (auto) on a terminal, with a file at one end"
+    parser.add_argument("--progress", choices=("auto", "always", "never"), default="auto", help=words)
+
+
+def join_stdio(connection: Connected, *, progress: str = "auto") -> Counted:
+    """Relays between the connection and standard input and output until both directions have ended; the end of one is
+    passed on while the other goes on. A person at the terminal is not waited for once the peer has ended.
+
+    ``progress``: whether to tell on standard error how much has gone, as the option has it.
+
+    Raises OSError if the connection breaks; BrokenPipeError (EPIPE) if nobody reads standard output any more.
+    """
+    counted = Counted()
+    failures: list[OSError] = []
+    done = threading.Event()
+    sending = threading.Thread(target=_send, args=(connection, counted, failures), daemon=True)
+    sending.start()
+    telling = threading.Thread(target=_tell, args=(counted, done), daemon=True)
+    if _wants_progress(progress):
+        telling.start()
+    try:
+        _receive(connection, counted)
+        if not os.isatty(0):
+            sending.join()
+    finally:
+        connection.close()
+        done.set()
+        if telling.ident is not None:
+            telling.join()
+    if failures:
+        raise failures[0]
+    return counted
+
+
+# --- the two directions ---
+
+
+def _receive(connection: Connected, counted: Counted) -> None:
+    while data := connection.recv(PIECE):
+        _write(data)
+        counted.down += len(data)
+    # Whoever reads our output learns of the end now; the descriptor's number must stay taken.
+    with open(os.devnull, "wb") as nothing:
+        os.dup2(nothing.fileno(), 1)
+
+
+def _send(connection: Connected, counted: Counted, failures: list[OSError]) -> None:
+    try:
+        while data := _read(PIECE):
+            connection.sendall(data)
+            counted.up += len(data)
+        connection.shutdown(socket.SHUT_WR)
+    except OSError as error:
+        # The peer does not take any more; what it says itself may still come, and tells what happened.
+        if error.errno not in (errno.EPIPE, errno.ENOTCONN, errno.EBADF):
+            failures.append(error)
+
+
+def _read(size: int) -> bytes:
+    while True:
+        try:
+            return os.read(0, size)
+        except BlockingIOError:  # somebody who has it, too, has made it so
+            select.select([0], [], [])
+
+
+def _write(data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(1, view) :]
+        except BlockingIOError:
+            select.select([], [1], [])
+
+
+# --- progress ---
+
+
+def _wants_progress(wanted: str) -> bool:
+    if wanted != "auto":
+        return wanted == "always"
+    return os.isatty(2) and any(stat.S_ISREG(os.fstat(descriptor).st_mode) for descriptor in (0, 1))
+
+
+def _tell(counted: Counted, done: threading.Event) -> None:
+    """A line on standard error that is written anew; gone at the end."""
+    told = ""
+    while not done.wait(TELL_EVERY):
+        moved = counted.up + counted.down
+        if moved < BULK:
+            continue
+        rate = moved / (monotonic() - counted.began)
+        line = f"hosier: {_size(counted.up)} up, {_size(counted.down)} down, {_size(rate)}/s"
+        sys.stderr.write(f"\r{line:<{len(told)}}")
+        sys.stderr.flush()
+        told = line
+    if told:
+        sys.stderr.write(f"\r{'':<{len(told)}}\r")
+        sys.stderr.flush()
+
+
+def _size(octets: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if octets < 1000:
+            return f"{octets:.3g} {unit}"
+        octets /= 1000
+    return f"{octets:.4g} GB"

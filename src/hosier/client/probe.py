@@ -1,0 +1,249 @@
+"""What a proxy can do, found out by asking: versions, methods, commands, datagrams, kinds of addresses, and how fast.
+
+Unless a target is named, the proxy is asked to reach ourselves, at the address from which we reach it, so that nobody
+else is bothered. Where NAT or its rules are in the way, the answer tells that, and still that the command is known.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import partial
+from time import perf_counter
+from typing import Any, Final
+
+from ..errors import ConfigError, ProxyConnectionError, ReplyCode, ReplyError, SocksError
+from . import aio
+from .proxy import Proxy
+
+__all__ = ("Finding", "Report", "probe")
+
+METHODS: Final = {"none": 0x00, "gssapi": 0x01, "password": 0x02}
+
+# Documentation and test addresses (RFC 5737, 3849, 6761): nobody is there. That is no matter, the proxy's answer tells.
+_NOBODY: Final = {"ipv4": "192.0.2.1", "ipv6": "2001:db8::1", "name": "nobody.invalid"}
+_PORT: Final = 9
+_QUESTION: Final = b"hosier probe"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was asked. ``works`` None: it is known, or may be, but could not be tried to the end."""
+
+    works: bool | None
+    says: str
+    ms: float | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """All findings about one proxy, by name."""
+
+    proxy: str
+    reached: Finding
+    versions: dict[str, Finding]
+    methods: dict[str, Finding]
+    commands: dict[str, Finding]
+    addresses: dict[str, Finding]
+
+    @property
+    def speaks_socks(self) -> bool:
+        """Whether it answers in any version, if only to refuse."""
+        return any(found.works is not False for found in self.versions.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)
+
+
+async def probe(proxy: Proxy, target: tuple[str, int] | None = None, *, timeout: float = 5.0) -> Report:
+    """Asks everything at once; ``timeout``, in seconds, is each question's own.
+
+    Args:
+        target: where CONNECT is to lead; None: to ourselves.
+
+    Raises ProxyConnectionError if the proxy cannot be reached, ConfigError for an HTTP proxy.
+    """
+    if proxy.protocol == "http":
+        raise ConfigError("probe is for SOCKS proxies")
+    began = perf_counter()
+    try:
+        async with asyncio.timeout(timeout):
+            _, writer = await _open(proxy)
+    except OSError as error:
+        raise ProxyConnectionError(f"cannot reach {proxy}: {error.strerror or error or 'no answer'}") from error
+    reached = Finding(True, "connected", _since(began))
+    here = writer.get_extra_info("sockname")[0] if proxy.path is None else "127.0.0.1"
+    writer.close()
+    server = await asyncio.start_server(_greet, here, 0)
+    transport, echo = await asyncio.get_running_loop().create_datagram_endpoint(_Echo, local_addr=(here, 0))
+    try:
+        place = target or (here, server.sockets[0].getsockname()[1])
+        questions = _questions(proxy, place, (here, echo.port), timeout)
+        answers = await asyncio.gather(*(_asked(work, timeout) for work in questions.values()))
+    finally:
+        transport.close()
+        server.close()
+    found = dict(zip(questions, answers, strict=True))
+    spoken = [found[f"method {name}"] for name in METHODS]
+    return Report(
+        str(proxy),
+        reached,
+        {
+            "socks4": _version(found["version socks4"]),
+            "socks4a": _version(found["version socks4a"]),
+            "socks5": Finding(any(one.works is not None for one in spoken), "answers a greeting"),
+        },
+        {name: found[f"method {name}"] for name in METHODS},
+        {name: _command(found[f"command {name}"]) for name in ("connect", "bind", "associate")},
+        {name: _kind(found[f"address {name}"]) for name in _NOBODY},
+    )
+
+
+# --- the questions ---
+
+Question = Callable[[], Awaitable[str]]
+
+
+def _questions(proxy: Proxy, target: tuple[str, int], echo: tuple[str, int], timeout: float) -> dict[str, Question]:
+    five = _as(proxy, "socks5", remote_dns=True)
+    asked: dict[str, Question] = {
+        "version socks4": partial(_connect, _as(proxy, "socks4", remote_dns=False), target, timeout),
+        "version socks4a": partial(_connect, _as(proxy, "socks4", remote_dns=True), ("localhost", _PORT), timeout),
+        "command connect": partial(_connect, five, target, timeout),
+        "command bind": partial(_bind, five, target[0], timeout),
+        "command associate": partial(_associate, five, echo, timeout),
+    }
+    asked |= {f"method {name}": partial(_method, proxy, code) for name, code in METHODS.items()}
+    asked |= {f"address {name}": partial(_connect, five, (host, _PORT), timeout) for name, host in _NOBODY.items()}
+    return asked
+
+
+async def _connect(proxy: Proxy, target: tuple[str, int], timeout: float) -> str:
+    _, writer = await aio.open_connection(*target, proxy=proxy, timeout=timeout)
+    writer.close()
+    return "connects"
+
+
+async def _bind(proxy: Proxy, peer: str, timeout: float) -> str:
+    async with await aio.bind(proxy, peer, timeout=timeout) as listener:
+        host, port = listener.address
+        return f"listens on {f'[{host}]' if ':' in host else host}:{port}"
+
+
+async def _associate(proxy: Proxy, echo: tuple[str, int], timeout: float) -> str:
+    """Whether a datagram comes back; if not, the association counts for itself."""
+    async with await aio.associate(proxy, timeout=timeout) as endpoint:
+        await endpoint.sendto(_QUESTION, echo)
+        try:
+            async with asyncio.timeout(timeout / 2):
+                await endpoint.recvfrom()
+        except TimeoutError:
+            return "associates; no datagram came back"
+        return "associates; a datagram came back"
+
+
+async def _method(proxy: Proxy, code: int) -> str:
+    reader, writer = await _open(proxy)
+    try:
+        writer.write(bytes((5, 1, code)))
+        answer = await reader.readexactly(2)
+    finally:
+        writer.close()
+    if answer[0] != 5:
+        raise ConnectionError("it does not answer in SOCKS5")
+    return "accepted" if answer[1] == code else "refused"
+
+
+# --- what the answers mean ---
+
+
+async def _asked(question: Question, timeout: float) -> Finding:
+    began = perf_counter()
+    try:
+        async with asyncio.timeout(timeout + 1):
+            says = await question()
+    except ReplyError as error:
+        return _Refused(None, str(error.args[0]), _since(began), error.code)
+    except TimeoutError:
+        return Finding(None, "no answer in time")
+    except asyncio.IncompleteReadError:
+        return Finding(None, "it closes the connection")
+    except (SocksError, OSError) as error:
+        return Finding(None, str(error.args[0] if isinstance(error, SocksError) else error.strerror or error))
+    return Finding(says != "refused", says, _since(began))
+
+
+@dataclass(frozen=True)
+class _Refused(Finding):
+    """The proxy's reply was a failure."""
+
+    code: int = 0
+
+
+def _version(found: Finding) -> Finding:
+    """Who refuses in the words of a version may still not serve it."""
+    works = found.works or (None if isinstance(found, _Refused) else False)
+    return Finding(works, found.says, found.ms)
+
+
+def _command(found: Finding) -> Finding:
+    if isinstance(found, _Refused):
+        known = None if found.code != ReplyCode.COMMAND_NOT_SUPPORTED else False
+        return Finding(known, found.says, found.ms)
+    return found
+
+
+def _kind(found: Finding) -> Finding:
+    """Nobody is there: any other failure than "type not supported" shows that the kind is understood."""
+    if isinstance(found, _Refused):
+        return Finding(found.code != ReplyCode.ADDRESS_TYPE_NOT_SUPPORTED, found.says, found.ms)
+    return found
+
+
+def _since(began: float) -> float:
+    return round((perf_counter() - began) * 1000, 3)
+
+
+# --- our own side ---
+
+
+def _as(proxy: Proxy, protocol: str, *, remote_dns: bool) -> Proxy:
+    """The same place in other words."""
+    scheme = f"{protocol}{'+tls' if proxy.tls else ''}"
+    host = f"[{proxy.host}]" if ":" in proxy.host else proxy.host
+    place = f"localhost{proxy.path}" if proxy.path is not None else f"{host}:{proxy.port}"
+    return Proxy(
+        f"{scheme}://{place}",
+        username=proxy.username,
+        password=None if protocol == "socks4" else proxy.password,
+        remote_dns=remote_dns,
+        ssl_context=proxy.ssl_context,
+        source_address=proxy.source_address,
+    )
+
+
+async def _open(proxy: Proxy) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if proxy.path is not None:
+        return await asyncio.open_unix_connection(proxy.path)
+    context = (proxy.ssl_context or True) if proxy.tls else None
+    return await asyncio.open_connection(proxy.host, proxy.port, ssl=context, local_addr=proxy.source_address)
+
+
+async def _greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        writer.close()
+
+
+class _Echo(asyncio.DatagramProtocol):
+    """Sends back what comes."""
+
+    port = 0
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport: asyncio.DatagramTransport = transport
+        self.port = transport.get_extra_info("sockname")[1]
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        if data == _QUESTION:
+            self._transport.sendto(data, addr)

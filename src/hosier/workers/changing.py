@@ -1,0 +1,46 @@
+"""A reload in a worker: first all that other settings need is made, then, when all workers have it, it changes."""
+
+import asyncio
+import pickle
+
+from ..errors import ConfigError
+from ..server.reload import Reload
+from ..server.server import Server
+from .channel import PREPARE, SWITCH, receive_octets, value
+
+__all__ = ("Changing",)
+
+
+class Changing:
+    """Of one worker: what the supervisor has said it shall change to, and has not yet."""
+
+    def __init__(self, server: Server, answer: asyncio.StreamWriter) -> None:
+        self._server = server
+        self._answer = answer
+        self._next: Reload | None = None
+
+    async def prepare(self, orders: asyncio.StreamReader) -> None:
+        """Reads the settings; the answer is what is wrong with them, empty if nothing is."""
+        # From the process that started us, and from nobody else.
+        settings = pickle.loads(await receive_octets(orders))  # noqa: S301
+        await self.abandon(orders)
+        wrong = ""
+        try:
+            self._next = await asyncio.to_thread(self._server.prepare, settings)
+        except ConfigError as error:
+            wrong = str(error)
+        self._answer.write(PREPARE + value(wrong))
+
+    async def switch(self, _: asyncio.StreamReader) -> None:
+        """It changes; the answer is how many sessions were ended by that."""
+        ended = 0
+        if self._next is not None:
+            ended = self._server.switch(self._next)
+            self._next = None
+        self._answer.write(SWITCH + value(ended))
+
+    async def abandon(self, _: asyncio.StreamReader) -> None:
+        """It does not."""
+        if self._next is not None:
+            self._next.abandon()
+            self._next = None

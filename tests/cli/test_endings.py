@@ -1,0 +1,36 @@
+"""A line, and a code that tells whose fault it was."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from hosier.cli.endings import NOBODY_READS, PROXY_FAILED, TARGET_FAILED, ended, failed
+from hosier.errors import AuthError, ConfigError, ProxyConnectionError, ReplyCode, reply_error
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (reply_error(ReplyCode.CONNECTION_REFUSED, "target.example:80"), TARGET_FAILED),
+        (ProxyConnectionError("cannot connect to the proxy"), PROXY_FAILED),
+        (AuthError("refused"), PROXY_FAILED),
+        (OSError("odd"), PROXY_FAILED),
+    ],
+)
+def test_whose_fault(error: Exception, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert failed(error) == code
+    assert capsys.readouterr() == ("", f"hosier: {error}\n")
+
+
+def test_mistakes_are_the_users() -> None:
+    with pytest.raises(ConfigError):
+        failed(ConfigError("write something else"))
+
+
+def test_ends_of_connections(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(BrokenPipeError(errno.EPIPE, "Broken pipe")) == NOBODY_READS
+    assert capsys.readouterr().err == ""
+    assert ended(ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")) == TARGET_FAILED
+    assert capsys.readouterr().err == "hosier: the connection broke: Connection reset by peer\n"

@@ -1,0 +1,108 @@
+"""``hosier forward``: a local port that leads through proxies."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+from typing import Any
+
+import pytest
+
+import hosier
+from hosier.testing import ScriptedServer, ThreadedServer, receive, send
+
+from .harness import PATIENCE, ran, running
+
+
+def announced(process: Any) -> tuple[str, int]:
+    """Where it listens, from the line that it says."""
+    line = process.stderr.readline().decode()
+    found = re.search(r"(127\.0\.0\.\d+|\[::1\]):(\d+)", line)
+    assert found is not None, line
+    return found[1].strip("[]"), int(found[2])
+
+
+def test_stream() -> None:
+    with (
+        ThreadedServer(users={"ann": "sesame"}) as proxy,
+        ScriptedServer([send(b"220 hello\r\n"), receive(3), send(b"bye")]) as target,
+    ):
+        url = proxy.url.replace("//", "//ann:sesame@")
+        with running("forward", "--proxy", url, "127.0.0.1:0", f"localhost:{target.address[1]}") as process:
+            with socket.create_connection(announced(process), PATIENCE) as sock:
+                assert sock.recv(99) == b"220 hello\r\n"
+                sock.sendall(b"abc")
+                assert sock.recv(99) == b"bye"
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE) == 0
+            assert b"sesame" not in process.stderr.read()
+
+
+def test_both_families_and_a_target_that_is_not_there() -> None:
+    with socket.socket() as closed, ThreadedServer() as proxy:
+        closed.bind(("127.0.0.1", 0))
+        with running("forward", "--proxy", proxy.url, "0", f"127.0.0.1:{closed.getsockname()[1]}") as process:
+            four, six = announced(process), announced(process)
+            assert (four[0], six[0]) == ("127.0.0.1", "::1")
+            for place in (four, six):
+                with socket.create_connection(place, PATIENCE) as sock, pytest.raises(ConnectionResetError):
+                    sock.recv(1)
+                assert b"connection refused (reply 5)" in process.stderr.readline()
+            process.send_signal(signal.SIGINT)
+            assert process.wait(PATIENCE) == 0
+
+
+def test_datagrams() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as target, ThreadedServer() as proxy:
+        target.bind(("127.0.0.1", 0))
+        target.settimeout(PATIENCE)
+        place = f"localhost:{target.getsockname()[1]}"
+        with running("forward", "--udp", "--proxy", proxy.url, "127.0.0.1:0", place) as process:
+            local = announced(process)
+            clients = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(3)]
+            for number, client in enumerate(clients):
+                client.settimeout(PATIENCE)
+                client.sendto(b"question %d" % number, local)
+                data, relay = target.recvfrom(99)
+                target.sendto(b"answer to " + data, relay)
+                assert client.recvfrom(99) == (b"answer to question %d" % number, local)
+                client.close()
+
+
+def test_socks_port() -> None:
+    with ThreadedServer(users={"ann": "sesame"}) as proxy, ScriptedServer([send(b"hello")]) as target:
+        url = proxy.url.replace("//", "//ann:sesame@")
+        with running("forward", "--socks", "--proxy", url, "127.0.0.1:0") as process:
+            host, port = announced(process)
+            with hosier.connect(f"socks5h://{host}:{port}", *target.address, timeout=PATIENCE) as sock:
+                assert sock.recv(5) == b"hello"
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE) == 0
+
+
+def test_fixed_port_for_datagrams_and_one_that_is_taken() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        arguments = ("forward", "--udp", "--proxy", "socks5h://127.0.0.1:9", f"127.0.0.1:{port}", "localhost:53")
+        status, _, said = ran(*arguments)
+        assert (status, said.startswith(f"hosier: cannot listen on 127.0.0.1:{port}: ")) == (2, True)
+    with running(*arguments) as process:
+        assert announced(process) == ("127.0.0.1", port)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("0",), "where to?"),
+        (("0", "localhost"), "is no place"),
+        (("--socks", "0", "localhost:1"), "leave it out"),
+        (("--socks", "*:1081"), "hosier serve --upstream"),
+        (("nonsense:x", "localhost:1"), "is not a port"),
+    ],
+)
+def test_mistakes(arguments: tuple[str, ...], words: str) -> None:
+    status, output, said = ran("forward", "--proxy", "socks5h://127.0.0.1:9", *arguments)
+    assert (status, output, said.count("\n")) == (2, b"", 1)
+    assert words in said

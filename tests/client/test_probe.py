@@ -1,0 +1,104 @@
+"""What a proxy can do, found out by asking."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from hosier.client.probe import Report, probe
+from hosier.client.proxy import Proxy
+from hosier.errors import ConfigError, ProxyConnectionError
+from hosier.server.settings import BindSettings, UdpSettings
+from hosier.testing import ScriptedServer, ThreadedServer, receive, send, stall
+
+from .harness import run
+
+Marks = dict[str, bool | None]
+
+
+def marks(report: Report) -> dict[str, Marks]:
+    parts = {
+        "versions": report.versions,
+        "methods": report.methods,
+        "commands": report.commands,
+        "addresses": report.addresses,
+    }
+    return {part: {name: found.works for name, found in findings.items()} for part, findings in parts.items()}
+
+
+def probed(url: str, **more: object) -> Report:
+    return run(probe(Proxy(url), timeout=0.5, **more))  # type: ignore[arg-type]
+
+
+def test_everything() -> None:
+    with ThreadedServer() as server:
+        report = probed(server.url)
+    assert report.proxy == server.url
+    assert report.reached.works
+    assert report.speaks_socks
+    found = marks(report)
+    assert found["versions"] == {"socks4": True, "socks4a": None, "socks5": True}  # nobody at localhost, port 9
+    assert found["methods"] == {"none": True, "gssapi": False, "password": False}
+    assert found["commands"] == {"connect": True, "bind": True, "associate": True}
+    assert found["addresses"]["name"] is True
+    assert "a datagram came back" in report.commands["associate"].says
+    assert report.commands["bind"].says.startswith("listens on 127.0.0.1:")
+
+
+def test_with_a_password() -> None:
+    with ThreadedServer(users={"ann": "sesame"}) as server:
+        report = probed(server.url.replace("//", "//ann:sesame@"))
+        assert "sesame" not in str(report)
+        found = marks(report)
+        assert found["versions"] == {"socks4": None, "socks4a": None, "socks5": True}
+        assert found["methods"] == {"none": False, "gssapi": False, "password": True}
+        assert found["commands"] == {"connect": True, "bind": True, "associate": True}
+        strangers = probed(server.url)
+        assert marks(strangers)["commands"] == {"connect": None, "bind": None, "associate": None}
+        assert "none of the methods" in strangers.commands["connect"].says
+
+
+def test_what_is_switched_off_is_told() -> None:
+    with ThreadedServer(bind=BindSettings(enabled=False), udp=UdpSettings(enabled=False)) as server:
+        report = probed(server.url)
+        assert (report.commands["bind"].works, report.commands["associate"].works) == (None, None)
+        assert "reply 2" in report.commands["bind"].says
+
+
+def test_target() -> None:
+    with ThreadedServer() as server, socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        report = probed(server.url, target=closed.getsockname())
+        assert report.commands["connect"].works is None
+        assert "connection refused" in report.commands["connect"].says
+
+
+def test_command_that_is_not_supported() -> None:
+    refusal = b"\x05\x07\x00\x01" + bytes(6)
+    with ScriptedServer([receive(3), send(b"\x05\x00"), receive(10), send(refusal)]) as server:
+        report = probed(server.url)
+        assert marks(report)["commands"] == {"connect": False, "bind": False, "associate": False}
+        assert report.addresses["ipv4"].works is True
+    unknown = b"\x05\x08\x00\x01" + bytes(6)
+    with ScriptedServer([receive(3), send(b"\x05\x00"), receive(10), send(unknown)]) as server:
+        assert marks(probed(server.url))["addresses"] == {"ipv4": False, "ipv6": False, "name": False}
+
+
+@pytest.mark.parametrize("script", [[stall()], [send(b"HTTP/1.1 400 Bad Request\r\n\r\n")], []])
+def test_what_is_no_proxy(script: list[object]) -> None:
+    with ScriptedServer(script) as server:  # type: ignore[arg-type]
+        report = probed(server.url)
+        assert not report.speaks_socks
+        assert all(mark is not True for part in marks(report).values() for mark in part.values())
+
+
+def test_nobody_there() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        with pytest.raises(ProxyConnectionError, match="cannot reach"):
+            probed(f"socks5h://127.0.0.1:{closed.getsockname()[1]}")
+    with pytest.raises(ProxyConnectionError, match="cannot reach"):
+        probed("socks5h://localhost/nowhere/at/all")
+    with pytest.raises(ConfigError, match="SOCKS"):
+        probed("http://127.0.0.1")

@@ -1,0 +1,90 @@
+"""A plain socket, whatever protects the way to the proxy."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+
+import pytest
+
+import hosier
+from hosier.integrations.plain_socket import connect_plain
+from hosier.testing import ScriptedServer, receive, reset, send, stall
+from hosier.testing.threaded import ThreadedServer
+
+from ..client.tls import Certificate, door
+
+SIZE = 3_000_000
+
+Use = Callable[[asyncio.AbstractEventLoop, socket.socket], Awaitable[None]]
+
+
+@pytest.fixture
+def outer(proxy: ThreadedServer, certificate: Certificate) -> Iterator[hosier.Proxy]:
+    """A proxy with TLS."""
+    with door(certificate, proxy.address) as (host, port):
+        yield hosier.Proxy(f"socks5h+tls://{host}:{port}", ssl_context=certificate.client)
+
+
+def over(proxy: str | hosier.Proxy, target: ScriptedServer, use: Use) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(20):
+            with await connect_plain(proxy, *target.address, timeout=20) as sock:
+                await use(asyncio.get_running_loop(), sock)
+
+    asyncio.run(main())
+
+
+async def everything(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> bytes:
+    data = b""
+    while piece := await loop.sock_recv(sock, 65_536):
+        data += piece
+    return data
+
+
+def test_without_protection(proxy: ThreadedServer) -> None:
+    """It is the connection itself."""
+
+    async def use(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
+        assert sock.getpeername() == proxy.address
+        assert await everything(loop, sock) == b"hello"
+
+    with ScriptedServer([send(b"hello")]) as target:
+        over(proxy.url, target, use)
+
+
+def test_both_ways(outer: hosier.Proxy) -> None:
+    """More than fits anywhere, and what the target says first."""
+
+    async def use(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        assert await loop.sock_recv(sock, 5) == b"hello"
+        await loop.sock_sendall(sock, b"x" * SIZE)
+        assert await everything(loop, sock) == b"y" * SIZE
+
+    with ScriptedServer([send(b"hello"), receive(SIZE), send(b"y" * SIZE)]) as target:
+        over(outer, target, use)
+        assert target.received == b"x" * SIZE
+
+
+def test_cut_off(outer: hosier.Proxy) -> None:
+    async def use(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
+        await loop.sock_sendall(sock, b"!")
+        assert await everything(loop, sock) == b""
+
+    with ScriptedServer([receive(1), reset()]) as target:
+        over(outer, target, use)
+
+
+def test_program_ends(outer: hosier.Proxy) -> None:
+    """The target hears of it."""
+
+    async def use(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
+        await loop.sock_sendall(sock, b"bye")
+        sock.shutdown(socket.SHUT_WR)
+        assert await everything(loop, sock) == b""
+
+    with ScriptedServer([receive(3), stall()]) as target:
+        over(outer, target, use)
+        assert target.received == b"bye"
