@@ -9,8 +9,8 @@ programs under `hosier run` belong to an ordinary user. Rounds are interleaved; 
 
 - Short connections: 64 at a time, 100 octets there and back (`load.c`). `serve`: CPU of the server per session.
   `run`: CPU of the gateway, the one process that runs beside the program. The server dials the target itself; the
-  gateway's proxy is the C limit, whose CPU is nobody's. proxychains4 works within the program: its figure is the load's CPU with it, less
-  that without.
+  gateway's proxy is the C limit, whose CPU is nobody's. proxychains4 works within the program: its figure is the
+  load's CPU with it, less that without.
 - Bulk: gigabytes down in four streams, CPU and throughput; curl in `hosier run` beside curl's own `--socks5-hostname`.
 - Start: wall time of `hosier run -- true` less that of `true`, beside a Python that imports asyncio and
   `unshare -Urn true`.

@@ -133,7 +133,9 @@ def test_a_signal_ends_the_program_and_nothing_stays(through: Runner, number: si
 
 def test_a_killed_gateway_takes_connections_along_and_nothing_else(through: Runner) -> None:
     program = (
-        "import socket, sys; s = socket.create_connection(('four.test', int(sys.argv[1]))); print('begun', flush=True)\n"
+        "import socket, sys\n"
+        "s = socket.create_connection(('four.test', int(sys.argv[1])))\n"
+        "print('begun', flush=True)\n"
         "try: s.recv(1); print('end')\nexcept ConnectionResetError: print('reset')"
     )
     with Target(hosts=ANYWHERE) as silent:
