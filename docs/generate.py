@@ -10,8 +10,9 @@ from pathlib import Path
 
 from hosier.cli import serve
 from hosier.config.forms import in_words, toml
-from hosier.config.keys import Key, leaves
+from hosier.config.keys import Key, keys_of, leaves
 from hosier.config.settings import ServeSettings
+from hosier.policy.rules import Rule
 from hosier.protocol.states import CLIENT, FINAL, SERVER, State, Table
 
 FOLDER = Path(__file__).parent
@@ -40,6 +41,14 @@ def key_table() -> str:
     return "\n".join(rows)
 
 
+def rule_table() -> str:
+    """A row for each key of a rule."""
+    rows = ["| key | value | meaning |", "|---|---|---|"]
+    for key in keys_of(Rule):
+        rows.append(f"| `{key.name}` | {in_words(key.hint)} | {key.description.replace('``', '`')} |")
+    return "\n".join(rows)
+
+
 def default(key: Key) -> str:
     nothing = key.default in (None, ()) or isinstance(key.default, Mapping)
     return "" if nothing else f"`{toml(key.default)}`"
@@ -56,6 +65,7 @@ def parts() -> Iterator[tuple[str, str, str]]:
     yield "protocol.md", "server states", diagram(SERVER, State.AWAIT_OPENING)
     yield "protocol.md", "client states", diagram(CLIENT, State.SEND_OPENING)
     yield "configuration.md", "keys", key_table()
+    yield "rules.md", "rule keys", rule_table()
 
 
 def fresh_pages() -> dict[Path, str]:

@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from hosier.auth.scrypt import hash_password
+from hosier.auth.users_file import change_user
+from hosier.cli.main import main
 from hosier.cli.options import in_option
 from hosier.config.build import build_settings
 from hosier.config.example import example
@@ -33,7 +36,16 @@ PAGES = [
     *(ROOT / folder / "README.md" for folder in ("benchmarks", "fuzz")),
 ]
 # Pages whose Python examples are programs of their own; those of extending.md make one together.
-PROGRAMS = ("README.md", "docs/start.md", "docs/server.md", "docs/client.md", "docs/gssapi.md", "docs/socksify.md")
+PROGRAMS = (
+    "README.md",
+    "docs/start.md",
+    "docs/server.md",
+    "docs/client.md",
+    "docs/gssapi.md",
+    "docs/socksify.md",
+    "docs/trio.md",
+    "docs/coming-from.md",
+)
 TOGETHER = "docs/extending.md"
 # Those of the integrations need a proxy and a target; tests/integrations/test_pages.py runs them.
 ELSEWHERE = "docs/integrations/"
@@ -207,6 +219,31 @@ def test_configuration_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert settings.is_public
 
 
+def test_rules_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The example decides as the page says, word by word."""
+    monkeypatch.chdir(tmp_path)
+    (text_of_file,) = blocks("docs/rules.md", "toml")
+    Path("hosier.toml").write_text(text_of_file, encoding="utf-8")
+    for user in ("ann", "bob", "eve"):
+        change_user("users", user.encode(), hash_password(b"open sesame", log_n=4))
+    (dialogue,) = (
+        body for _, body in FENCE.findall(text("docs/rules.md")) if body.startswith("$ hosier config explain")
+    )
+    asked, _, answer = dialogue.partition("\n")
+    assert main(shlex.split(asked)[2:]) == 1
+    assert capsys.readouterr().out == answer
+    for question, granted in (
+        ("--user ann --to 10.1.2.3:80", True),
+        ("--user eve --to 10.1.2.3:80 --from 198.51.100.1", False),
+        ("--user eve --to 203.0.113.1:80 --from 198.51.100.1", True),
+        ("--user eve --to 203.0.113.1:80", False),
+        ("--user bob --to 203.0.113.1:25", False),
+        ("--user bob --to ads7.example.com:443 --at 'sat 12:00' --address 203.0.113.1", True),
+        ("--user bob --to ads7.example.com:443 --at 'fri 12:00'", False),
+    ):
+        assert main(["config", "explain", "hosier.toml", *shlex.split(question)]) == (not granted), question
+
+
 def test_options_that_pages_mention_exist() -> None:
     known = set(options())
     foreign = {"--proxy", "--proxy-user", "--proxy-server", "--proxy-type", "--proxy-auth", "--ulimit", "--global"}
@@ -330,7 +367,7 @@ def test_place_for_the_figures() -> None:
 
 def test_stale_keys_are_noticed(tmp_path: Path) -> None:
     """The table of configuration.md is the settings'."""
-    for file in ("generate.py", "protocol.md", "configuration.md"):
+    for file in ("generate.py", "protocol.md", "configuration.md", "rules.md"):
         (tmp_path / file).write_text(text(f"docs/{file}"), encoding="utf-8")
     page, script = tmp_path / "configuration.md", [sys.executable, str(tmp_path / "generate.py")]
     assert subprocess.run([*script, "--check"], capture_output=True, check=False).returncode == 0

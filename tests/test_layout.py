@@ -15,6 +15,7 @@ MAX_FUNCTION = 60
 # Tests that look at more than one source file.
 THEMES = {
     "client/test_misbehaviour.py",
+    "client/test_other_loops.py",
     "client/socksify/test_unmodified_code.py",
     "integrations/test_pages.py",
     "protocol/test_properties.py",

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Iterator
 
 import pytest
 
 import hosier
-from hosier.testing import ScriptedServer, Step, receive, receive_greeting, receive_request, reset, send, stall
+from hosier.testing import (
+    ScriptedServer,
+    Step,
+    receive,
+    receive_credentials,
+    receive_greeting,
+    receive_request,
+    reset,
+    send,
+    stall,
+)
 
 from .harness import SUCCESS, SUCCESS4, Connect, exactly, opening, opening_with_password, worlds
 
@@ -127,6 +138,75 @@ def test_stalls(connect: Connect, script: list[Step], step: str) -> None:
         assert error.place.step == step
 
 
+PASSWORD_WORKED = [receive_greeting(), send(b"\x05\x02"), receive_credentials(), send(b"\x01\x00"), receive_request()]
+
+# Where a stall, and where an end, may fall in the words of other protocols, and under a password.
+OTHERS: dict[str, tuple[str, list[Step], bytes]] = {
+    "SOCKS4": ("socks4://", [receive_request()], SUCCESS4),
+    "SOCKS4a": ("socks4a://", [receive_request()], SUCCESS4),
+    "method": ("socks5h://ann:x@", [receive_greeting()], b"\x05\x02"),
+    "status": ("socks5h://ann:x@", PASSWORD_WORKED[:3], b"\x01\x00"),
+    "reply to a known user": ("socks5h://ann:x@", PASSWORD_WORKED, SUCCESS),
+    "reply with a name": ("socks5h://", opening(), REPLIES["name"]),
+    "reply with IPv6": ("socks5h://", opening(), REPLIES["IPv6"]),
+    "HTTP": ("http://", [receive(40)], b"HTTP/1.1 200 OK\r\nServer: x\r\n\r\n"),
+}
+
+
+def within_others() -> Iterator[object]:
+    for name, (scheme, script, answer) in OTHERS.items():
+        for size in range(len(answer)):
+            yield pytest.param(scheme, [*script, send(answer[:size])], id=f"{name}, {size} octets")
+
+
+@worlds
+@pytest.mark.parametrize(("scheme", "script"), list(within_others()))
+def test_ends_at_each_octet(connect: Connect, scheme: str, script: list[Step]) -> None:
+    """Of every protocol's answers, in one piece and octet by octet: a typed error at once."""
+    with (
+        ScriptedServer(script) as server,
+        pytest.raises(hosier.RemoteProtocolError, match="closed the connection") as caught,
+    ):
+        connect(f"{scheme}127.0.0.1:{server.address[1]}", "192.0.2.1", 80)
+    assert caught.value.place is not None
+    assert caught.value.errno == errno.EPROTO
+
+
+@worlds
+@pytest.mark.parametrize("name", OTHERS)
+def test_stalls_of_others(connect: Connect, name: str) -> None:
+    scheme, script, answer = OTHERS[name]
+    for size in (0, len(answer) - 1):
+        with (
+            ScriptedServer([*script, send(answer[:size]), stall()]) as server,
+            pytest.raises(hosier.ProxyTimedOut) as caught,
+        ):
+            connect(f"{scheme}127.0.0.1:{server.address[1]}", "192.0.2.1", 80, timeout=SHORT)
+        assert caught.value.place is not None
+
+
+@worlds
+@pytest.mark.parametrize("name", [name for name in OTHERS if name not in ("method", "status")])
+def test_others_octet_by_octet(connect: Connect, name: str) -> None:
+    """The good case of each, with what the target says right behind it."""
+    scheme, script, answer = OTHERS[name]
+    with (
+        ScriptedServer([*script, send(answer + b"220 hello", octet_by_octet=True), stall()]) as server,
+        connect(f"{scheme}127.0.0.1:{server.address[1]}", "192.0.2.1", 80) as sock,
+    ):
+        assert exactly(sock, 9) == b"220 hello"
+
+
+@worlds
+def test_a_stall_of_a_later_proxy(connect: Connect) -> None:
+    """The one limit is for the whole chain, and the error names the hop."""
+    script = opening(send(SUCCESS), receive_greeting(), send(b"\x05\x00"), receive_request(), stall())
+    with ScriptedServer(script) as server:
+        with pytest.raises(hosier.ProxyTimedOut) as caught:
+            connect([server.url, "socks5h://two.example"], "example.com", 80, timeout=SHORT)
+        assert caught.value.place == ("socks5h://two.example:1080", 2, 2, "reply", "example.com:80")
+
+
 @worlds
 def test_dribble_does_not_stretch_the_limit(connect: Connect) -> None:
     """The limit is for everything together: an octet now and then does not start it anew."""
@@ -146,7 +226,7 @@ ENDS: dict[str, list[Step]] = {
     "at once": [],
     "after the greeting": [receive_greeting()],
     "in the method": [receive_greeting(), send(b"\x05")],
-    **{f"after {size} octets of the reply": opening(send(SUCCESS[:size])) for size in range(10) if size != 2},
+    **{f"after {size} octets of the reply": opening(send(SUCCESS[:size])) for size in range(10)},
     "with a reset": [receive_greeting(), reset()],
     "with a reset in the reply": opening(send(SUCCESS[:3]), reset()),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import get_args, get_type_hints
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from hosier.config.settings import AdminSettings, ServeSettings
 from hosier.errors import ConfigError
 from hosier.observe.access_log import FORMATS
+from hosier.policy.rules import Rule
 from hosier.server.server import Server
 from hosier.server.settings import ServerSettings
 
@@ -131,3 +133,11 @@ def test_an_upstream_that_is_none() -> None:
     with pytest.raises(ConfigError, match="no proxy scheme 'ftp'") as caught:
         ServeSettings(upstream=["ftp://ann:sesame@gate.example"])
     assert "sesame" not in str(caught.value)
+
+
+def test_no_egress_address_towards_an_upstream() -> None:
+    rules = [Rule(action="allow"), Rule(action="allow", egress=[ip_address("192.0.2.1")])]
+    assert ServeSettings(rules=rules).rules == rules
+    with pytest.raises(ConfigError, match="the upstream decides where targets are reached from") as caught:
+        ServeSettings(rules=rules, upstream=["socks5h://192.0.2.9:1080"])
+    assert caught.value.at == ("rules", 1, "egress")

@@ -85,6 +85,56 @@ def test_large_transfers_both_ways(run: Run, slow: int) -> None:
     run(main)
 
 
+class InPieces(ToyLayer):
+    """A layer that need not put its frames together."""
+
+    def wrap_in_pieces(self, data: bytes) -> tuple[bytes, bytes]:
+        frame = self.wrap(data)
+        return frame[:4], frame[4:]
+
+
+@pytest.mark.parametrize("slow", [0, 4096])
+def test_frames_that_are_sent_in_pieces(run: Run, slow: int) -> None:
+    """Whatever part of them the sink takes at once."""
+    data = Pattern("down").octets(0, MEGABYTE if not slow else MEGABYTE // 4)
+
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab, configure=lambda relay: relay.protect_near(InPieces(), b""), slow=slow)
+
+        async def say() -> None:
+            await send(joined.target, data)
+            joined.target.shutdown(socket.SHUT_WR)
+
+        got, _ = await asyncio.gather(unwrapped(joined.client), say())
+        assert got == data
+        assert joined.relay.down.payload == len(data)
+
+    run(main)
+
+
+@pytest.mark.parametrize("sizes", [(60_000,), (60_000, 7, 40_000, 1, 60_000), (16_384, 65_000), (20_000, 60_000)])
+def test_bulk_in_frames_of_any_sizes(run: Run, sizes: tuple[int, ...]) -> None:
+    """What is read at once is guessed from the frame before; a wrong guess costs no octet."""
+    data = Pattern("up").octets(0, 3 * MEGABYTE)
+    wire, layer, place = b"", ToyLayer(), 0
+    while place < len(data):
+        for size in sizes:
+            wire += layer.wrap(data[place : place + size])
+            place += size
+
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab, configure=protected())
+
+        async def say() -> None:
+            await send(joined.client, wire)
+            joined.client.shutdown(socket.SHUT_WR)
+
+        arrived, _ = await asyncio.gather(check(joined.target, "up"), say())
+        assert arrived == len(data)
+
+    run(main)
+
+
 def test_frames_in_any_pieces(run: Run) -> None:
     async def main(lab: Lab) -> None:
         joined = Joined(lab, configure=protected())

@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,6 +90,29 @@ def ssh_dynamic(program: Program, directory: Path, sshd: Address) -> Iterator[Ad
         sshd.host,
     ]
     with _running(command, port, directory / "ssh.out") as address:
+        yield address
+
+
+@contextmanager
+def tor(program: Program, directory: Path) -> Iterator[Address]:
+    """tor without a network: the only relay that it may go to is a port of loopback that nobody has. What needs a way
+    through the network fails after a second; what it knows by itself it answers."""
+    port, nobody = _free_port(), _free_port()
+    (directory / "torrc").write_text(
+        f"SocksPort 127.0.0.1:{port} ExtendedErrors\nDataDirectory {directory / 'tor'}\nSocksTimeout 1\n"
+        f"UseBridges 1\nBridge 127.0.0.1:{nobody}\nLog notice stdout\n"
+    )
+    command = [program("tor"), "--defaults-torrc", "/dev/null", "-f", str(directory / "torrc")]
+    with _running(command, port, directory / "tor.out") as address:
+        yield address
+
+
+@contextmanager
+def asyncio_socks_server(directory: Path) -> Iterator[Address]:
+    """The Python package of that name, which has UDP."""
+    port = _free_port()
+    command = [sys.executable, "-m", "asyncio_socks_server", "--host", "127.0.0.1", "--port", str(port)]
+    with _running(command, port, directory / "asyncio_socks_server.out") as address:
         yield address
 
 

@@ -4,9 +4,7 @@ The one file that needs the package, when a context is made and not before. Its 
 it is: the upper one returns a failed step's error token as if all were well.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
@@ -15,11 +13,14 @@ from ..errors import ConfigError, RemoteProtocolError
 from ..protocol.auth.base import AuthFraming, AuthStep
 from ..protocol.auth.gssapi import ClientNegotiation, GssapiFraming, GssapiMessage, MessageType, ServerNegotiation
 from ..protocol.auth.gssapi_layer import MAX_TOKEN, Level
+from .threads import StepThreads
 
 __all__ = ("KerberosAcceptor", "KerberosInitiator", "KerberosMethod")
 
 _THREADS: Final = 4
 """Accepting a context reads the keytab and writes the replay cache: files, so not in the loop."""
+
+_TOKEN: Final = int(MessageType.TOKEN)  # on Python 3.11 a look into an Enum class costs a function call
 
 _NOTHING_SAID: Final = ("Success", "Unknown error")
 
@@ -75,7 +76,7 @@ class KerberosAcceptor:
         self._levels = tuple(levels)
         self._nec = nec
         self._sealed_up_to = sealed_up_to
-        self._threads = ThreadPoolExecutor(_THREADS, "hosier-gssapi")
+        self._threads = StepThreads(_THREADS, "hosier-gssapi")
 
     def exchange(self) -> "_ServerSide":
         """For one connection."""
@@ -138,13 +139,13 @@ class _ServerSide:
 
     __slots__ = ("_negotiation", "_threads")
 
-    def __init__(self, negotiation: ServerNegotiation, threads: ThreadPoolExecutor) -> None:
+    def __init__(self, negotiation: ServerNegotiation, threads: StepThreads) -> None:
         self._negotiation = negotiation
         self._threads = threads
 
     def step(self, message: GssapiMessage) -> AuthStep | Awaitable[AuthStep]:
-        if message.type == MessageType.TOKEN:
-            return asyncio.get_running_loop().run_in_executor(self._threads, self._negotiation.step, message)
+        if message.type == _TOKEN:
+            return self._threads.ask(self._negotiation.step, message)
         return self._negotiation.step(message)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ("Change", "Read", "change_server", "change_workers", "ignore_hangup", "reload_at_hangup")
 
-KEPT: Final = frozenset(("admin", "log", "upstream", "uvloop", "workers"))
+KEPT: Final = frozenset(("admin", "log", "log_file", "log_to", "run_as", "upstream", "uvloop", "workers"))
 """What is settled at the start of the process."""
 
 Read = Callable[[], tuple[ServeSettings, Sequence[str]]]

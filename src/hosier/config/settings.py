@@ -99,6 +99,13 @@ class ServeSettings(ServerSettings):
             raise ConfigError(f"the log cannot go to a file and to {self.log_to}: leave one of them out")
         if self.workers != "auto" and not 1 <= self.workers <= MOST_WORKERS:
             raise ConfigError(f"there cannot be {self.workers} workers: 1 to {MOST_WORKERS} can, or auto")
+        if self.upstream:
+            for index, rule in enumerate(self.rules):
+                if rule.egress:
+                    raise ConfigError(
+                        "the upstream decides where targets are reached from: leave out either egress or upstream",
+                        at=("rules", index, "egress"),
+                    )
         for hop, proxy in enumerate(self.chain):
             if any(_leads_back(proxy, address, hop) for address in self.listen_addresses):
                 raise ConfigError(f"the upstream {proxy} is this server itself: leave it out")

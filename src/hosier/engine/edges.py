@@ -8,7 +8,7 @@ dry or full. Those calls go through an ``EdgeSocket``.
 import asyncio
 import selectors
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from errno import EEXIST, EMFILE
 from itertools import islice
 from math import inf
@@ -111,6 +111,16 @@ class EdgeSocket(Level):
             self._edges.want(self, EVENT_WRITE)
             raise
         if size < len(data):
+            self._edges.want(self, EVENT_WRITE)
+        return size
+
+    def sendmsg(self, pieces: Sequence[bytes]) -> int:
+        try:
+            size = self.plain.sendmsg(pieces)
+        except BlockingIOError:
+            self._edges.want(self, EVENT_WRITE)
+            raise
+        if size < sum(map(len, pieces)):
             self._edges.want(self, EVENT_WRITE)
         return size
 

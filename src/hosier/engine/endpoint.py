@@ -16,7 +16,7 @@ from ..protocol.address import Address, address_of_socket
 from .events import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 
 if TYPE_CHECKING:
-    from .layered import Layer
+    from .layered import TunnelLayer
     from .poller import Engine
     from .task import Task
 
@@ -54,9 +54,9 @@ class Tunnel(NamedTuple):
     """Where the last of them comes from, towards the target."""
 
     said: bytes = b""
-    """What has arrived already, below the layer."""
+    """What has arrived already: plain octets."""
 
-    layer: "Layer | None" = None
+    layer: "TunnelLayer | None" = None
     """What protects the octets on the way."""
 
 

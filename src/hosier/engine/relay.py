@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from .endpoint import READABLE, Endpoint
 from .events import EPOLLIN
 from .flow import Flow
-from .layered import Layer, UnwrappingFlow, WrappingFlow
+from .layered import Layer, Translation, UnwrappingFlow, WrappingFlow
 from .linger import LINGER, linger, reset_when_sent
 from .paced import Pacer, paced
 
@@ -56,8 +56,13 @@ class Relay:
         """Whose stream ended first."""
         self.first_was_reset = False
         """Whether that was no orderly end. A peer that has closed altogether resets what is sent to it later."""
-        self.up: Flow = Flow(self, near, far)
-        self.down: Flow = Flow(self, far, near)
+        layer = None if far.tunnel is None else far.tunnel.layer
+        self.up: Flow
+        self.down: Flow
+        if layer is None:
+            self.up, self.down = Flow(self, near, far), Flow(self, far, near)
+        else:
+            self.up, self.down = WrappingFlow(self, near, far, layer), UnwrappingFlow(self, far, near, layer, b"")
         self.up.twin, self.down.twin = self.down, self.up
 
     @coroutine
@@ -99,8 +104,13 @@ class Relay:
     def protect_near(self, layer: Layer, wrapped: bytes) -> None:
         """Puts a security layer between near and the relay, before it runs; ``wrapped`` has arrived below it."""
         self.near.seen |= EPOLLIN  # so that what has arrived is looked at first
-        self.up = UnwrappingFlow(self, self.near, self.far, layer, wrapped)
-        self.down = WrappingFlow(self, self.far, self.near, layer)
+        beyond = None if self.far.tunnel is None else self.far.tunnel.layer
+        if beyond is None:
+            self.up = UnwrappingFlow(self, self.near, self.far, layer, wrapped)
+            self.down = WrappingFlow(self, self.far, self.near, layer)
+        else:
+            self.up = UnwrappingFlow(self, self.near, self.far, Translation(layer, beyond), wrapped)
+            self.down = UnwrappingFlow(self, self.far, self.near, Translation(beyond, layer), b"")
         self.up.twin, self.down.twin = self.down, self.up
 
     def pace(self, up: Pacer | None, down: Pacer | None) -> None:

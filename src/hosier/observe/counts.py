@@ -91,7 +91,7 @@ FAMILIES: Final = (
             *("handshake", "auth", "connect", "bind", "idle", "ident", OTHER),
         ),
     ),
-    Family("loop_lag_seconds", "How late the event loop is, looked at once a second.", bounds=_LATENCIES),
+    Family("loop_lag_seconds", "How late the event loop is, looked at twice a second.", bounds=_LATENCIES),
     Family("log_lines_dropped", "Lines of the access log that were dropped, since it is read or written too slowly."),
 )
 
@@ -137,7 +137,7 @@ def add_up(processes: Sequence[Sequence[int]]) -> list[int]:
 
 
 def beats(cells: Sequence[int]) -> int:
-    """How often a process has looked how late its loop is: once a second, as long as it runs."""
+    """How often a process has looked how late its loop is: twice a second, as long as it runs."""
     first = place_of("loop_lag_seconds")
     return sum(cells[first : first + len(_LATENCIES) + 1])
 

@@ -1,6 +1,6 @@
 """From sessions to counts: what each of them adds to which cell, and when.
 
-What a session did is counted when it is known: its handshake and its reply at once, its octets once a second while it
+What a session did is counted when it is known: its handshake and its reply at once, its octets twice a second while it
 lives and when it ends. A short session costs a few additions.
 """
 

@@ -1,4 +1,4 @@
-"""Once a second: what must be done regularly, and how late the loop was to do it."""
+"""Twice a second: what must be done regularly, and how late the loop was to do it."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,8 +6,8 @@ from typing import Final
 
 __all__ = ("EVERY", "Pulse")
 
-EVERY: Final = 1.0
-"""Seconds."""
+EVERY: Final = 0.5
+"""Seconds: what is written down then has time to be written before a second is over."""
 
 
 class Pulse:

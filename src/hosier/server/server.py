@@ -309,7 +309,7 @@ class Server:
         self.treasurer.beat(self.living())
 
     def _watch(self) -> None:
-        """From when there is something to be looked at once a second."""
+        """From when there is something to be looked at twice a second."""
         self.watches = self.watches or bool(self.settings.budgets)
         if self.watches and self._pulse is None:
             self._pulse = Pulse(self.engine.loop, self._beat)

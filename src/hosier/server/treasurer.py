@@ -1,7 +1,7 @@
 """Gives each session the purses that it draws on, holds its flows to them, and keeps the books.
 
-Once a second what was moved is written down, by a thread: the loop never waits for a disk, and a disk that is full or a
-file that is locked costs nobody a session.
+Twice a second what was moved is written down, by a thread: the loop never waits for a disk, and a disk that is full or
+a file that is locked costs nobody a session.
 """
 
 import asyncio
@@ -126,7 +126,7 @@ class Treasurer:
             purse.leave()
 
     def beat(self, sessions: "Iterable[Session]") -> None:
-        """Once a second: ends what has nothing to draw on any more, begins to write, forgets what nobody uses."""
+        """Twice a second: ends what has nothing to draw on any more, begins to write, forgets what nobody uses."""
         today, now = time(), monotonic()
         # By usage: who came under an earlier form of a budget shares that, though not the purse.
         spent = {purse.usage: why for purse in self._purses.values() if (why := _why_spent(purse, today)) is not None}

@@ -68,7 +68,7 @@ class WorkerProcess:
         return self.serves
 
     def hangs(self, beats: int) -> bool:
-        """Whether a worker that serves has not had a beat for long; it should have one every second."""
+        """Whether a worker that serves has not had a beat for long; it should have two a second."""
         if beats != self._beats or not self.serves:
             self._beats, self._beat_at = beats, monotonic()
         return monotonic() - self._beat_at > HANGS

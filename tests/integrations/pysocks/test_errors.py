@@ -9,7 +9,7 @@ import pytest
 
 import hosier
 from hosier.integrations.pysocks import errors
-from hosier.integrations.pysocks.errors import translated
+from hosier.integrations.pysocks.errors import translated, translated_in_connect
 from hosier.integrations.pysocks.proxies import HTTP, SOCKS4, SOCKS5, proxy_tuple
 from hosier.integrations.pysocks.sockets import socksocket
 from hosier.testing import ScriptedServer, Step, receive_greeting, send
@@ -72,6 +72,17 @@ def test_translated(
     assert type(error) is theirs
     assert str(error).startswith(text)
     assert error.errno == (number or getattr(ours, "errno", None))
+
+
+def test_as_connect_raises_it() -> None:
+    """PySocks' own form, once; and still what was meant."""
+    refused = translated_in_connect(at("reply", hosier.TargetRefused(5)), KEPT[SOCKS5])
+    assert isinstance(refused, errors.SOCKS5Error)
+    assert isinstance(refused, errors.GeneralProxyError)
+    assert (str(refused), refused.errno) == ("Socket error: 0x05: Connection refused", errno.ECONNREFUSED)
+    late = translated_in_connect(at("method", hosier.ProxyTimedOut("late")), KEPT[SOCKS5])
+    assert str(late).count("Socket error") == 1
+    assert str(translated_in_connect(hosier.ConfigError("what is wrong"), KEPT[SOCKS5])) == "what is wrong"
 
 
 def test_socket_err() -> None:

@@ -96,7 +96,7 @@ def test_credentials(hosier_server: Start, greeter: int) -> None:
         assert sock.recv(5) == b"hello"
     with through(guarded, username=user, password="wrong") as sock, pytest.raises(socks.SOCKS5AuthError) as refused:
         sock.connect(("127.0.0.1", greeter))
-    assert str(refused.value) == "SOCKS5 authentication failed"
+    assert str(refused.value) == "Socket error: SOCKS5 authentication failed"
     assert isinstance(refused.value.__cause__, hosier.AuthError)
 
 
@@ -161,12 +161,13 @@ def test_ipv6_proxy(hosier_server: Start, greeter: int) -> None:
 def test_errors(proxy: ThreadedServer, refused_port: int) -> None:
     with through(proxy) as sock, pytest.raises(socks.SOCKS5Error) as refused:
         sock.connect(("127.0.0.1", refused_port))
-    assert str(refused.value) == "0x05: Connection refused"
+    assert str(refused.value) == "Socket error: 0x05: Connection refused"
     assert refused.value.errno == errno.ECONNREFUSED
-    assert refused.value.socket_err is None
+    assert isinstance(refused.value.socket_err, socks.SOCKS5Error)
+    assert str(refused.value.socket_err) == "0x05: Connection refused"
     assert isinstance(refused.value.__cause__, hosier.TargetRefused)
     assert sock.fileno() == -1
-    with through(proxy, socks.SOCKS4) as sock, pytest.raises(socks.SOCKS4Error, match=r"^0x5b: "):
+    with through(proxy, socks.SOCKS4) as sock, pytest.raises(socks.SOCKS4Error, match=r"^Socket error: 0x5b: "):
         sock.connect(("127.0.0.1", refused_port))
     with socks.socksocket() as sock:
         sock.set_proxy(socks.SOCKS5, "127.0.0.1", refused_port)

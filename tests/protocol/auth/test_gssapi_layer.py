@@ -88,6 +88,11 @@ def test_sizes(level: Level, stream: int, datagram: int) -> None:
     assert len(chosen.wrap_datagram(bytes(datagram))) <= 65507
 
 
+def test_pieces_are_the_frame() -> None:
+    chosen = layer(Level.INTEGRITY)
+    assert b"".join(chosen.wrap_in_pieces(b"hello")) == chosen.wrap(b"hello")
+
+
 def test_a_token_that_is_longer_than_promised() -> None:
     """GS-REQ-39."""
     context = FakeContext()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ...engine.association import Correspondent, DirectAssociation, Vetted
 from ...engine.dial import Departures
 from ...engine.endpoint import ENDED, Endpoint
+from ...engine.layered_datagrams import DatagramLayer, WrappingLane, opened
 from ...engine.recent import Recent
 from ...engine.resolve import Resolver
 from ...engine.segments import RUN_OCTETS, Lane, Pieces, SocketLane
@@ -30,7 +31,18 @@ SENDERS: Final = 1024
 class ProxiedAssociation(DirectAssociation):
     """A way for datagrams through the proxies' relays, for as long as their control connections last."""
 
-    __slots__ = ("_controls", "_depth", "_names_used", "_outer", "_passes_names", "_senders", "_sock", "_task", "_way")
+    __slots__ = (
+        "_controls",
+        "_depth",
+        "_layer",
+        "_names_used",
+        "_outer",
+        "_passes_names",
+        "_senders",
+        "_sock",
+        "_task",
+        "_way",
+    )
 
     def __init__(
         self,
@@ -42,6 +54,7 @@ class ProxiedAssociation(DirectAssociation):
         *,
         buffer: int,
         names: bool,
+        layer: DatagramLayer | None = None,
     ) -> None:
         """Takes the control connections over if it succeeds.
 
@@ -50,12 +63,14 @@ class ProxiedAssociation(DirectAssociation):
             controls: the connection on which each proxy was asked.
             relays: where each takes datagrams; the nearest one's is an IP address.
             names: whether names are passed on.
+            layer: what protects each datagram on its way to the only proxy.
 
         Raises OSError.
         """
         super().__init__(task.engine, resolver, correspondent, buffer=buffer)
         self._task = task
         self._passes_names = names
+        self._layer = layer
         self._names_used = False
         self._depth = len(relays)
         self._outer = b"".join(map(encode_header, relays[1:]))
@@ -66,7 +81,9 @@ class ProxiedAssociation(DirectAssociation):
         self._sock = DatagramSocket(task.engine, raw, correspondent.received, self._from_anyone, self._from_relay)
         try:
             self._sock.connect(relays[0].sockaddr)
-            self._way = SocketLane(self._sock, None, correspondent.sent)
+            self._way: Lane = SocketLane(self._sock, None, correspondent.sent)
+            if layer is not None:
+                self._way = WrappingLane(self._sock, None, layer, correspondent.sent)
             self._controls = controls
             for control in controls:
                 control.owner = self
@@ -121,6 +138,8 @@ class ProxiedAssociation(DirectAssociation):
         user = self._correspondent
         if user is None:
             return
+        if self._layer is not None:
+            views, sizes = opened(self._layer, views, sizes, user.received)
         senders = self._senders.young
         bodies: list[memoryview] = []
         rests: list[int] = []

@@ -4,12 +4,13 @@ from collections.abc import Generator
 from types import coroutine
 from typing import TYPE_CHECKING
 
-from ...engine.endpoint import ENDED, Endpoint, Tunnel
+from ...engine.endpoint import ENDED, Endpoint
 from ...errors import RemoteProtocolError
 from ...protocol.address import NAME, UNSPECIFIED, Address
 from ...protocol.client_connection import ClientHandshake
 from ..journey import AnyHandshake, Journey
 from .steps import READ, explained, host_address
+from .tunnel import tunnel_of
 
 if TYPE_CHECKING:
     from ...engine.task import Task
@@ -24,7 +25,6 @@ class ProxiedBinding:
 
     def __init__(self, task: "Task", journey: Journey, far: Endpoint, handshake: AnyHandshake) -> None:
         """Takes the connection to the proxy over."""
-        assert isinstance(handshake, ClientHandshake)  # the others have no BIND
         assert handshake.first_reply is not None
         self.bound = host_address(far, journey.chain, handshake.first_reply.bound)
         """Where the peer is to connect; where the proxy gave zeros, at its own address."""
@@ -83,6 +83,9 @@ class ProxiedBinding:
         assert reply is not None  # it is done
         if reply.bound.kind == NAME:
             raise RemoteProtocolError("the proxy tells a name in the place of the peer's address")
-        self._far.tunnel = Tunnel(self.bound, self._handshake.detach().leftover)
+        leftover = b""
+        if isinstance(self._handshake, ClientHandshake) and self._handshake.layer is None:
+            leftover = self._handshake.detach().leftover
+        self._far.tunnel = tunnel_of(self._journey, self._far, self.bound, leftover)
         self._handed_over = True
         return self._far, reply.bound if any(reply.bound.octets) else UNSPECIFIED

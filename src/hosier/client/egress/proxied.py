@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 from ...engine.association import Correspondent, Vetted
 from ...engine.dial import Departures
-from ...engine.endpoint import Endpoint, Tunnel
+from ...engine.endpoint import Endpoint
 from ...engine.resolve import Resolver
 from ...errors import ConfigError, ReplyCode, reply_error
 from ...protocol.address import IPV4, IPV6, NAME, UNSPECIFIED, Address
+from ...protocol.auth.base import SecurityLayer
 from ...protocol.connection import Handoff
 from ...protocol.messages import Command
 from ..journey import AnyHandshake, Journey
@@ -25,6 +26,7 @@ from .association import ProxiedAssociation
 from .binding import ProxiedBinding
 from .loops import LoopGuard
 from .steps import converse, explained, host_address, reach_proxy
+from .tunnel import tunnel_of
 
 if TYPE_CHECKING:
     from ...engine.poller import Engine
@@ -44,8 +46,6 @@ class Upstreams:
         for proxy in self.chain:
             if proxy.tls:
                 raise ConfigError(f"{proxy}: TLS to an upstream is not there yet; leave out +tls")
-            if proxy.gssapi is not None:
-                raise ConfigError(f"{proxy}: GSSAPI with an upstream is not there yet; leave out +gssapi")
 
     def __call__(self, engine: "Engine", resolver: Resolver) -> "ProxiedEgress":
         return ProxiedEgress(engine, resolver, self.chain)
@@ -93,6 +93,9 @@ class ProxiedEgress:
         for proxy in self.chain:
             if proxy.protocol != "socks5" or proxy.path is not None or proxy.tls:
                 raise reply_error(ReplyCode.COMMAND_NOT_SUPPORTED, f"{proxy} cannot relay datagrams")
+            if proxy.gssapi is not None and len(self.chain) > 1:
+                raise reply_error(ReplyCode.COMMAND_NOT_SUPPORTED, f"{proxy} protects datagrams, but not in a chain")
+        layer: SecurityLayer | None = None
         controls: list[Endpoint] = []
         relays: list[Address] = []
         try:
@@ -101,11 +104,16 @@ class ProxiedEgress:
                 endpoint, handshake, _ = await self._travel(task, journey)
                 controls.append(endpoint)
                 assert handshake.reply is not None  # or it would have raised
+                stream = journey.take_stream()
+                layer = None if stream is None else stream.layer
                 relays.append(host_address(endpoint, journey.chain, handshake.reply.bound))
             if relays[0].kind == NAME:  # a proxy may well tell one
                 (relays[0], *_) = await self._resolver.resolve(relays[0].octets, relays[0].port)
             return ProxiedAssociation(
-                task, self._resolver, correspondent, controls, relays, buffer=buffer, names=self._last.remote_dns
+                *(task, self._resolver, correspondent, controls, relays),
+                buffer=buffer,
+                names=self._last.remote_dns,
+                layer=layer,
             )
         except BaseException:
             for endpoint in controls:
@@ -121,7 +129,7 @@ class ProxiedEgress:
         reply = handshake.reply
         assert reply is not None  # or it would have raised
         bound = reply.bound if reply.bound.kind != NAME else UNSPECIFIED
-        endpoint.tunnel = Tunnel(bound, handoff.leftover)
+        endpoint.tunnel = tunnel_of(journey, endpoint, bound, handoff.leftover)
         return endpoint, None if asked.kind == NAME else asked
 
     async def _expressible(self, target: Address, vet: Vetted) -> Address:

@@ -9,6 +9,7 @@ from ...engine.dial import dial, dial_from
 from ...engine.endpoint import Endpoint
 from ...engine.resolve import Resolver
 from ...protocol.address import NAME, Address, address_of_socket, parse_address
+from ...protocol.client_connection import ClientHandshake
 from ...protocol.connection import Handoff
 from ..http_connect import HttpConnect
 from ..journey import AnyHandshake, Journey
@@ -62,10 +63,14 @@ async def converse(
             break
         data = said or await endpoint.recv(handshake.owed if counted else READ)
         said = b""
-        out = handshake.feed(data)
-    if isinstance(handshake, HttpConnect) or handshake.first_reply is not None:
+        if handshake.blocks:  # Kerberos may have to ask others: in a thread
+            out = await endpoint.engine.loop.run_in_executor(None, handshake.feed, data)
+        else:
+            out = handshake.feed(data)
+    if isinstance(handshake, HttpConnect | LayeredHandshake) or handshake.first_reply is not None:
         return handshake, _NOTHING  # what comes behind BIND's first answer, the handshake must see
-    assert not isinstance(handshake, LayeredHandshake)  # nothing here agrees on a layer
+    if isinstance(handshake, ClientHandshake) and handshake.layer is not None:
+        return handshake, _NOTHING  # the journey takes over what is under a layer
     return handshake, handshake.detach()
 
 

@@ -1,4 +1,10 @@
-"""PySocks' errors, with what its users match on in their texts; ours is the cause of each."""
+"""PySocks' errors, with what its users match on in their texts; ours is the cause of each.
+
+PySocks 1.7.1 means to raise SOCKS5Error and its like from ``connect``. With Python 3, where they are OSErrors, it
+catches them itself and raises GeneralProxyError("Socket error: 0x05: ..."), with the one that was meant as
+``socket_err``. Programs are written for either; so here those that are meant are GeneralProxyErrors, too, and
+``connect`` raises them in this form.
+"""
 
 import errno
 from typing import Final
@@ -17,6 +23,7 @@ __all__ = (
     "SOCKS5Error",
     "SOCKS5_ERRORS",
     "translated",
+    "translated_in_connect",
 )
 
 
@@ -41,20 +48,20 @@ class ProxyConnectionError(ProxyError):
     """The proxy cannot be reached."""
 
 
-class SOCKS5AuthError(ProxyError):
+class SOCKS5AuthError(GeneralProxyError):
     """No common method, or refused credentials."""
 
 
-class SOCKS5Error(ProxyError):
-    """A SOCKS5 proxy answered with a failure; the text begins with its code, as in 0x05."""
+class SOCKS5Error(GeneralProxyError):
+    """A SOCKS5 proxy answered with a failure; the text has its code, as in 0x05."""
 
 
-class SOCKS4Error(ProxyError):
-    """A SOCKS4 proxy answered with a failure; the text begins with its code, as in 0x5b."""
+class SOCKS4Error(GeneralProxyError):
+    """A SOCKS4 proxy answered with a failure; the text has its code, as in 0x5b."""
 
 
-class HTTPError(ProxyError):
-    """An HTTP proxy answered with a failure; the text begins with its status, as in 403."""
+class HTTPError(GeneralProxyError):
+    """An HTTP proxy answered with a failure; the text has its status, as in 403."""
 
 
 SOCKS4_ERRORS: Final = {
@@ -84,6 +91,14 @@ def translated(error: BaseException, kept: ProxyTuple) -> ProxyError:
     if theirs.errno is None:
         theirs.errno = getattr(error, "errno", None) or errno.EINVAL
     return theirs
+
+
+def translated_in_connect(error: BaseException, kept: ProxyTuple) -> ProxyError:
+    """The same in the form that ``connect`` gives to what goes wrong once the proxy is reached."""
+    theirs = translated(error, kept)
+    if not isinstance(error, OSError) or theirs.socket_err is not None:
+        return theirs
+    return type(theirs)("Socket error", theirs)
 
 
 def _translated(error: BaseException, kept: ProxyTuple) -> ProxyError:

@@ -1,5 +1,6 @@
 """A proxy as PySocks tells it: a type's number, host, port, who looks names up, user name and password."""
 
+from functools import lru_cache
 from typing import Any, Final
 
 from ...client.proxy import Proxy
@@ -53,6 +54,7 @@ def proxy_tuple(
     return proxy_type, addr, port, rdns, _octets(username), _octets(password)
 
 
+@lru_cache(16)  # programs have few, and make many connections through each
 def proxy_of(kept: ProxyTuple) -> Proxy:
     """As ours. Raises ConfigError for what is no proxy."""
     number, host, port, rdns, username, password = kept

@@ -11,7 +11,7 @@ from ...errors import ConfigError
 from ...protocol.address import UNSPECIFIED
 from ...protocol.messages import Command
 from .datagrams import Association
-from .errors import translated
+from .errors import translated, translated_in_connect
 from .proxies import SOCKS5, ProxyTuple, new_spelling, proxy_of, proxy_tuple
 from .reaching import INTERNET, SystemSocket, destination_of, new_journey, walk
 
@@ -110,7 +110,7 @@ class socksocket(socket.socket):
             self.close()
             if catch_errors and isinstance(error, OSError):
                 raise
-            raise translated(error, self.proxy) from error
+            raise translated_in_connect(error, self.proxy) from error
         assert handshake.reply is not None
         self.settimeout(limit)
         self.proxy_sockname = handshake.reply.bound.host, handshake.reply.bound.port

@@ -75,10 +75,14 @@ class GssapiLayer:
 
     def wrap(self, data: bytes) -> bytes:
         """Raises LocalProtocolError for more octets than a frame holds, whatever the mechanism said (GS-REQ-39)."""
+        return b"".join(self.wrap_in_pieces(data))
+
+    def wrap_in_pieces(self, data: bytes) -> tuple[bytes, bytes]:
+        """The same frame as its header and its token, for who can send them without putting them together."""
         token = self._context.wrap(data, len(data) <= self._sealed_up_to)
         if len(token) > MAX_TOKEN:
             raise LocalProtocolError(f"a frame holds at most {self.max_payload} octets")
-        return framed(_DATA, token)
+        return b"%c%c%c%c" % (_VERSION, _DATA, len(token) >> 8, len(token) & 0xFF), token
 
     def unwrap(self, data: Buffer | memoryview) -> tuple[bytes, int] | None:
         """Raises RemoteProtocolError for a frame of another version or type and for a token that is not believed; at

@@ -1,0 +1,109 @@
+"""Steps in threads: who asked is told, in its own loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from hosier.auth.threads import ONE_MORE, StepThreads
+
+PATIENCE = 20.0
+
+
+class Gate:
+    """A step that waits until it is let through."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Semaphore(0)
+        self.open = threading.Event()
+        self.threads: set[int] = set()
+
+    def step(self, number: int) -> int:
+        self.threads.add(threading.get_ident())
+        self.begun.release()
+        assert self.open.wait(PATIENCE)
+        return number
+
+
+async def bounded(future: asyncio.Future[object]) -> object:
+    async with asyncio.timeout(PATIENCE):
+        return await future
+
+
+def test_outcomes() -> None:
+    def fail(_: int) -> int:
+        raise ValueError("no")
+
+    async def main() -> None:
+        threads = StepThreads(2, "steps")
+        assert await bounded(threads.ask(abs, -3)) == 3
+        with pytest.raises(ValueError, match="no"):
+            await bounded(threads.ask(fail, 1))
+        assert [await bounded(threads.ask(abs, -number)) for number in range(100)] == list(range(100))
+
+    asyncio.run(main())
+
+
+def test_not_in_the_loop() -> None:
+    async def main() -> None:
+        where = await bounded(StepThreads(1, "steps").ask(lambda _: threading.current_thread().name, None))
+        assert where == "steps-1"
+
+    asyncio.run(main())
+
+
+def test_many_are_told_together() -> None:
+    async def main() -> None:
+        gate, threads = Gate(), StepThreads(1, "steps")
+        futures = [threads.ask(gate.step, number) for number in range(ONE_MORE)]
+        gate.open.set()
+        assert [await bounded(future) for future in futures] == list(range(ONE_MORE))
+        assert len(gate.threads) == 1
+
+    asyncio.run(main())
+
+
+def test_one_more_thread_for_what_takes_long() -> None:
+    async def main() -> None:
+        gate, threads = Gate(), StepThreads(2, "steps")
+        futures = [threads.ask(gate.step, number) for number in range(4 * ONE_MORE)]
+        for _ in range(2):
+            assert gate.begun.acquire(timeout=PATIENCE)
+        assert len(gate.threads) == 2
+        gate.open.set()
+        assert [await bounded(future) for future in futures] == list(range(4 * ONE_MORE))
+        assert len(gate.threads) == 2
+
+    asyncio.run(main())
+
+
+def test_who_has_left() -> None:
+    """Its step may have begun; the next one is served all the same."""
+
+    async def main() -> None:
+        gate, threads = Gate(), StepThreads(1, "steps")
+        leaving = threads.ask(gate.step, 1)
+        assert gate.begun.acquire(timeout=PATIENCE)
+        leaving.cancel()
+        gate.open.set()
+        assert await bounded(threads.ask(abs, -2)) == 2
+
+    asyncio.run(main())
+
+
+def test_a_loop_that_is_gone() -> None:
+    """Nobody waits there; another loop is served."""
+    gate, threads = Gate(), StepThreads(1, "steps")
+
+    async def leave() -> None:
+        threads.ask(gate.step, 1)
+        assert gate.begun.acquire(timeout=PATIENCE)
+
+    async def stay() -> None:
+        assert await bounded(threads.ask(abs, -2)) == 2
+
+    asyncio.run(leave())
+    gate.open.set()
+    asyncio.run(stay())
