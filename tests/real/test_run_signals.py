@@ -120,6 +120,17 @@ def test_a_shell_inside_has_jobs_and_pipes_of_its_own(through: Runner, terminal:
 # --- signals ---
 
 
+@pytest.fixture
+def usual_signals() -> Iterator[None]:
+    """A test before, or who runs the tests, may ignore some; children would, too."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGHUP, signal.SIGTERM)}
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("usual_signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_a_signal_ends_the_program_and_nothing_stays(through: Runner, number: signal.Signals) -> None:
     process = subprocess.Popen(through.command("sh", "-c", "echo begun; exec sleep 100"), stdout=subprocess.PIPE)
