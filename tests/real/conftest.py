@@ -1,16 +1,23 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from ..kerberos_realm import Realm
 from .harness import Address, Hosier, has_ipv6
+from .proxies import asyncio_socks_server, danted, microsocks, needs_root, ssh_dynamic
+from .sshd import sshd
 from .target import Target
 from .wire import echo_server
 
 USER = "alice"
 PASSWORD = "open:sesame"
+
+ANYONE = ("hosier-test", "open:sesame")
+"""A user whom a system can have, too."""
 
 
 every_engine = pytest.mark.parametrize("engine", ["auto", "portable", "bare", "workers"], indirect=True)
@@ -64,3 +71,39 @@ def home(realm: Realm, monkeypatch: pytest.MonkeyPatch) -> Realm:
     for name, value in realm.environment.items():
         monkeypatch.setenv(name, value)
     return realm
+
+
+# --- servers, ours among others ---
+
+
+@pytest.fixture(params=["dante", "microsocks", "ssh", "asyncio-socks-server", "hosier"])
+def proxy(request: pytest.FixtureRequest, program: Callable[..., str], tmp_path: Path) -> Iterator[str]:
+    """Without authentication."""
+    with contextlib.ExitStack() as running:
+        if request.param == "dante":
+            address = running.enter_context(danted(program, tmp_path))
+        elif request.param == "microsocks":
+            address = running.enter_context(microsocks(program, tmp_path))
+        elif request.param == "asyncio-socks-server":
+            address = running.enter_context(asyncio_socks_server(tmp_path))
+        elif request.param == "ssh":
+            address = running.enter_context(
+                ssh_dynamic(program, tmp_path, running.enter_context(sshd(program, tmp_path)))
+            )
+        else:
+            address = running.enter_context(Hosier()).address
+        yield f"socks5h://{address}"
+
+
+@pytest.fixture(params=["dante", "microsocks", "hosier"])
+def guarded_proxy(request: pytest.FixtureRequest, program: Callable[..., str], tmp_path: Path) -> Iterator[str]:
+    """For one user only."""
+    with contextlib.ExitStack() as running:
+        if request.param == "dante":
+            if not needs_root():
+                pytest.skip("dante's own users need root")
+            yield f"socks5h://{running.enter_context(danted(program, tmp_path, ANYONE))}"
+        elif request.param == "microsocks":
+            yield f"socks5h://{running.enter_context(microsocks(program, tmp_path, ANYONE))}"
+        else:
+            yield f"socks5h://{running.enter_context(Hosier(f'--user={ANYONE[0]}:{ANYONE[1]}')).address}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -13,47 +12,12 @@ import pytest
 
 import hosier
 
+from .conftest import ANYONE
 from .harness import PATIENCE, Address, Hosier
-from .proxies import asyncio_socks_server, danted, microsocks, needs_root, ssh_dynamic
-from .sshd import sshd
+from .proxies import danted, microsocks
 from .target import Target
 
 pytestmark = pytest.mark.real
-
-ANYONE = ("hosier-test", "open:sesame")
-
-
-@pytest.fixture(params=["dante", "microsocks", "ssh", "asyncio-socks-server", "hosier"])
-def proxy(request: pytest.FixtureRequest, program: Callable[..., str], tmp_path: Path) -> Iterator[str]:
-    """Without authentication."""
-    with contextlib.ExitStack() as running:
-        if request.param == "dante":
-            address = running.enter_context(danted(program, tmp_path))
-        elif request.param == "microsocks":
-            address = running.enter_context(microsocks(program, tmp_path))
-        elif request.param == "asyncio-socks-server":
-            address = running.enter_context(asyncio_socks_server(tmp_path))
-        elif request.param == "ssh":
-            address = running.enter_context(
-                ssh_dynamic(program, tmp_path, running.enter_context(sshd(program, tmp_path)))
-            )
-        else:
-            address = running.enter_context(Hosier()).address
-        yield f"socks5h://{address}"
-
-
-@pytest.fixture(params=["dante", "microsocks", "hosier"])
-def guarded_proxy(request: pytest.FixtureRequest, program: Callable[..., str], tmp_path: Path) -> Iterator[str]:
-    """For one user only."""
-    with contextlib.ExitStack() as running:
-        if request.param == "dante":
-            if not needs_root():
-                pytest.skip("dante's own users need root")
-            yield f"socks5h://{running.enter_context(danted(program, tmp_path, ANYONE))}"
-        elif request.param == "microsocks":
-            yield f"socks5h://{running.enter_context(microsocks(program, tmp_path, ANYONE))}"
-        else:
-            yield f"socks5h://{running.enter_context(Hosier(f'--user={ANYONE[0]}:{ANYONE[1]}')).address}"
 
 
 @pytest.fixture

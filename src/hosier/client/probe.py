@@ -230,9 +230,11 @@ async def _open(proxy: Proxy) -> tuple[asyncio.StreamReader, asyncio.StreamWrite
     return await asyncio.open_connection(proxy.host, proxy.port, ssl=context, local_addr=proxy.source_address)
 
 
-async def _greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Stays as long as the proxy does: some break off if their target leaves before they have told of it."""
     with suppress(OSError):
-        writer.close()
+        await reader.read()
+    writer.close()
 
 
 class _Echo(asyncio.DatagramProtocol):
