@@ -250,6 +250,9 @@ class Server:
         if self.watches:
             self.meter.greeted(session)
 
+    def is_in_handshake(self, session: Session) -> bool:
+        return session in self._handshaking
+
     def answered(self, session: Session) -> None:
         """Its command has succeeded; what follows is its relay."""
         self.meter.answered(session)
