@@ -107,11 +107,10 @@ class HttpxTests:
                     return text
 
             assert asyncio.run(main()) == "hello"
-            with (
-                self.host.Client(transport=self.hook.transport(outer, verify=certificate.client)) as client,
-                pytest.raises(hosier.ConfigError, match="needs asyncio"),
-            ):
-                client.get(f"{secure_web.url}/hello")
+            with self.host.Client(
+                transport=self.hook.transport(outer, verify=certificate.client), timeout=20
+            ) as client:
+                assert client.get(f"{secure_web.url}/hello").text == "hello"
 
     def test_target_refuses(self, proxy: ThreadedServer, refused_port: int) -> None:
         raised = self.errors(proxy.url, f"http://127.0.0.1:{refused_port}/")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import socket
 import types
-from pathlib import Path
 
 import pytest
 
 import hosier
-from hosier.integrations.opening import apply_options, blames_target, no_tls_inside_tls, open_socket, seam
+from hosier.integrations.opening import apply_options, blames_target, open_socket, seam
 from hosier.testing.threaded import ThreadedServer
 
 from .web import NAME, Web
@@ -41,12 +40,6 @@ def test_who_is_to_blame() -> None:
     assert blames_target(hosier.LocalProtocolError("too long a name"))
     assert not blames_target(hosier.ReplyError(2))
     assert not blames_target(hosier.ProxyTimedOut("late"))
-
-
-def test_no_tls_inside_tls(tmp_path: Path) -> None:
-    no_tls_inside_tls(["socks5h://one.test", "http://two.test"])
-    with pytest.raises(hosier.ConfigError, match="needs asyncio"):
-        no_tls_inside_tls(["socks5h://one.test", "https://two.test"])
 
 
 def test_seam_that_is_gone() -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterator
+from unittest import mock
 
 import pytest
 
 import hosier
-from hosier.integrations.plain_socket import connect_plain
+from hosier.integrations.plain_socket import _End, connect_plain
 from hosier.testing import ScriptedServer, receive, reset, send, stall
 from hosier.testing.threaded import ThreadedServer
 
@@ -66,6 +67,18 @@ def test_both_ways(outer: hosier.Proxy) -> None:
     with ScriptedServer([send(b"hello"), receive(SIZE), send(b"y" * SIZE)]) as target:
         over(outer, target, use)
         assert target.received == b"x" * SIZE
+
+
+def test_who_cannot_keep_up_is_waited_for() -> None:
+    """What is on its way has a bound: a full connection stops the reading from the other one."""
+    near, far = _End(), _End()
+    near.transport, far.transport = mock.Mock(), mock.Mock()
+    near.pause_writing()
+    near.join(far)
+    near.pause_writing()
+    far.transport.pause_reading.assert_called_once_with()
+    near.resume_writing()
+    far.transport.resume_reading.assert_called_once_with()
 
 
 def test_cut_off(outer: hosier.Proxy) -> None:

@@ -40,8 +40,9 @@ def test_commands(proxy: ThreadedServer, redis_server: tuple[str, int]) -> None:
 def test_tls(proxy: ThreadedServer, redis_server: tuple[str, int], certificate: Certificate) -> None:
     with door(certificate, redis_server) as (_, port):
         use(proxy.url, f"rediss://{NAME}:{port}/0", ssl_ca_certs=str(certificate.file))
-    with pytest.raises(hosier.ConfigError, match="needs asyncio"):
-        client("socks5h+tls://proxy.test", "rediss://target.test")
+        with door(certificate, proxy.address) as (host, proxy_port):
+            outer = hosier.Proxy(f"socks5h+tls://{host}:{proxy_port}", ssl_context=certificate.client)
+            use(outer, f"rediss://{NAME}:{port}/0", ssl_ca_certs=str(certificate.file))
 
 
 def test_unix_socket() -> None:

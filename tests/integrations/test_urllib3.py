@@ -12,7 +12,7 @@ import hosier
 from hosier.integrations.urllib3 import pool_manager
 from hosier.testing.threaded import ThreadedServer
 
-from ..client.tls import Certificate
+from ..client.tls import Certificate, door
 from .causes import our_error
 from .web import Web
 
@@ -78,6 +78,10 @@ def test_limit_covers_the_handshake(silent_proxy: str, web: Web) -> None:
     assert isinstance(raised.value.reason.__cause__, hosier.ProxyTimedOut)
 
 
-def test_tls_inside_tls(secure_web: Web) -> None:
-    with pool_manager("socks5h+tls://proxy.test") as pools, pytest.raises(hosier.ConfigError, match="needs asyncio"):
-        pools.request("GET", secure_web.url, retries=NO_RETRIES)
+def test_tls_inside_tls(proxy: ThreadedServer, secure_web: Web, certificate: Certificate) -> None:
+    with door(certificate, proxy.address) as (host, port):
+        outer = hosier.Proxy(f"socks5h+tls://{host}:{port}", ssl_context=certificate.client)
+        with pool_manager(outer, ssl_context=certificate.client, timeout=20) as pools:
+            for _ in range(3):
+                assert pools.request("GET", f"{secure_web.url}/hello", retries=NO_RETRIES).data == b"hello"
+    assert secure_web.connections == 1

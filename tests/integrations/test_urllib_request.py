@@ -10,7 +10,7 @@ import hosier
 from hosier.integrations.urllib_request import opener
 from hosier.testing.threaded import ThreadedServer
 
-from ..client.tls import Certificate
+from ..client.tls import Certificate, door
 from .web import Web
 
 
@@ -29,8 +29,10 @@ def test_tls(proxy: ThreadedServer, secure_web: Web, certificate: Certificate) -
         assert response.read() == b"hello"
     with pytest.raises(urllib.error.URLError, match="CERTIFICATE_VERIFY_FAILED"):
         opener(proxy.url).open(f"{secure_web.url}/hello", timeout=20)
-    with pytest.raises(hosier.ConfigError, match="needs asyncio"):
-        opener("socks5h+tls://proxy.test").open(secure_web.url)
+    with door(certificate, proxy.address) as (host, port):
+        outer = hosier.Proxy(f"socks5h+tls://{host}:{port}", ssl_context=certificate.client)
+        with opener(outer, context=certificate.client).open(f"{secure_web.url}/hello", timeout=20) as response:
+            assert response.read() == b"hello"
 
 
 def reason(proxy: str, url: str, timeout: float = 20) -> object:

@@ -52,8 +52,11 @@ def test_blocking(proxy: ThreadedServer, web: Web, secure_web: Web, certificate:
         with connect_blocking(proxy.url, address(site), ssl=context) as connection:
             connection.send("hello")
             assert connection.recv(20) == "hello"
-    with pytest.raises(hosier.ConfigError, match="needs asyncio"), connect_blocking("https://h", address(secure_web)):
-        pass
+    with door(certificate, proxy.address) as (host, port):
+        outer = hosier.Proxy(f"socks5h+tls://{host}:{port}", ssl_context=certificate.client)
+        with connect_blocking(outer, address(secure_web), ssl=certificate.client) as connection:
+            connection.send("hello")
+            assert connection.recv(20) == "hello"
 
 
 def raised(proxy: str, uri: str, **how: Any) -> list[BaseException]:

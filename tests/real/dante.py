@@ -35,9 +35,9 @@ logoutput: {directory}/socksify.log
 resolveprotocol: fake
 route {{
   from: 0.0.0.0/0 to: 0.0.0.0/0 via: localhost port = {proxy.port}
-  protocol: tcp
+  protocol: tcp udp
   proxyprotocol: socks_v5
-  command: bind connect bindreply
+  command: bind connect udpassociate bindreply udpreply
   method: gssapi
   gssapi.servicename: socks
   gssapi.enctype: {LEVELS[level]}

@@ -31,7 +31,7 @@ class Machine:
         return ["ip", "netns", "exec", self.name, *map(str, arguments)]
 
     @contextmanager
-    def daemon(self, *arguments: str, port: int) -> Iterator[subprocess.Popen[str]]:
+    def daemon(self, *arguments: str | Path, port: int) -> Iterator[subprocess.Popen[str]]:
         """A program that listens on the port."""
         with subprocess.Popen(self.command(*arguments), stdout=subprocess.PIPE, text=True) as process:
             try:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from .dante import LEVELS, sockd, socksified
 from .ftp import ftp_server
 from .gssapi_client import GssapiClient
 from .harness import PATIENCE, Address, Hosier, clean_environment, run, wait_until
+from .name_server import name_server
 from .target import Target, digest
 from .wire import exactly
 
@@ -30,6 +31,14 @@ ANN = "ann@HOSIER.TEST"
 # What Dante's client tells curl about the peer at times, when it is asked too early; the octets have come all the same.
 # (tnftp, which has no such question, reads by stdio, and Dante's client does not unwrap that.)
 NONSENSE = b"sa_addr inet_ntop() failed with errno 97"
+
+
+@pytest.fixture
+def ns(program: Callable[..., str], tmp_path: Path) -> Iterator[Address]:
+    with name_server(program, tmp_path) as address:
+        yield address
+
+
 PROTECTED = pytest.mark.parametrize("level", [1, 2])
 
 
@@ -111,6 +120,21 @@ def test_bind(program: Callable[..., str], home: Realm, tmp_path: Path, level: i
                 break
         assert done.returncode == 0, done.stderr
         assert done.stdout == (folder / "get.bin").read_bytes()
+
+
+@PROTECTED
+@pytest.mark.parametrize("client", ["drill", "kdig"])
+def test_datagrams(
+    program: Callable[..., str], home: Realm, ns: Address, tmp_path: Path, level: int, client: str
+) -> None:
+    """A question to a name server, each datagram in a frame of its own."""
+    with Hosier("--gssapi", f"--gssapi-levels={level}") as hosier:
+        question = [program(client), "-p", str(ns.port), "@127.0.0.1", "www.example.test", "A"]
+        done = run(question, env=socksified(tmp_path, hosier.address, level))
+        assert b"192.0.2.7" in done.stdout, (tmp_path / "socksify.log").read_text()
+        [session] = hosier.sessions_of("UDP_ASSOCIATE", 1)
+        assert session["user"] == ANN
+        assert session["datagrams"] == {"sent": 1, "received": 1, "dropped": {}}
 
 
 # --- our client, Dante's server ---

@@ -11,7 +11,8 @@ from typing import Any
 
 from ..client.proxy import ProxyChain, chain_of
 from ..errors import ConfigError
-from .opening import FAILURES, blames_target, no_tls_inside_tls, open_socket
+from .opening import FAILURES, blames_target, open_socket
+from .tls_inside_tls import ready_for_tls
 
 __all__ = ("BlockingBackend", "connect_errors", "raised_as")
 
@@ -36,7 +37,7 @@ class BlockingBackend:
         options = [*(socket_options or ()), (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
         with connect_errors(self._host):
             sock = open_socket(self._chain, host, port, timeout=timeout, options=options)
-        return BlockingStream(self._host, sock, self._chain)
+        return BlockingStream(self._host, sock)
 
     def connect_unix_socket(self, path: str, *_: object, **__: object) -> "BlockingStream":
         raise ConfigError(f"{path} is on this machine: no proxy leads there")
@@ -48,10 +49,9 @@ class BlockingBackend:
 class BlockingStream:
     """What httpcore calls a ``NetworkStream``."""
 
-    def __init__(self, host: ModuleType, sock: socket.socket, chain: ProxyChain, *, tls: bool = False) -> None:
+    def __init__(self, host: ModuleType, sock: socket.socket, *, tls: bool = False) -> None:
         self._host = host
         self._sock = sock
-        self._chain = chain
         self._tls = tls
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
@@ -73,14 +73,14 @@ class BlockingStream:
         self, ssl_context: SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> "BlockingStream":
         try:
-            no_tls_inside_tls(self._chain)
             with raised_as(self._host.ConnectTimeout, self._host.ConnectError):
                 self._sock.settimeout(timeout)
+                self._sock = ready_for_tls(self._sock)
                 sock = ssl_context.wrap_socket(self._sock, server_hostname=server_hostname)
         except BaseException:
             self.close()
             raise
-        return BlockingStream(self._host, sock, self._chain, tls=True)
+        return BlockingStream(self._host, sock, tls=True)
 
     def get_extra_info(self, info: str) -> Any:  # httpcore's signature: what it is depends on the name
         if info == "ssl_object":

@@ -7,10 +7,10 @@ from types import ModuleType
 from typing import Any, Final
 
 from ..client.blocking import connect
-from ..client.proxy import ProxyChain, chain_of
+from ..client.proxy import ProxyChain
 from ..errors import ConfigError, LocalProtocolError, TargetRefused, TargetTimedOut, TargetUnreachable
 
-__all__ = ("FAILURES", "apply_options", "blames_target", "no_tls_inside_tls", "open_socket", "seam")
+__all__ = ("FAILURES", "apply_options", "blames_target", "open_socket", "seam")
 
 FAILURES: Final = (OSError, LocalProtocolError)
 """What a way can end with: also a name that has no wire form, since names come from the data that programs work on."""
@@ -43,12 +43,6 @@ def apply_options(sock: socket.socket, options: Iterable[tuple[Any, ...]]) -> No
 def blames_target(error: BaseException) -> bool:
     """Whether the target could not be reached, rather than that the proxy failed or refused."""
     return isinstance(error, TargetRefused | TargetUnreachable | TargetTimedOut | LocalProtocolError)
-
-
-def no_tls_inside_tls(proxy: ProxyChain) -> None:
-    """Raises ConfigError for a proxy with TLS where TLS to the target would have to go inside of it."""
-    if any(one.tls for one in chain_of(proxy)):
-        raise ConfigError("TLS inside TLS needs asyncio: use httpx's AsyncClient or aiohttp, or a proxy without TLS")
 
 
 def seam(owner: type | ModuleType, name: str) -> None:

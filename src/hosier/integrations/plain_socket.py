@@ -5,6 +5,7 @@ import socket
 
 from ..client.aio.streams import connect, create_connection
 from ..client.proxy import ProxyChain, chain_of
+from .pairs import tcp_pair
 
 __all__ = ("connect_plain",)
 
@@ -19,26 +20,12 @@ async def connect_plain(proxy: ProxyChain, host: str, port: int, *, timeout: flo
     if not any(one.tls or one.gssapi is not None for one in chain):
         return await connect(chain, host, port, timeout=timeout)
     _, far = await create_connection(_End, host, port, proxy=chain, timeout=timeout)
-    theirs, ours = _tcp_pair()
+    theirs, ours = tcp_pair()
     _, near = await asyncio.get_running_loop().create_connection(_End, sock=ours)
     near.join(far)
     far.join(near)
     near.keeper = asyncio.create_task(_keep(near, far), name=f"carry to {host}")
     return theirs
-
-
-def _tcp_pair() -> tuple[socket.socket, socket.socket]:
-    """Two ends of a connection within this machine: of TCP, because libraries set TCP's options."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        ours = socket.create_connection(listener.getsockname())
-        while True:
-            theirs, peer = listener.accept()
-            if peer == ours.getsockname():
-                break
-            theirs.close()  # of a stranger's
-    theirs.setblocking(False)
-    ours.setblocking(False)
-    return theirs, ours
 
 
 async def _keep(*ends: "_End") -> None:

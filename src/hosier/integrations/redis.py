@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from ..client.aio.streams import open_connection
 from ..client.proxy import ProxyChain, chain_of
 from ..errors import ConfigError, LocalProtocolError
-from .opening import apply_options, no_tls_inside_tls, open_socket, seam
+from .opening import apply_options, open_socket, seam
+from .tls_inside_tls import ready_for_tls
 
 if TYPE_CHECKING:
     import redis
@@ -26,8 +27,6 @@ def client(proxy: ProxyChain, url: str, **options: Any) -> "redis.Redis":
 
     made = redis.Redis.from_url(url, **options)
     pool: Any = made.connection_pool
-    if issubclass(pool.connection_class, redis.SSLConnection):
-        no_tls_inside_tls(proxy)
     pool.connection_class = _blocking_class(pool.connection_class)
     pool.connection_kwargs["hosier_chain"] = chain_of(proxy)
     return made
@@ -66,7 +65,7 @@ def _blocking_class(base: Any) -> Any:
             except LocalProtocolError as error:
                 raise redis.ConnectionError(str(error)) from error
             sock.settimeout(self.socket_timeout)
-            return sock
+            return ready_for_tls(sock) if isinstance(self, redis.SSLConnection) else sock
 
     # redis-py's class for TLS asks the next one for its socket: ours.
     return Proxied if base is redis.Connection else type("ProxiedWithTls", (base, Proxied), {})

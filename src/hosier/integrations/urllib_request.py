@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..client.proxy import ProxyChain, chain_of
 from ..errors import LocalProtocolError
-from .opening import no_tls_inside_tls, open_socket
+from .opening import open_socket
+from .tls_inside_tls import ready_for_tls
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -41,7 +42,6 @@ class _Handler(urllib.request.HTTPSHandler, urllib.request.HTTPHandler):
             import ssl
 
             self._tls = ssl.create_default_context()
-        no_tls_inside_tls(self._chain)
         return self.do_open(_Connection, request, chain=self._chain, tls=self._tls)  # type: ignore[arg-type]
 
 
@@ -60,7 +60,9 @@ class _Connection(http.client.HTTPConnection):
         except LocalProtocolError as error:
             raise OSError(str(error)) from error  # what urllib.request expects
         try:
-            self.sock = sock if self._tls is None else self._tls.wrap_socket(sock, server_hostname=self.host)
+            if self._tls is not None:
+                sock = self._tls.wrap_socket(ready_for_tls(sock), server_hostname=self.host)
+            self.sock = sock
         except BaseException:
             sock.close()
             raise

@@ -6,7 +6,7 @@ without such a condition are asked one by one.
 """
 
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from sys import maxsize
 from typing import Final
 
@@ -155,18 +155,18 @@ class _Names(_Dimension):
         keys = {pattern.key for pattern in rule.patterns}
         return () if None in keys else keys
 
-    def look(self, facts: Facts) -> Iterator[list[NumberedRule]]:
+    def look(self, facts: Facts) -> Iterable[list[NumberedRule]]:
         name, places = facts.name, self.places
         if name is None:
-            return
-        if name in places:
-            yield places[name]
+            return ()
+        found = [places[name]] if name in places else []
         domain = f".{name}"
         while domain:
             if domain in places:
-                yield places[domain]
+                found.append(places[domain])
             _, dot, rest = domain[1:].partition(".")
             domain = dot + rest
+        return found
 
 
 class _Networks(_Dimension):
@@ -183,13 +183,10 @@ class _Networks(_Dimension):
             self._sizes[size].append(rest)
         super().add(key, one)
 
-    def holding(self, octets: bytes) -> Iterator[list[NumberedRule]]:
+    def holding(self, octets: bytes) -> list[list[NumberedRule]]:
         """The places of the networks that hold an address."""
-        size, value = len(octets), int.from_bytes(octets, "big")
-        for rest in self._sizes[size]:
-            found = self.places.get((size, rest, value >> rest))
-            if found is not None:
-                yield found
+        size, value, places = len(octets), int.from_bytes(octets, "big"), self.places
+        return [places[key] for rest in self._sizes[size] if (key := (size, rest, value >> rest)) in places]
 
 
 class _Clients(_Networks):

@@ -5,7 +5,8 @@ outlive those that it began with.
 """
 
 from collections.abc import Mapping, Sequence
-from time import localtime
+from socket import AF_INET, inet_pton
+from time import localtime, time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -14,7 +15,7 @@ from ..errors import PolicyDenied, ReplyCode
 from ..policy.facts import Facts
 from ..policy.name_patterns import plain_name
 from ..policy.rules import Verdict
-from ..protocol.address import Address, address_of_socket, parse_address
+from ..protocol.address import NAME, Address, address_of_socket, parse_address
 from ..protocol.messages import Command
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ __all__ = ("COMMAND_NAMES", "Judge", "Ruling", "may_lead_to", "minute_of_week", 
 COMMAND_NAMES: Final[Mapping[int, str]] = MappingProxyType(
     {Command.CONNECT: "connect", Command.BIND: "bind", Command.UDP_ASSOCIATE: "associate"}
 )
+
+
+_NO_GROUPS: Final[frozenset[str]] = frozenset()
 
 
 class Judge(Protocol):
@@ -57,14 +61,20 @@ class Ruling:
         self._facts = facts_of(session, target)
         self._last: Verdict
         self._foreseen: Verdict | None = None
+        if target is None or target[0] == NAME or not any(target[1]):
+            self._foresee(target)
+
+    def _foresee(self, target: Address | None) -> None:
+        """What can be said before there is an address. Raises PolicyDenied."""
         rulebook = self._server.rulebook
-        if (target is None or target.is_name or not any(target.octets)) and rulebook is not None:
-            if target is not None and target.is_name and self._facts.name is None and rulebook.has_names:
-                raise PolicyDenied("a name with a backslash could be any name", code=ReplyCode.NOT_ALLOWED)
-            foresee = rulebook.foresee_any if target is None else rulebook.foresee
-            verdict = self._foreseen = foresee(self._facts)
-            if not verdict.allowed:
-                raise refusal(verdict)
+        if rulebook is None:
+            return
+        if target is not None and target.is_name and self._facts.name is None and rulebook.has_names:
+            raise PolicyDenied("a name with a backslash could be any name", code=ReplyCode.NOT_ALLOWED)
+        foresee = rulebook.foresee_any if target is None else rulebook.foresee
+        verdict = self._foreseen = foresee(self._facts)
+        if not verdict.allowed:
+            raise refusal(verdict)
 
     @property
     def verdict(self) -> Verdict | None:
@@ -82,6 +92,10 @@ class Ruling:
     def vet(self, addresses: Sequence[Address]) -> Sequence[Address]:
         if self._server.rulebook is None:
             return self._server.policy.vet(addresses)
+        if len(addresses) == 1:  # the rule, not the exception
+            if denied := self.judge(addresses[0]):
+                raise denied
+            return addresses
         return _passing([(address, self.judge(address)) for address in addresses])
 
     def vet_peers(self, addresses: Sequence[Address]) -> Sequence[Address]:
@@ -91,7 +105,7 @@ class Ruling:
 
     def judge(self, address: Address, *, is_peer: bool = False) -> PolicyDenied | None:
         """Why the address must not be reached, or must not connect; None: it may."""
-        if address.is_name or (is_peer and not any(address.octets)):
+        if address[0] == NAME or (is_peer and not any(address[1])):
             return self._judge_passed_on(address)
         policy = self._server.policy
         denied = (policy.judge_peer if is_peer else policy.judge)(address, self._ask)
@@ -135,19 +149,27 @@ def facts_of(session: "Session", target: Address | None) -> Facts:
     assert request is not None  # it is what is judged
     rulebook = server.rulebook
     command = COMMAND_NAMES[request.command]
-    is_named = target is not None and target.is_name
+    # By position: names would cost every session as much as the decision does.
     return Facts(
-        listener=session.listener,
-        client=address_of_socket(session.peer).canonical().octets,
-        user=session.user,
-        groups=frozenset() if rulebook is None else rulebook.groups_of(session.user),
-        version=request.version,
-        method=method_name(session),
-        command=command,
-        name=plain_name(target.octets) if is_named else None,  # type: ignore[union-attr]  # it is one
-        port=None if target is None or command == "bind" else target.port,
-        minute=minute_of_week() if rulebook is not None and rulebook.has_times else 0,
+        session.listener,
+        octets_of(session.peer[0]),
+        session.user,
+        _NO_GROUPS if rulebook is None else rulebook.groups_of(session.user),
+        request.version,
+        method_name(session),
+        command,
+        plain_name(target[1]) if target is not None and target[0] == NAME else None,
+        None,
+        None if target is None or command == "bind" else target[2],
+        minute_of_week() if rulebook is not None and rulebook.has_times else 0,
     )
+
+
+def octets_of(host: str) -> bytes:
+    """A client's address, without disguise."""
+    if ":" not in host:
+        return inet_pton(AF_INET, host)
+    return address_of_socket((host, 0)).canonical().octets
 
 
 def may_lead_to(session: "Session", target: Address, place: tuple[Any, ...]) -> bool:
@@ -168,10 +190,21 @@ def method_name(session: "Session") -> str:
     return "none" if method is None else method.name
 
 
+class _Minute:
+    """The present one, looked up anew when it is over."""
+
+    value = 0
+    until = 0.0
+
+
 def minute_of_week() -> int:
     """Now, by the machine's clock."""
-    now = localtime()
-    return (now.tm_wday * 24 + now.tm_hour) * 60 + now.tm_min
+    seconds = time()
+    if not _Minute.until - 60 <= seconds < _Minute.until:
+        now = localtime(seconds)
+        _Minute.value = (now.tm_wday * 24 + now.tm_hour) * 60 + now.tm_min
+        _Minute.until = seconds - seconds % 60 + 60
+    return _Minute.value
 
 
 def refusal(verdict: Verdict) -> PolicyDenied:

@@ -188,7 +188,8 @@ class Session(Task):
             monotonic() - self.started,
             self.end or self._relay_end(),
             relay.counts() if isinstance(relay, UdpRelay) else None,
-            *(("", "normal") if self.verdict is None else (self.verdict.rule, self.verdict.log_level)),
+            "" if self.verdict is None else self.verdict.rule,
+            "normal" if self.verdict is None else self.verdict.log_level,
         )
 
     # --- the handshake ---

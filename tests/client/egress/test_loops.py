@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
 
 import pytest
 
 import hosier
-from hosier.client.egress import ProxiedEgress, Upstreams
+from hosier.client.egress import Upstreams
 from hosier.client.egress.loops import MANY, SECONDS, LoopGuard
 from hosier.client.proxy import chain_of
 from hosier.engine.egress import Egress
@@ -92,15 +91,15 @@ class Later:
     """The way through upstreams that are not known yet when the server is made."""
 
     def __init__(self) -> None:
-        self.made: ProxiedEgress
-        self.chain: Sequence[str] = ()
+        self.engine: Engine
+        self.resolver: Resolver
 
     def __call__(self, engine: Engine, resolver: Resolver) -> Egress:
-        self.made = Upstreams(chain_of("socks5h://127.0.0.1:9"))(engine, resolver)
-        return self.made
+        self.engine, self.resolver = engine, resolver
+        return Upstreams(chain_of("socks5h://127.0.0.1:9"))(engine, resolver)
 
-    def lead_to(self, url: str) -> None:
-        self.made.chain = chain_of(url)
+    def lead_to(self, url: str) -> Egress:
+        return Upstreams(chain_of(url))(self.engine, self.resolver)
 
 
 @pytest.mark.parametrize("target", ["192.0.2.7", "target.example"])
@@ -110,7 +109,7 @@ def test_two_that_lead_to_each_other(target: str) -> None:
         async with stage(egress=back) as scene:
             host, port = scene.place
             with ThreadedServer(egress=Upstreams(chain_of(f"socks5h://{host}:{port}"))) as other:
-                back.lead_to(other.url)
+                scene.server.egress = back.lead_to(other.url)
                 for _ in range(2):
                     client = await scene.client()
                     assert await client.connect(target, 80) == failure5(1)
@@ -126,7 +125,7 @@ def test_one_that_leads_to_itself_with_datagrams() -> None:
     async def main() -> None:
         back = Later()
         async with stage(egress=back) as scene:
-            back.lead_to("socks5h://{}:{}".format(*scene.place))
+            scene.server.egress = back.lead_to("socks5h://{}:{}".format(*scene.place))
             client = await scene.client()
             await client.greet()
             await client.send(request5("0.0.0.0", 0, 3))

@@ -6,9 +6,9 @@ import socket
 
 import pytest
 
-from hosier.client.egress.steps import explained, host_address
+from hosier.client.egress.steps import explained, host_address, places_of
 from hosier.client.journey import Journey
-from hosier.client.proxy import chain_of
+from hosier.client.proxy import Proxy, chain_of
 from hosier.engine.endpoint import Endpoint
 from hosier.errors import ProxyTimedOut
 from hosier.protocol.address import UNSPECIFIED, parse_address
@@ -56,3 +56,11 @@ def test_zeros_stand_for_the_proxys_address(run: Run, chain: str, bound: object,
             assert host_address(endpoint, chain_of(chain), bound) == address  # type: ignore[arg-type]
 
     run(main)
+
+
+def test_places_that_are_known_beforehand() -> None:
+    assert places_of(Proxy("socks5h://192.0.2.1:9")) == (parse_address("192.0.2.1", 9),)
+    assert places_of(Proxy("socks5h://[2001:db8::1]")) == (parse_address("2001:db8::1", 1080),)
+    assert places_of(Proxy("socks5h://proxy.example")) is None
+    assert places_of(Proxy("socks5h://localhost/run/proxy")) is None
+    assert places_of(Proxy("socks5h://192.0.2.1", source_address="192.0.2.9")) is None

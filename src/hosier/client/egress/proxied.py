@@ -12,7 +12,7 @@ from socket import EAI_NONAME, gaierror
 from typing import TYPE_CHECKING
 
 from ...engine.association import Correspondent, Vetted
-from ...engine.dial import Departures
+from ...engine.dial import Departures, dial
 from ...engine.endpoint import Endpoint
 from ...engine.resolve import Resolver
 from ...errors import ConfigError, ReplyCode, reply_error
@@ -25,7 +25,7 @@ from ..proxy import Proxy, ProxyChain, chain_of
 from .association import ProxiedAssociation
 from .binding import ProxiedBinding
 from .loops import LoopGuard
-from .steps import converse, explained, host_address, reach_proxy
+from .steps import converse, explained, host_address, places_of, reach_proxy
 from .tunnel import tunnel_of
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ class ProxiedEgress:
         self._resolver = resolver
         self._last = self.chain[-1]
         self._guard = LoopGuard()
+        self._takes_everything = self._last.remote_dns and self._last.protocol != "socks4"
+        self._nearest = places_of(self.chain[0])
 
     def connect(
         self, task: "Task", target: Address, vet: Vetted, sources: Departures | None = None
@@ -123,7 +125,7 @@ class ProxiedEgress:
     # --- private ---
 
     async def _connect(self, task: "Task", target: Address, vet: Vetted) -> tuple[Endpoint, Address | None]:
-        asked = await self._expressible(target, vet)
+        asked = target if self._takes_everything else await self._expressible(target, vet)
         journey = Journey(self.chain, Command.CONNECT, asked, None)
         endpoint, handshake, handoff = await self._travel(task, journey)
         reply = handshake.reply
@@ -174,11 +176,17 @@ class ProxiedEgress:
 
     async def _walk(self, task: "Task", journey: Journey) -> tuple[Endpoint, AnyHandshake, Handoff]:
         try:
-            endpoint = await reach_proxy(task, self._engine, self._resolver, journey)
+            if self._nearest is None:
+                endpoint = await reach_proxy(task, self._engine, self._resolver, journey)
+            else:
+                journey.step = "connect"
+                endpoint, _ = await dial(task, self._engine, self._nearest)
             said = b""
             try:
                 while True:
-                    handshake, handoff = await converse(endpoint, journey, await self._next(journey), said)
+                    is_last = journey.hop + 1 == len(journey.chain)
+                    target = journey.destination if is_last else await self._next(journey)
+                    handshake, handoff = await converse(endpoint, journey, target, said)
                     if not journey.passed():
                         return endpoint, handshake, handoff
                     said = handoff.leftover

@@ -21,12 +21,20 @@ if TYPE_CHECKING:
     from ...engine.poller import Engine
     from ...engine.task import Task
 
-__all__ = ("READ", "converse", "explained", "host_address", "reach_proxy")
+__all__ = ("READ", "converse", "explained", "host_address", "places_of", "reach_proxy")
 
 READ: Final = 4096
 """Octets at once; what comes behind the last answer is handed on."""
 
 _NOTHING: Final = Handoff(b"", b"", None)
+
+
+def places_of(proxy: Proxy) -> tuple[Address] | None:
+    """Where a proxy is that needs no looking up and no address of ours to come from; None: that must be seen to."""
+    if proxy.path is not None or proxy.source_address is not None:
+        return None
+    place = parse_address(proxy.host, proxy.port)
+    return None if place.kind == NAME else (place,)
 
 
 async def reach_proxy(task: "Task", engine: "Engine", resolver: Resolver, journey: Journey) -> Endpoint:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from ...errors import LocalProtocolError
 from .. import blocking
 from .adoption import adopt, options_of
+from .datagrams import AssociatedSocket, associated, association_of
 from .pending import begin, pending_of, settle
 from .scope import INTERNET, Route, Scope, carried, current
 
@@ -33,6 +34,8 @@ def connect(sock: socket.socket, address: Any) -> None:
         _connect(sock, address)
     elif route.direct:
         carried(None, _connect)(sock, (route.host, *address[1:]))
+    elif sock.type == socket.SOCK_DGRAM:
+        associated(scope, sock).peer = route.host, address[1]
     elif not _connected_meanwhile(sock):
         port = address[1]
         if sock.gettimeout() == 0:
@@ -90,14 +93,23 @@ def sendto(sock: socket.socket, data: Any, *flags_and_address: Any) -> int:
     if scope is None or sock.family not in INTERNET:
         return _sendto(sock, data, *flags_and_address)
     *flags, address = flags_and_address
-    return carried(None, _sendto)(sock, data, *flags, _straight(scope, sock, address))
+    route = way_of(scope, sock, address)
+    if route is not None and not route.direct:
+        return _through(scope, sock).sendto(data, (route.host, address[1]))
+    return carried(None, _sendto)(sock, data, *flags, _straight(route, address))
 
 
 def sendmsg(sock: socket.socket, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None) -> int:
+    association = association_of(sock)
+    if address is None and association is not None and association.peer is not None:
+        return association.sendto(b"".join(buffers), association.peer)
     scope = current.get()
     if scope is None or sock.family not in INTERNET or address is None:
         return _sendmsg(sock, buffers, ancdata, flags, address)
-    return carried(None, _sendmsg)(sock, buffers, ancdata, flags, _straight(scope, sock, address))
+    route = way_of(scope, sock, address)
+    if route is not None and not route.direct:
+        return _through(scope, sock).sendto(b"".join(buffers), (route.host, address[1]))
+    return carried(None, _sendmsg)(sock, buffers, ancdata, flags, _straight(route, address))
 
 
 WAYS_OUT: Final[list[tuple[Any, str, Any]]] = [
@@ -119,8 +131,8 @@ def way_of(scope: Scope, sock: socket.socket, address: Any) -> Route | None:
     if not isinstance(host, str) or not isinstance(port, int):
         return None
     route = scope.route(sock.family, host, port)
-    if not route.direct and sock.type != socket.SOCK_STREAM:
-        raise OSError(errno.EOPNOTSUPP, "within socksify only TCP goes through the proxy; see hosier.associate")
+    if not route.direct and sock.type not in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        raise OSError(errno.EOPNOTSUPP, "within socksify TCP and UDP go through the proxy, and nothing else")
     return route
 
 
@@ -151,11 +163,13 @@ def _connected_meanwhile(sock: socket.socket) -> bool:
     return False
 
 
-def _straight(scope: Scope, sock: socket.socket, address: Any) -> Any:
-    """The address to send to without a connection, which only what goes past the proxy can have."""
-    route = way_of(scope, sock, address)
-    if route is None:
-        return address
-    if not route.direct:
+def _through(scope: Scope, sock: socket.socket) -> AssociatedSocket:
+    """For what is sent to an address without a connection, which only datagrams can be."""
+    if sock.type != socket.SOCK_DGRAM:
         raise OSError(errno.EOPNOTSUPP, "data cannot be sent through a proxy before there is a connection")
-    return (route.host, *address[1:])
+    return associated(scope, sock)
+
+
+def _straight(route: Route | None, address: Any) -> Any:
+    """The address for the system, of what goes past the proxy or is none of ours."""
+    return address if route is None else (route.host, *address[1:])

@@ -9,7 +9,7 @@ from typing import Any, Final
 from ...errors import ConfigError
 from ..names import FakeNames
 from ..proxy import ProxyChain, chain_of
-from . import connecting, lookups, loops, net
+from . import connecting, datagrams, lookups, loops, net
 from .scope import Scope, current, shared_names
 
 __all__ = ("socksify",)
@@ -26,9 +26,9 @@ def socksify(
     The scope is that of the context: other tasks and threads are not touched. Tasks, threads and what is submitted to
     thread pools are in the scope that they were begun in, also when the block has ended. The innermost block counts.
     Names become fake addresses (:class:`hosier.client.names.FakeNames`), and the proxy is told the name; with
-    ``socks5://`` and ``socks4://`` they are looked up here. What cannot go through the proxy raises OSError: UDP, and
-    what is older than the block or written in C and noticed in time. Not noticed: C libraries with sockets of their
-    own, other processes. As a decorator it is a block around each call.
+    ``socks5://`` and ``socks4://`` they are looked up here. A UDP socket has an association of its own. What cannot go
+    through the proxy raises OSError, also what is older than the block or written in C and noticed in time. Not
+    noticed: C libraries with sockets of their own, other processes. As a decorator it is a block around each call.
 
     Args:
         proxy: a proxy or a chain, as for :func:`hosier.connect`, without TLS and GSSAPI. None: straight, for a block in
@@ -72,7 +72,8 @@ class _StandIns:
         with self._lock:
             self._scopes += 1
             if self._scopes == 1:
-                for owner, name, stand_in in (*lookups.LOOKUPS, *connecting.WAYS_OUT, *loops.carriers()):
+                stand_ins = (*lookups.LOOKUPS, *connecting.WAYS_OUT, *datagrams.DATAGRAMS, *loops.carriers())
+                for owner, name, stand_in in stand_ins:
                     self._undo.append((owner, name, vars(owner).get(name, _ABSENT)))
                     setattr(owner, name, stand_in)
         weakref.finalize(scope, self._leave).atexit = False

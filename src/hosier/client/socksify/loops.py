@@ -21,6 +21,8 @@ from ...errors import LocalProtocolError
 from .. import aio
 from .adoption import adopt, options_of
 from .connecting import connected, way_of
+from .datagrams import PATIENCE as DATAGRAM_PATIENCE
+from .datagrams import ask, take
 from .scope import carried, current
 
 __all__ = ("carriers",)
@@ -104,14 +106,17 @@ def _sock_connect(original: AnyCall) -> AnyCall:
             await original(loop, sock, address)
         elif route.direct:
             await _in_no_scope(loop, original(loop, sock, (route.host, *address[1:])))
+        elif sock.type == socket.SOCK_DGRAM:
+            made = await loop.run_in_executor(None, carried(None, ask), scope, DATAGRAM_PATIENCE)
+            take(sock, made).peer = route.host, address[1]
         elif connected(sock):
             raise OSError(errno.EISCONN, "the socket is connected already")
         else:
             try:
-                made = await _in_no_scope(loop, aio.connect(scope.chain, route.host, address[1]))
+                found = await _in_no_scope(loop, aio.connect(scope.chain, route.host, address[1]))
             except LocalProtocolError as error:
                 raise OSError(errno.EINVAL, str(error)) from error
-            adopt(sock, made, options_of(sock))
+            adopt(sock, found, options_of(sock))
 
     return sock_connect
 
