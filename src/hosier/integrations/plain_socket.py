@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from typing import cast
 
 from ..client.aio.streams import connect, create_connection
 from ..client.proxy import ProxyChain, chain_of
@@ -60,8 +61,7 @@ class _End(asyncio.Protocol):
             self._pass_the_end_on()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's are of no class of asyncio's
 
     def data_received(self, data: bytes) -> None:
         if self._other is None:
