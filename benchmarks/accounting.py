@@ -8,7 +8,7 @@ python benchmarks/accounting.py --quick         one round of a tenth, to see whe
 - limit: octets that a client receives a second under a limit of 1, 10 and 100 MB/s, from second 2 on, as a part of
   the limit; once with one stream, once with 8 that share it.
 
-The options of the second server, for whoever measures more of it, are in ``SETTINGS``.
+The options of the second server are in ``SETTINGS``; ``ACCOUNTING`` is the same without limits.
 """
 
 import argparse
@@ -49,6 +49,17 @@ sessions = 100000
 up = "{up}"
 down = "{down}"
 """
+
+ACCOUNTING = """
+usage_file = "{folder}/usage.db"
+
+[admin]
+place = "unix:{folder}/admin.sock"
+
+[budgets.accounting]
+per = "user"
+"""
+"""Metrics, and octets of each user written to a file: for who measures short sessions with everything on."""
 
 NOT_BITING = "900GB"
 

@@ -2,6 +2,7 @@
  *
  *   load target [--ports 16] [--realtime] [--copy] [--verify]         echo, source and sink servers; prints their ports
  *   load short  --proxy A:P --targets P,P,… --sessions N              whole sessions: open, 100 octets there and back, close
+ *               [--direct --host A]                                   (short, bulk: without SOCKS, straight to the target)
  *   load bulk   --proxy A:P --targets P --direction down|up --bytes B few streams, much data
  *               [--copy]  (the receiver copies as a real one does)    [--verify]  (it also compares)
  *   load rr     --proxy A:P --targets P,P,… --trips R                 small round trips over open sessions
@@ -62,6 +63,7 @@ static struct {
     uint64_t bytes;
     bool awake, up, hold, copy, verify, realtime, direct, offload;
     const char *user;
+    struct in_addr host;
 } opt = {.ports = 16, .concurrency = 64, .payload = 0, .streams = 4, .bulk = 200, .window = 32, .sessions = 0, .timeout = 120};
 
 static uint8_t pattern[2 * PATTERN]; /* twice, so that any window of PATTERN octets is contiguous */
@@ -193,8 +195,15 @@ static size_t credentials(uint8_t *out) {
     return 3 + name + password;
 }
 
+/* Where targets are, if the load is told; loopback. */
+static struct sockaddr_in target_address(uint16_t port) {
+    in_addr_t host = opt.host.s_addr ? opt.host.s_addr : htonl(INADDR_LOOPBACK);
+    return (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {host}};
+}
+
 static size_t request(uint8_t *out, uint16_t port) {
-    memcpy(out, "\5\1\0\1\x7f\0\0\1", 8);
+    struct sockaddr_in target = target_address(port);
+    memcpy(out, "\5\1\0\1", 4), memcpy(out + 4, &target.sin_addr, 4);
     out[8] = (uint8_t)(port >> 8), out[9] = (uint8_t)port;
     return 10;
 }
@@ -227,7 +236,7 @@ static int open_session_for(uint16_t port, struct sockaddr_in *relay) {
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
     struct sockaddr_in address = opt.proxy;
-    if (opt.direct) address.sin_addr.s_addr = htonl(INADDR_LOOPBACK), address.sin_port = htons(port);
+    if (opt.direct) address = target_address(port);
     if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0) die("connect: %m");
     if (!opt.direct) {
         blocking_write(fd, buffer, greeting(buffer), "greeting");
@@ -300,7 +309,8 @@ static void start_slot(struct slot *s) {
     s->start = now_ns();
     s->state = CONNECTING, s->have = 0, s->target = next_target();
     s->fd = client_socket(SOCK_NONBLOCK);
-    if (connect(s->fd, (struct sockaddr *)&opt.proxy, sizeof opt.proxy) < 0 && errno != EINPROGRESS) die("connect: %m");
+    struct sockaddr_in address = opt.direct ? target_address(s->target) : opt.proxy;
+    if (connect(s->fd, (struct sockaddr *)&address, sizeof address) < 0 && errno != EINPROGRESS) die("connect: %m");
     watch(run.epoll, s->fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, s, EPOLL_CTL_ADD);
 }
 
@@ -348,7 +358,9 @@ static void step_slot(struct slot *s, uint32_t events) {
     if (s->state == CONNECTING) {
         if (events & (EPOLLERR | EPOLLHUP)) return end_slot(s, false);
         if (!(events & EPOLLOUT)) return;
-        if (!say(s, out, greeting(out), GREETED, 2)) end_slot(s, false);
+        bool sent = opt.direct ? say(s, pattern, (size_t)opt.payload, ECHOING, (size_t)opt.payload)
+                               : say(s, out, greeting(out), GREETED, 2);
+        if (!sent) end_slot(s, false);
         return;
     }
     if (!(events & ~EPOLLOUT)) return;
@@ -792,7 +804,7 @@ static void mode_udp_idle(void) {
 /* ---- target ---- */
 
 static int listen_somewhere(uint16_t *port) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    struct sockaddr_in address = target_address(0);
     socklen_t size = sizeof address;
     int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* inherited by what it accepts */
@@ -917,6 +929,10 @@ static void parse_proxy(char *value) {
     if (inet_pton(AF_INET, value, &opt.proxy.sin_addr) != 1) die("--proxy wants an IPv4 address");
 }
 
+static void parse_host(char *value) {
+    if (inet_pton(AF_INET, value, &opt.host) != 1) die("--host wants an IPv4 address");
+}
+
 static void parse_targets(char *value) {
     for (char *word = strtok(value, ","); word && opt.target_count < MAX_PORTS; word = strtok(NULL, ","))
         opt.targets[opt.target_count++] = (uint16_t)atoi(word);
@@ -935,6 +951,7 @@ static void parse(int argc, char **argv) {
         else if (++i == argc) die("%s wants a value", name);
         else if (!strcmp(name, "--proxy")) parse_proxy(argv[i]);
         else if (!strcmp(name, "--targets")) parse_targets(argv[i]);
+        else if (!strcmp(name, "--host")) parse_host(argv[i]);
         else if (!strcmp(name, "--user")) opt.user = argv[i];
         else if (!strcmp(name, "--direction")) opt.up = !strcmp(argv[i], "up");
         else if (!strcmp(name, "--ports")) opt.ports = atoi(argv[i]);

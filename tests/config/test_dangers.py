@@ -55,6 +55,11 @@ LOOPBACK = "holds loopback: clients reach what this machine offers only to itsel
             [f"h.toml:2: upstream: {NAMES}"],
         ),
         ('listen = ["*:1"]\nupstream = ["socks5://gate.example"]' + ANN, []),
+        (
+            'listen = ["*:1"]\nrules = [{ action = "allow", networks = [\n"0.0.0.0/0",\n"127.0.0.1"] }, '
+            '{ action = "deny", networks = ["::1"] }]' + ANN,
+            [f"h.toml:4: rules, item 1, networks, item 2: 127.0.0.1/32 {LOOPBACK}"],
+        ),
         ('listen = ["*:1"]\nallow = ["fd00::/8"]' + ANN, [f"h.toml:2: allow, item 1: fd00::/8 {METADATA}"]),
         ('listen = ["*:1"]\nallow = ["127.0.0.1"]' + ANN, [f"h.toml:2: allow, item 1: 127.0.0.1/32 {LOOPBACK}"]),
         (

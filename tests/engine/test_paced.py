@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from math import inf
 from time import monotonic
 
 import pytest
@@ -31,6 +32,8 @@ class Allowance:
         self.spent = 0
         self.takes = 0
         self.error: Exception | None = None
+        self.portion = inf
+        """More than there ever is at once, so that each turn is paid for before; in ``Plenty`` none has to be."""
 
     def take(self, now: float) -> tuple[int, float]:
         assert abs(now - monotonic()) < 10
@@ -49,6 +52,20 @@ class Allowance:
 
     def spend(self, octets: int, _: float) -> None:
         self.spent += octets
+
+
+class Plenty(Allowance):
+    """So much is always there."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.portion = 1
+
+    def take(self, _: float) -> tuple[int, float]:
+        raise AssertionError("nobody need wait")
+
+    def fits(self, _: float) -> float:
+        return self.size
 
 
 def paced(up: Allowance | None, down: Allowance | None) -> Callable[[Relay], None]:
@@ -70,11 +87,15 @@ async def exchange(joined: Joined, size: int) -> None:
     await joined.ended()
 
 
+KINDS = pytest.mark.parametrize("kind", [Allowance, Plenty])
+
+
+@KINDS
 @pytest.mark.parametrize("grant", [1, 1000, 16384, SCRATCH, MEGABYTE])
 @pytest.mark.parametrize("slow", [0, 4096])
-def test_everything_arrives_and_all_of_it_is_paid_for(run: Run, grant: int, slow: int) -> None:
+def test_everything_arrives_and_all_of_it_is_paid_for(run: Run, grant: int, slow: int, kind: type[Allowance]) -> None:
     async def main(lab: Lab) -> None:
-        up, down = Allowance(grant), Allowance(grant)
+        up, down = kind(grant), kind(grant)
         joined = Joined(lab, configure=paced(up, down), slow=slow)
         assert isinstance(joined.relay.up, PacedFlow)
         size = {1: 3000, 1000: 300_000}.get(grant, 3 * MEGABYTE if not slow else MEGABYTE // 2)
@@ -84,10 +105,11 @@ def test_everything_arrives_and_all_of_it_is_paid_for(run: Run, grant: int, slow
     run(main)
 
 
+@KINDS
 @pytest.mark.parametrize("grant", [1000, SCRATCH, MEGABYTE])
-def test_everything_arrives_where_nothing_may_be_held(run: Run, grant: int) -> None:
+def test_everything_arrives_where_nothing_may_be_held(run: Run, grant: int, kind: type[Allowance]) -> None:
     async def main(lab: Lab) -> None:
-        up, down = Allowance(grant), Allowance(grant)
+        up, down = kind(grant), kind(grant)
         await exchange(Joined(lab, configure=paced(up, down), slow=4096), 200_000)
         assert up.spent == down.spent == 200_000
 
@@ -214,14 +236,15 @@ def test_what_a_pace_raises_ends_the_session(run: Run) -> None:
     run(main)
 
 
+@KINDS
 @pytest.mark.parametrize("grant", [1000, 16384, MEGABYTE])
 @pytest.mark.parametrize("slow", [0, 4096])
-def test_under_a_layer(run: Run, grant: int, slow: int) -> None:
+def test_under_a_layer(run: Run, grant: int, slow: int, kind: type[Allowance]) -> None:
     size = 300_000
     plain = Pattern("up").octets(0, size)
 
     async def main(lab: Lab) -> None:
-        up, down = Allowance(grant), Allowance(grant)
+        up, down = kind(grant), kind(grant)
 
         def configure(relay: Relay) -> None:
             relay.protect_near(ToyLayer(), b"")

@@ -31,6 +31,8 @@ HOSTS = f"""\
 {ANYWHERE[1]} six.test both.test
 """
 
+_CLONE_FS = 0x200
+
 LEAKS = """\
 table inet bed {
   counter leaks { }
@@ -70,6 +72,7 @@ def bed(folder: Path) -> Iterator[None]:
         _make_up(folder)
         yield
     finally:
+        kernel.unshare(_CLONE_FS)  # a thread that is still there would share our folders, and then there is no way back
         for kind, fd in before.items():
             kernel.setns(fd, kinds[kind])
             os.close(fd)

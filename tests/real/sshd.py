@@ -15,8 +15,8 @@ from .harness import Address, run, stop, wait_until
 
 
 @contextmanager
-def sshd(program: Callable[..., str], directory: Path) -> Iterator[Address]:
-    """Run one on a free port of 127.0.0.1, with a host key and one user's key of its own."""
+def sshd(program: Callable[..., str], directory: Path, host: str = "127.0.0.1") -> Iterator[Address]:
+    """Run one on a free port of the host, with a host key and one user's key of its own."""
     keygen = program("ssh-keygen")
     for name in ("host_key", "user_key"):
         run([keygen, "-q", "-t", "ed25519", "-N", "", "-C", "test", "-f", directory / name])
@@ -24,8 +24,8 @@ def sshd(program: Callable[..., str], directory: Path) -> Iterator[Address]:
     if os.geteuid() == 0:
         os.makedirs("/run/sshd", mode=0o755, exist_ok=True)  # sshd wants its empty directory; a reboot removes it
     for _ in range(20):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            address = Address("127.0.0.1", free.getsockname()[1])
+        with socket.create_server((host, 0)) as free:
+            address = Address(host, free.getsockname()[1])
         with _running(program("sshd"), directory, address) as ready:
             if ready:
                 yield address
@@ -52,7 +52,7 @@ AcceptEnv GIT_PROTOCOL
 """
     )
     host_key = (directory / "host_key.pub").read_text()
-    (directory / "known_hosts").write_text(f"[127.0.0.1]:{address.port},[localhost]:{address.port} {host_key}")
+    (directory / "known_hosts").write_text(f"[{address.host}]:{address.port},[localhost]:{address.port} {host_key}")
     log = directory / "sshd_log"
     with log.open("wb") as output:
         process = subprocess.Popen(

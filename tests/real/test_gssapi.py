@@ -15,7 +15,7 @@ import pytest
 
 from hosier.auth.kerberos import KerberosInitiator
 from hosier.errors import AuthError
-from hosier.protocol.auth.gssapi_layer import Level
+from hosier.protocol.auth.gssapi_layer import Level, framed
 from hosier.protocol.messages import Command
 
 from ..kerberos_realm import Realm
@@ -153,6 +153,27 @@ def test_capture(
     assert (request in seen) is readable
 
 
+def test_capture_of_level_3(home: Realm, program: Callable[..., str], echo: Address, tmp_path: Path) -> None:
+    """The rule says which messages are confidential: small ones, both ways, the request among them."""
+    file = tmp_path / "capture"
+    secret, bulk = b"nobody shall read this", b"anybody may read this " * 100
+    request = b"\x05\x01\x00\x01" + socket.inet_aton(echo.host) + echo.port.to_bytes(2, "big")
+    settings = tmp_path / "hosier.toml"
+    settings.write_text("[gssapi]\nenabled = true\nlevels = [3]\nsealed_up_to = 100\n")
+    client = KerberosInitiator("localhost", wish=Level.SELECTIVE, accepted=(Level.SELECTIVE,), sealed_up_to=100)
+    with Hosier(f"--config={settings}") as hosier, capture(program, hosier.port, file):
+        with GssapiClient(hosier.address, client) as session:
+            session.connect(echo.host, echo.port)
+            for words in (secret, bulk):
+                session.send(words)
+                assert session.exactly(len(words)) == words
+        wait_until(lambda: hosier.logged, "the session has ended")
+    seen = file.read_bytes()
+    assert bulk[:1000] in seen
+    assert secret not in seen
+    assert request not in seen
+
+
 # --- refusals: 01 FF and the end, a line that helps, and the next one is served ---
 
 
@@ -242,6 +263,25 @@ def test_garbage(home: Realm, octets: bytes) -> None:
         assert client.recv(1) == b""
         client.close()
         assert end_of(hosier)
+
+
+@pytest.mark.parametrize(
+    ("level", "sealed", "kind"),
+    [(4, False, 2), (255, False, 2), (2, True, 2), (2, False, 1)],
+    ids=["4", "255", "sealed", "in a token"],
+)
+def test_levels_that_are_none(home: Realm, level: int, sealed: bool, kind: int) -> None:
+    """Dante takes all of these."""
+    with serving() as hosier, greeted(hosier) as client:
+        context = initiator().exchange()._context
+        client.sendall(framed(1, context.step(None)))
+        head = exactly(client, 4)
+        context.step(exactly(client, int.from_bytes(head[2:], "big")))
+        assert context.complete
+        client.sendall(framed(kind, context.wrap(bytes((level,)), sealed)))
+        assert exactly(client, 2) == b"\x01\xff"
+        assert client.recv(1) == b""
+        assert end_of(hosier).startswith("authentication failed: ")
 
 
 def test_tokens_without_end(home: Realm) -> None:

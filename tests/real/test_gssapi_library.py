@@ -131,6 +131,32 @@ def test_chain(home: Realm, echo: Address, level: int) -> None:
             assert exactly(sock, 300_000) == b"x" * 300_000
 
 
+def memory(pid: int) -> int:
+    """Octets that the process has in memory."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+@PROTECTED
+def test_a_client_that_does_not_read(home: Realm, echo: Address, level: int) -> None:
+    """Nothing is read for it that it has no room for, others are served, and in the end it has all."""
+    size = 64 << 20
+    with ours() as server, source(size) as place:
+        way = proxy(server.address, level)
+        with hosier.connect(way, *echo, timeout=PATIENCE) as other:
+            before = memory(server.pid)
+            with hosier.connect(way, *place, timeout=PATIENCE) as lazy:
+                for _ in range(200):
+                    other.sendall(b"x" * 10_000)
+                    assert exactly(other, 10_000) == b"x" * 10_000
+                assert memory(server.pid) - before < 16 << 20
+                digest = hashlib.sha256()
+                while data := lazy.recv(1 << 18):
+                    digest.update(data)
+                assert digest.hexdigest() == whole(size)
+            assert memory(server.pid) - before < 16 << 20
+
+
 def check_bind(way: hosier.Proxy) -> None:
     with (
         hosier.bind(way, "127.0.0.1", timeout=PATIENCE) as listener,

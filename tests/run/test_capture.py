@@ -18,6 +18,7 @@ from hosier.errors import ReplyCode, reply_error
 from hosier.protocol.address import Address
 from hosier.run.capture import Capture
 from hosier.run.doors import Doors
+from hosier.run.packets import Syn
 from hosier.run.voice import Voice
 
 from .egresses import ScriptedEgress, place, ways_of
@@ -199,3 +200,35 @@ def test_a_program_that_gives_up_leaves_nothing(play: Play, echo: Address, monke
 
     assert play(begin, program) == errno.EAGAIN
     assert seen == [0]
+
+
+def test_a_repeated_syn_is_one_connection(play: Play, echo: Address) -> None:
+    """It may come to the gate behind the one that was let go."""
+    gateway = Gateway(echo)
+
+    def begin(engine: Engine, doors: Doors) -> None:
+        gateway(engine, doors)
+        let_go = gateway.capture.let_go
+
+        def twice(syn: Syn) -> None:
+            let_go(syn)
+            started = len(engine.tasks)
+            gateway.capture.sock = Repeater(syn.packet)  # type: ignore[assignment]
+            gateway.capture.on_edge(None, 0)
+            gateway.capture.sock = doors.gate
+            assert len(engine.tasks) == started
+
+        gateway.capture.let_go = twice  # type: ignore[method-assign]
+
+    assert play(begin, lambda: talk("198.51.100.1")) == "hello"
+    assert gateway.asked == ["198.51.100.1:80"]
+
+
+class Repeater:
+    def __init__(self, packet: bytes) -> None:
+        self._packets = [packet]
+
+    def recv(self, _: int) -> bytes:
+        if not self._packets:
+            raise BlockingIOError
+        return self._packets.pop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import select
 import socket
 from pathlib import Path
 
@@ -132,3 +133,31 @@ def test_the_same_where_a_child_writes_it() -> None:
         return caught.value.errno or 0
 
     assert forked(work) == errno.EINVAL
+
+
+def test_hosts_that_do_not_exist_do_not_answer() -> None:
+    """Every address is local, so the kernel would answer a ping for each of them."""
+
+    def work() -> list[bool]:
+        enter()
+        Path("/proc/sys/net/ipv4/ping_group_range").write_text("0 0")
+        echo = b"\x08\x00" + bytes(6)
+        answers = []
+        for host in ("127.0.0.1", "198.51.100.1"):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP) as sock:
+                sock.sendto(echo, (host, 0))
+                answers.append(bool(select.select([sock], [], [], 0.3)[0]))
+        return answers
+
+    assert forked(work) == [True, False]
+
+
+def test_a_kernel_without_ipv6_and_packet_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    def work() -> list[bool]:
+        found = enter()
+        with socket.socket(type=socket.SOCK_DGRAM) as sock:
+            sock.connect(("203.0.113.1", 9))
+        return list(found)
+
+    monkeypatch.setattr("hosier.run.namespace._has_sockets", lambda *_: False)
+    assert forked(work) == [False, False]

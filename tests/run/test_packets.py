@@ -93,3 +93,13 @@ def test_port_unreachable_quotes_the_datagram(source: str, target: str) -> None:
     start = 20 if four else 40
     assert tuple(answer[start : start + 2]) == ((3, 3) if four else (1, 4))
     assert answer.endswith(struct.pack(">HHHH", 5000, 443, 1208, 0))
+
+
+@pytest.mark.parametrize("family", [AF_INET, AF_INET6])
+def test_a_repeated_syn(family: int) -> None:
+    """Another one from the same port, to the same place, is another connection."""
+    first, other = parse_syn(syn(family, 7)), parse_syn(syn(family, 8))
+    assert first is not None
+    assert other is not None
+    assert first.repeats(first)
+    assert not other.repeats(first)

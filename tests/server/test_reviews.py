@@ -333,3 +333,27 @@ def test_commands_that_are_switched_off() -> None:
             await lives(*kept)
 
     run(main)
+
+
+def test_who_is_still_being_asked_who_it_is_is_not_judged_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ident daemon's answer is awaited: until then it is nobody, and that is not its fault."""
+
+    async def main() -> None:
+        asked, go_on = asyncio.Event(), asyncio.Event()
+
+        async def identify(session: Any, request: Any) -> None:
+            asked.set()
+            await go_on.wait()
+            session.user = request.user_id.decode()
+
+        monkeypatch.setattr("hosier.server.session.identify", identify)
+        async with stage(ident=True) as scene:
+            target = scene.target()
+            client = await scene.client()
+            await client.send(request4(target.host, target.port, user=b"ann"))
+            await asked.wait()
+            assert reload(scene, rules=[allow(users=["ann"]), DENY]) == 0
+            go_on.set()
+            assert (await client.exactly(8))[1] == 0x5A
+
+    run(main)

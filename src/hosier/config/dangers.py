@@ -2,10 +2,11 @@
 
 import stat
 from collections.abc import Iterator, Mapping
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Any, Final, get_args
 
+from ..policy.rules import is_protected
 from .complaints import Complaint, dotted
 from .forms import is_list, is_mapping, table_of
 from .keys import keys_of
@@ -41,16 +42,26 @@ def _towards_strangers(settings: ServeSettings) -> Found:
         return
     if "none" in settings.effective_methods:
         yield ("open",), "this is an open proxy: whoever reaches its port can use it, in your name"
-    for index, network in enumerate(settings.allow):
+    for path, network in _opened(settings):
         if any(address in network for address in _METADATA):
-            yield ("allow", index), f"{network} holds cloud metadata: clients can ask for this machine's keys"
+            yield path, f"{network} holds cloud metadata: clients can ask for this machine's keys"
         if any(address in network for address in _LOOPBACK):
-            yield ("allow", index), f"{network} holds loopback: clients reach what this machine offers only to itself"
+            yield path, f"{network} holds loopback: clients reach what this machine offers only to itself"
     if any(proxy.remote_dns for proxy in settings.chain[-1:]):
         yield ("upstream",), "what names stand for is seen by the last upstream only: it must protect inner networks"
     for name, password in settings.users.items():
         if len(password) < _SHORT_PASSWORD:
             yield ("users", name), f"a password of less than {_SHORT_PASSWORD} characters is soon guessed"
+
+
+def _opened(settings: ServeSettings) -> Iterator[tuple[KeyPath, IPv4Network | IPv6Network]]:
+    """Networks that would be protected."""
+    for index, network in enumerate(settings.allow):
+        yield ("allow", index), network
+    for index, rule in enumerate(settings.rules):
+        for at, network in enumerate(rule.networks):
+            if rule.action == "allow" and is_protected(network):
+                yield ("rules", index, "networks", at), network
 
 
 def _patience(settings: ServeSettings) -> Found:

@@ -15,6 +15,7 @@ from .pipes import Pipe
 from .poller import SCRATCH
 
 if TYPE_CHECKING:
+    from .paced import Pacer
     from .relay import Relay
 
 __all__ = ("Flow",)
@@ -32,7 +33,9 @@ class Flow:
     """
 
     __slots__ = (
+        "_credit",
         "_full_reads",
+        "_pace",
         "_pipe",
         "_piped",
         "_queued",
@@ -64,6 +67,9 @@ class Flow:
         """Everything is delivered and the end passed on, or the direction is given up."""
         self.abandoned = False
         """Given up: the source may still be sending."""
+        self._pace: Pacer
+        self._credit: int
+        """What was paid for and has not moved. Only flows that are held to a pace have these two."""
         self._full_reads = 0
         self._queued = False
         self._rest = b""

@@ -24,6 +24,10 @@ __all__ = ("Pacer", "PacedFlow", "PacedLane", "PacedUnwrappingFlow", "PacedWrapp
 class Pacer(Protocol):
     """How much may go when, in octets and seconds of the engine's clock."""
 
+    @property
+    def portion(self) -> float:
+        """What is worth a turn; with less, one waits."""
+
     def take(self, now: float) -> tuple[int, float]:
         """So many may go after so many seconds. What it raises ends the session."""
 
@@ -38,14 +42,9 @@ class Pacer(Protocol):
 
 
 class _Paced(Flow):
-    """What the three have in common: each turn is paid for before.
+    """What the three have in common: each turn is paid for, before or at once."""
 
-    Without slots of its own: two bases that have some cannot be one class.
-    """
-
-    _pace: Pacer
-    _credit: int
-    """What was paid for and has not moved."""
+    __slots__ = ()  # two bases that have some could not be one class; so theirs are the flow's
 
     def pump(self) -> None:
         if not (self.ended or self.blocked or self._queued):
@@ -55,25 +54,43 @@ class _Paced(Flow):
         self._queued = False
         if self.blocked:
             self.flush()
+        elif self.ended:
             return
-        if self.ended:
-            return
+        elif self._credit:
+            self._spend_credit()
+        else:
+            engine, pace = self.source.engine, self._pace
+            room = pace.fits(engine.now)
+            if room < pace.portion:
+                self._wait()
+            elif (moved := self._step(int(room))) > 0:  # nearly always: what has moved is paid for at once
+                pace.spend(moved, engine.now)
+
+    def _wait(self) -> None:
+        """Pays for a turn that is yet to come."""
         engine = self.source.engine
-        if not self._credit:
-            self._credit, wait = self._pace.take(engine.now)
-            if wait > 0:
-                self._queued = True
-                engine.loop.call_later(wait, self._paid)
-                return
-        self.source.hear(EPOLLIN)
-        before = self._taken()
-        self._advance(self._credit)
-        moved = self._taken() - before
-        if moved > self._credit:  # a layer has let go of what it held before
-            self._pace.spend(moved - self._credit, engine.now)
-        self._credit = max(0, self._credit - moved)
+        self._credit, seconds = self._pace.take(engine.now)
+        if seconds > 0:
+            self._queued = True
+            engine.loop.call_later(seconds, self._paid)
+        else:
+            self._spend_credit()
+
+    def _spend_credit(self) -> None:
+        credit = self._credit
+        moved = self._step(credit)
+        if moved > credit:  # a layer has let go of what it held before
+            self._pace.spend(moved - credit, self.source.engine.now)
+        self._credit = max(0, min(credit, credit - moved))
         if not self._queued or self.blocked or self._credit < SMALL_SPLICE:
             self._return_credit()  # a rest that is not worth a call goes back, too
+
+    def _step(self, most: int) -> int:
+        """Moves at most so many octets, and tells how many the sink has, or are held for it, besides."""
+        self.source.hear(EPOLLIN)
+        before = self.moved + len(self._rest) + self._piped
+        self._advance(most)
+        return self.moved + len(self._rest) + self._piped - before
 
     def begin(self, leftover: bytes) -> None:
         if leftover:
@@ -94,10 +111,6 @@ class _Paced(Flow):
             self._pace.give_back(self._credit)
             self._credit = 0
 
-    def _taken(self) -> int:
-        """Octets that the sink has, or that are held for it."""
-        return self.moved + len(self._rest) + self._piped
-
     def _advance(self, most: int) -> None:
         """One step of at most so many octets; queues itself if there may be more."""
         raise NotImplementedError
@@ -105,6 +118,8 @@ class _Paced(Flow):
 
 class PacedFlow(_Paced):
     """Copies or splices, like any flow."""
+
+    __slots__ = ()
 
     def __init__(self, relay: "Relay", source: "Endpoint", sink: "Endpoint", pace: Pacer) -> None:
         super().__init__(relay, source, sink)
@@ -152,6 +167,8 @@ class PacedFlow(_Paced):
 class PacedUnwrappingFlow(_Paced, UnwrappingFlow):
     """Through a security layer, upwards."""
 
+    __slots__ = ()
+
     def __init__(
         self, relay: "Relay", source: "Endpoint", sink: "Endpoint", layer: "Layer", wrapped: bytes, pace: Pacer
     ) -> None:
@@ -166,6 +183,8 @@ class PacedUnwrappingFlow(_Paced, UnwrappingFlow):
 
 class PacedWrappingFlow(_Paced, WrappingFlow):
     """Through a security layer, downwards."""
+
+    __slots__ = ()
 
     def __init__(self, relay: "Relay", source: "Endpoint", sink: "Endpoint", layer: "Layer", pace: Pacer) -> None:
         WrappingFlow.__init__(self, relay, source, sink, layer)

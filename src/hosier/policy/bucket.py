@@ -5,7 +5,7 @@ timer, costs nothing while nobody asks, and can stand in a cell that several pro
 """
 
 from collections.abc import MutableSequence, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from math import ceil
 from typing import Final, Protocol
 
@@ -28,7 +28,6 @@ MOST_AT_ONCE: Final = 1 << 20
 
 _SECOND: Final = 1_000_000_000
 _NOTHING: Final = 1e-6  # seconds; less is an error of rounding
-_NO_LOCK: Final = nullcontext()
 
 
 class Store(Protocol):
@@ -65,7 +64,7 @@ class Bucket:
         *,
         cells: MutableSequence[int] | None = None,
         place: int = 0,
-        lock: AbstractContextManager[object] = _NO_LOCK,
+        lock: AbstractContextManager[object] | None = None,
     ) -> None:
         self.rate = rate
         self.size = max(rate * BURST, LEAST_BURST) if size is None else size
@@ -80,17 +79,28 @@ class Bucket:
 
     def spend(self, amount: float, now: float) -> float:
         time = ceil(amount * _SECOND / self.rate)
-        with self._lock:
-            full_at = max(self._cells[self._place], int(now * _SECOND)) + time
-            self._cells[self._place] = full_at
+        if self._lock is None:
+            full_at = self._add(time, int(now * _SECOND))
+        else:
+            with self._lock:
+                full_at = self._add(time, int(now * _SECOND))
         # It is in debt while it takes longer to fill than a whole bucket does.
         debt = full_at / _SECOND - now - self.size / self.rate
         return debt if debt > _NOTHING else 0.0
 
     def give_back(self, amount: float) -> None:
         time = ceil(amount * _SECOND / self.rate)
-        with self._lock:
+        if self._lock is None:
             self._cells[self._place] -= time
+        else:
+            with self._lock:
+                self._cells[self._place] -= time
+
+    def _add(self, time: int, now: int) -> int:
+        cells, place = self._cells, self._place
+        full_at = cells[place]
+        cells[place] = full_at = (full_at if full_at > now else now) + time
+        return full_at
 
     def take(self, amount: float, now: float) -> bool:
         """Takes it out if it is there."""
@@ -108,10 +118,12 @@ def portion_of(rate: float, size: float) -> float:
 class Pace:
     """Several stores that are taken from together: those of a user, of a source, of a listener."""
 
-    __slots__ = ("_stores",)
+    __slots__ = ("_stores", "portion")
 
     def __init__(self, stores: Sequence[Store]) -> None:
         self._stores = tuple(stores)
+        self.portion = min(LEAST_BURST, max(1.0, *(store.portion for store in stores)))
+        """What is worth a turn: with less, one waits."""
 
     def take(self, now: float) -> tuple[int, float]:
         """Octets that may be moved at once, at least one, after so many seconds. No more than each holds by then.
@@ -131,7 +143,12 @@ class Pace:
 
     def fits(self, now: float) -> float:
         """Octets that may be moved now, without a wait."""
-        return min(store.level(now) for store in self._stores)
+        least: float = MOST_AT_ONCE
+        for store in self._stores:
+            level = store.level(now)
+            if level < least:
+                least = level
+        return least
 
     def spend(self, octets: int, now: float) -> None:
         """Takes what is moved in any case."""

@@ -6,7 +6,8 @@ Where the numbers live is not decided here: one process keeps them to itself (be
 """
 
 from collections.abc import MutableSequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
+from math import inf
 from sys import maxsize
 from typing import Final, NamedTuple, Protocol
 
@@ -17,6 +18,8 @@ from .limits import LocalTally, Tally
 from .periods import start_of
 
 __all__ = ("Exhausted", "LocalVault", "Purse", "Slot", "Usage", "Vault")
+
+_HOUR: Final = 3600.0
 
 MOST: Final = 1 << 16
 """Purses that one process has at the same time, if it keeps them to itself."""
@@ -32,7 +35,8 @@ class Slot(NamedTuple):
     rate: int
     """The places of its buckets in ``cells``."""
 
-    lock: AbstractContextManager[object] = nullcontext()
+    lock: AbstractContextManager[object] | None = None
+    """Held while they are changed, if others change them, too."""
 
 
 class Vault(Protocol):
@@ -68,12 +72,13 @@ class Usage:
     """What one key uses of a budget: octets in the period under way, what of them is not on disk yet, and sessions of
     this process. It outlives a change of the budget."""
 
-    __slots__ = ("left", "limit", "period", "portion", "sessions", "since", "unsaved", "used")
+    __slots__ = ("_renew_at", "left", "limit", "period", "portion", "sessions", "since", "unsaved", "used")
 
     def __init__(self, limit: int | None, period: str, now: float, used: int = 0) -> None:
         self.limit = maxsize if limit is None else limit
         self.period = period
         self.since = start_of(period, now)
+        self._renew_at = 0.0
         self.used = used
         """By all processes, as far as this one knows."""
         self.unsaved = 0
@@ -88,6 +93,7 @@ class Usage:
         before, self.limit = self.limit, maxsize if limit is None else limit
         self.left += self.limit - before
         self.period = period
+        self._renew_at = 0.0
         self.renew(now)
 
     def level(self, _: float) -> float:
@@ -122,6 +128,9 @@ class Usage:
 
     def renew(self, now: float) -> None:
         """Begins anew if the period is over. What is unsaved of it nobody will ask for."""
+        if now < self._renew_at:
+            return
+        self._renew_at = (now // _HOUR + 1) * _HOUR  # no period ends within an hour
         since = start_of(self.period, now)
         if since != self.since:
             self.since = since
@@ -132,7 +141,7 @@ class Usage:
 class Purse:
     """``enter`` for each session that draws on it, ``leave`` when it has ended."""
 
-    __slots__ = ("_rate", "_slot", "budget", "down", "key", "name", "up", "usage")
+    __slots__ = ("_rate", "_slot", "budget", "down", "end", "key", "name", "up", "usage")
 
     def __init__(self, name: str, budget: Budget, key: str, slot: Slot, usage: Usage) -> None:
         """``name``: of the budget; ``key``: who has it."""
@@ -141,6 +150,8 @@ class Purse:
         self.key = key
         self.usage = usage
         self._slot = slot
+        self.end = inf if budget.end is None else budget.end
+        """When it expires, in seconds since 1970."""
         self._rate = self._bucket(budget.rate, slot.rate, size=max(1.0, budget.rate))
         self.up = self._stores(budget.up, slot.up)
         self.down = self._stores(budget.down, slot.down)
@@ -166,19 +177,19 @@ class Purse:
 
         Raises Exhausted.
         """
-        budget, whose = self.budget, f"{self.key}: budget {self.name!r}"
-        if budget.end is not None and today >= budget.end:
-            raise Exhausted("budget expired", f"{whose} has expired: {budget.expires}")
+        budget = self.budget
+        if today >= self.end:
+            raise Exhausted("budget expired", f"{self._whose} has expired: {budget.expires}")
         self.usage.renew(today)
         if self.usage.left <= 0:
             raise Exhausted("budget octets", f"{self.key}: the octets of budget {self.name!r} are used up")
         if budget.sessions and self._slot.tally.enter(budget.sessions, maxsize):
-            raise Exhausted("budget sessions", f"{whose} allows {budget.sessions} sessions at the same time")
+            raise Exhausted("budget sessions", f"{self._whose} allows {budget.sessions} sessions at the same time")
         if self._rate is not None and not self._rate.take(1, now):
             if budget.sessions:
                 self._slot.tally.greeted()
                 self._slot.tally.leave()
-            raise Exhausted("budget rate", f"{whose} allows {budget.rate:g} new sessions a second")
+            raise Exhausted("budget rate", f"{self._whose} allows {budget.rate:g} new sessions a second")
         if budget.sessions:
             self._slot.tally.greeted()
         self.usage.sessions += 1
@@ -190,6 +201,10 @@ class Purse:
             self._slot.tally.leave()
 
     # --- private ---
+
+    @property
+    def _whose(self) -> str:
+        return f"{self.key}: budget {self.name!r}"
 
     def _bucket(self, rate: float | None, place: int, size: float | None = None) -> Bucket | None:
         slot = self._slot

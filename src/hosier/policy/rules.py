@@ -15,7 +15,7 @@ from .networks import Networks
 from .targets import PROTECTED
 from .time_windows import TimeWindow, parse_times
 
-__all__ = ("REPLIES", "LogLevel", "PortSpan", "Rule", "Verdict")
+__all__ = ("REPLIES", "LogLevel", "PortSpan", "Rule", "Verdict", "is_protected")
 
 Network = IPv4Network | IPv6Network
 
@@ -156,7 +156,7 @@ class Rule:
             self.egress_by_kind,
             tuple(self.budgets),
             self.log_level,
-            Networks(network for network in self.networks if _is_protected(network)),
+            Networks(network for network in self.networks if is_protected(network)),
         )
 
     def _refuse_what_says_nothing(self) -> None:
@@ -180,7 +180,7 @@ def _contradictions(rule: Rule) -> Iterator[str]:
         yield "two addresses of one family to leave from: one can be"
 
 
-def _is_protected(network: Network) -> bool:
+def is_protected(network: Network) -> bool:
     """Whether it lies in a protected network: what is wider, as 0.0.0.0/0, names none."""
     return any(network.version == wider.version and network.subnet_of(wider) for wider, _ in PROTECTED)  # type: ignore[arg-type]
 

@@ -36,8 +36,8 @@ PATIENCE: Final = 150.0
 ARRIVAL: Final = 5.0
 """Seconds between a SYN that was let go and its connection; the program may have given up meanwhile."""
 
-MOST_HELD: Final = 4096
-"""Handshakes; further ones wait for the SYN to be repeated."""
+MOST_HELD: Final = 65_536
+"""Connections; further ones wait for the SYN to be repeated."""
 
 _AT_ONCE: Final = 64
 _PACKET: Final = 256  # octets; longer than any SYN
@@ -46,7 +46,7 @@ Key = tuple[HostAndPort, HostAndPort]
 
 
 class Capture:
-    """All captured connections; ``held`` are those of which the program waits for its ``connect()``."""
+    """All captured connections; ``held`` are those whose SYN came to the gate, by source and target, until they end."""
 
     def __init__(self, engine: "Engine", doors: "Doors", ways: "Ways", voice: "Voice") -> None:
         self.engine = engine
@@ -67,9 +67,12 @@ class Capture:
         with suppress(BlockingIOError):
             for _ in range(_AT_ONCE):
                 syn = parse_syn(recv(_PACKET))
-                if syn is None or (key := (syn.source, syn.target)) in self.held or len(self.held) >= MOST_HELD:
-                    continue  # one that we have is only repeated
-                session = self.held[key] = Captured(self, syn.target, syn)
+                if syn is None or len(self.held) >= MOST_HELD:
+                    continue
+                known = self.held.get((syn.source, syn.target))
+                if known is not None and known.syn is not None and syn.repeats(known.syn):
+                    continue  # also when it was on its way while the first one was let go
+                session = self.held[syn.source, syn.target] = Captured(self, syn.target, syn)
                 session.start()
 
     # --- for the connections ---
@@ -96,8 +99,8 @@ class Capture:
 
     def _accepted(self, sock: SocketType, peer: Any) -> None:
         target: HostAndPort = sock.getsockname()[:2]
-        session = self.held.pop((peer[:2], target), None)
-        if session is not None:
+        session = self.held.get((peer[:2], target))
+        if session is not None and session.near is None:
             session.arrived(sock)
         else:
             session = Captured(self, target, None)
@@ -111,7 +114,7 @@ class Capture:
 class Captured(Task):
     """One captured connection. ``run()`` is its story."""
 
-    __slots__ = ("_capture", "_syn", "near", "target")
+    __slots__ = ("_capture", "near", "syn", "target")
 
     def __init__(self, capture: Capture, target: HostAndPort, syn: Syn | None) -> None:
         """``syn``: what is held back; None: the connection stands already and will arrive."""
@@ -119,7 +122,7 @@ class Captured(Task):
         self.near: Endpoint | None = None
         self.target = target
         self._capture = capture
-        self._syn = syn
+        self.syn = syn
 
     async def run(self) -> None:
         """Reach the target, let the program in, relay."""
@@ -160,21 +163,21 @@ class Captured(Task):
     @coroutine
     def _let_in(self) -> Generator[None, None, None]:
         """Raises OSError if the program does not come any more."""
-        assert self._syn is not None  # or it would have arrived
+        assert self.syn is not None  # or it would have arrived
         self.set_limit("arrival", ARRIVAL)
-        self._capture.let_go(self._syn)
+        self._capture.let_go(self.syn)
         while self.near is None:
             self.waiting = self
             yield
 
     def _fail(self, error: OSError) -> None:
         self._capture.voice.failed(error)
-        if self._syn is not None:
-            self._capture.refuse(self._syn, error)
+        if self.syn is not None:
+            self._capture.refuse(self.syn, error)
         elif self.near is not None:
             self.near.reset()
 
     def _forget(self) -> None:
-        syn = self._syn
+        syn = self.syn
         if syn is not None and self._capture.held.get((syn.source, syn.target)) is self:
             del self._capture.held[syn.source, syn.target]

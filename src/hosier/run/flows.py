@@ -16,7 +16,7 @@ from ..engine.events import EPOLLIN
 from ..engine.segments import RUN_DATAGRAMS, RUN_OCTETS, Cut, Lane, SocketLane, Traffic
 from ..engine.task import Task
 from ..engine.udp import DatagramSocket, Sizes, Sockaddrs, Views
-from ..errors import ReplyCode, ReplyError
+from ..errors import ReplyCode, ReplyError, SocksError
 from .packets import HostAndPort, port_unreachable
 from .ways import anything
 
@@ -103,7 +103,10 @@ class Flows:
 
     def failed(self, error: OSError) -> None:
         """A flow's association could not be had."""
-        if isinstance(error, ReplyError) and error.code in _NO_UDP:
+        refused = isinstance(error, ReplyError) and error.code in _NO_UDP
+        # Some proxies do not answer what they do not know; ssh is one.
+        unanswered = isinstance(error, SocksError) and error.place is not None and error.place.step == "reply"
+        if refused or unanswered:
             self._no_udp_until = self.engine.now + ASK_AGAIN
             self.voice.say(f"no UDP: {error}; programs are told at once, and fall back if they can")
         else:

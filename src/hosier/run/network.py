@@ -41,6 +41,8 @@ SYSCTLS: Final[Mapping[str, str]] = {
 _LOOPBACK: Final = "127.0.0.0/8", "::1"
 _MULTICAST: Final = "224.0.0.0/4, 255.255.255.255", "ff00::/8"
 _SYN: Final = "tcp flags & (fin | syn | rst | ack) == syn"
+_BULK: Final = "tcp flags & (fin | syn | rst | ack) != syn accept"
+"""Of a connection that stands: nothing is to be decided, and it comes first."""
 
 
 def address_lines(*, ipv6: bool) -> str:
@@ -64,8 +66,8 @@ def rules(*, ipv6: bool, held: bool, shared_loopback: bool) -> str:
     families = [("ip", "ipv4", OWN_IPV4, f"{OWN_IPV4}:{DOOR_PORT}", 0)]
     if ipv6:
         families.append(("ip6", "ipv6", OWN_IPV6, f"[{OWN_IPV6}]:{DOOR_PORT}", 1))
-    leaving: list[str] = []
-    staying: list[str] = []
+    leaving = [_BULK]
+    staying = [_BULK]
     caught: list[str] = []
     for ip, name, own, door, index in families:
         inside = ", ".join([own] if shared_loopback else [own, _LOOPBACK[index]])

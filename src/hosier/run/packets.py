@@ -44,6 +44,11 @@ class Syn(NamedTuple):
     target: HostAndPort
     packet: bytes
 
+    def repeats(self, other: "Syn") -> bool:
+        """Whether it is the same one, sent again: of one connection, with one sequence number."""
+        start = 24 if self.packet[0] == 0x45 else 44
+        return self[:2] == other[:2] and self.packet[start : start + 4] == other.packet[start : start + 4]
+
 
 def parse_syn(packet: bytes) -> Syn | None:
     """What a captured SYN asks for; None for what is no whole one."""

@@ -68,8 +68,8 @@ class Reviews:
     def review(self, session: "Session") -> None:
         """Judges all that a session has been allowed so far. Raises PolicyDenied."""
         server, request = self._server, session.request
-        if request is None:
-            return  # it will be judged when it has said what it wants
+        if request is None or server.is_in_handshake(session):
+            return  # it will be judged when it has said what it wants, and who it is
         self.identify(session)
         if not _is_served(request.command, server.settings):
             raise PolicyDenied(f"{COMMAND_NAMES[request.command]} is switched off")

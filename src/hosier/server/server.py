@@ -170,10 +170,15 @@ class Server:
         self._enforce()
         self._watch()
 
-    def prepare(self, settings: ServerSettings, keep: Collection[str] = ()) -> Reload:
-        """Everything that other settings need, without a change yet; ``keep``: what stays as it is in any case.
-        Raises ConfigError if they cannot be kept."""
-        return Reload(self._terms, settings, {*self._listeners.values()}, keep)
+    def prepare(
+        self,
+        settings: ServerSettings,
+        keep: Collection[str] = (),
+        sockets: Sequence[socket.socket] | None = None,
+    ) -> Reload:
+        """Everything that other settings need, without a change yet; ``keep``: what stays as it is in any case;
+        ``sockets``: where to listen besides, if that is settled. Raises ConfigError if they cannot be kept."""
+        return Reload(self._terms, settings, {*self._listeners.values()}, keep, sockets)
 
     def switch(self, reload: Reload) -> int:
         """From now on the other settings hold. Sessions that they forbid are ended, all others stay; returns how many
@@ -249,6 +254,9 @@ class Server:
             tally.greeted()
         if self.watches:
             self.meter.greeted(session)
+
+    def is_in_handshake(self, session: Session) -> bool:
+        return session in self._handshaking
 
     def answered(self, session: Session) -> None:
         """Its command has succeeded; what follows is its relay."""

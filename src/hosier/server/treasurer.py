@@ -27,6 +27,8 @@ __all__ = ("Treasurer",)
 AGAIN: Final = 60.0
 """Seconds between two lines about the same trouble."""
 
+MOST_PACES: Final = 1024
+
 LAST_WORDS: Final = 2.0
 """Seconds that the last writing may take when the server stops."""
 
@@ -65,6 +67,7 @@ class Treasurer:
         self._limited = limited
         self._purses: dict[tuple[str, str], Purse] = {}
         self._known: dict[tuple[str, str], Entry] = {} if ledger is None else ledger.entries()
+        self._paces: dict[tuple[Purse, ...], tuple[Pace | None, Pace | None]] = {}  # of those who came lately
         self._writing: asyncio.Future[None] | None = None
         self._next_line = 0.0
         self._clean_at = 0.0
@@ -97,13 +100,14 @@ class Treasurer:
     def draw(self, session: "Session", names: Sequence[str], rule: str = "") -> None:
         """Opens those of the named budgets for a session, all or none. Raises PolicyDenied."""
         entered: list[Purse] = []
+        now, today = monotonic(), time()
         try:
             for name in names:
                 for key in self._keys(self._budgets[name], session, rule):
                     purse = self._purse(name, key)
                     if purse in session.purses or purse in entered:
                         continue
-                    purse.enter(monotonic(), time())
+                    purse.enter(now, today)
                     entered.append(purse)
         except PolicyDenied as denied:
             for purse in entered:
@@ -115,10 +119,15 @@ class Treasurer:
 
     def hold(self, session: "Session") -> None:
         """Holds the session's flows to its purses, before its relay runs."""
-        up = [store for purse in session.purses for store in purse.up]
-        down = [store for purse in session.purses for store in purse.down]
-        if (up or down) and session.relay is not None:
-            session.relay.pace(_pace(up), _pace(down))
+        paces = self._paces.get(session.purses)
+        if paces is None:
+            if len(self._paces) >= MOST_PACES:
+                self._paces.clear()
+            ways = zip(*((purse.up, purse.down) for purse in session.purses), strict=True)
+            up, down = ([store for stores in way for store in stores] for way in ways)
+            paces = self._paces[session.purses] = _pace(up), _pace(down)
+        if paces != (None, None) and session.relay is not None:
+            session.relay.pace(*paces)
 
     def leave(self, session: "Session") -> None:
         """The session has ended, and all that it moved is told to its purses."""
@@ -231,8 +240,7 @@ def _write(
 
 def _why_spent(purse: Purse, today: float) -> tuple[str, str] | None:
     """Why nobody can draw on a purse any more, in the words of the metrics and in ours."""
-    end = purse.budget.end
-    if end is not None and today >= end:
+    if today >= purse.end:
         return "budget expired", f"{purse.key}: budget {purse.name!r} has expired"
     if purse.budget.octets is not None and purse.usage.left <= 0:
         return "budget octets", f"{purse.key}: the octets of budget {purse.name!r} are used up"
