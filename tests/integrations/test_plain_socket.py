@@ -12,6 +12,7 @@ import pytest
 import uvloop
 
 import hosier
+from hosier.integrations import plain_socket
 from hosier.integrations.plain_socket import _End, connect_plain
 from hosier.testing import ScriptedServer, receive, reset, send, stall
 from hosier.testing.threaded import ThreadedServer
@@ -76,6 +77,17 @@ def test_both_ways(over: Over, outer: hosier.Proxy) -> None:
     with ScriptedServer([send(b"hello"), receive(SIZE), send(b"y" * SIZE)]) as target:
         over(outer, target, use)
         assert target.received == b"x" * SIZE
+
+
+def test_nothing_is_left_open(over: Over, outer: hosier.Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no room for a pair."""
+    monkeypatch.setattr(plain_socket, "tcp_pair", mock.Mock(side_effect=OSError("no more files")))
+
+    async def use(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
+        raise AssertionError("there is no socket")
+
+    with ScriptedServer([stall()]) as target, pytest.raises(OSError, match="no more files"):
+        over(outer, target, use)
 
 
 def test_who_cannot_keep_up_is_waited_for() -> None:
