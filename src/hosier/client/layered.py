@@ -16,6 +16,8 @@ __all__ = ("BareHandshake", "LayeredHandshake", "LayeredStream")
 _EVERYTHING: Final = 1 << 62
 _AT_ONCE: Final = 1 << 17  # octets to read below the layer: two frames of the largest size
 
+_MAX_FRAME: Final = 1 << 20  # octets that wait for the rest of their frame; RFC 1961's largest is 65,539
+
 BareHandshake = ClientHandshake | QuickHandshake | HttpConnect
 """With a proxy that nothing but a socket leads to."""
 
@@ -109,6 +111,8 @@ class LayeredStream:
                 self._plain += found[0]
                 offset += found[1]
         del frames[:offset]
+        if len(frames) > _MAX_FRAME:
+            raise RemoteProtocolError(f"a frame of more than {_MAX_FRAME} octets")
 
 
 class LayeredHandshake:
