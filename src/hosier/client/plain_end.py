@@ -1,4 +1,4 @@
-"""A plain socket where there is one with TLS: ``ssl`` puts no TLS into its own sockets, nor do our layers go there; so a
+"""A plain socket where there is one with TLS: ``ssl`` puts no TLS into its own sockets, nor do our layers go there; a
 thread carries between the two."""
 
 import select
