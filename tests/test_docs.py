@@ -40,6 +40,7 @@ PROGRAMS = (
     "README.md",
     "docs/start.md",
     "docs/server.md",
+    "docs/gateway.md",
     "docs/client.md",
     "docs/gssapi.md",
     "docs/socksify.md",

@@ -93,6 +93,10 @@ class LayeredStream:
             del plain[:size]
         return data
 
+    def end(self) -> bytes:
+        """What announces the end of our direction, if anything below does."""
+        return b"" if self._below is None else self._below.end()
+
     # --- private ---
 
     def _receive(self, data: bytes) -> None:
