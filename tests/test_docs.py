@@ -40,11 +40,13 @@ PROGRAMS = (
     "README.md",
     "docs/start.md",
     "docs/server.md",
+    "docs/gateway.md",
     "docs/client.md",
     "docs/gssapi.md",
     "docs/socksify.md",
     "docs/trio.md",
     "docs/coming-from.md",
+    "docs/testing.md",  # whose tests are run by tests/testing/test_fixtures.py
 )
 TOGETHER = "docs/extending.md"
 # Those of the integrations need a proxy and a target; tests/integrations/test_pages.py runs them.

@@ -36,8 +36,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("errors", "protocol", "auth", "engine", "policy", "observe"),
         *("server", "client", "workers", "run", "config", "__init__"),
     },
+    "aio": {"client"},
     "__main__": {"cli"},
-    "__init__": {"errors", "server", "client", "integrations"},
+    "__init__": {"errors", "server", "client", "aio", "integrations"},
 }
 
 # All that the core needs of the standard library; of socket only what is pure.

@@ -23,6 +23,7 @@ THEMES = {
     "protocol/test_vectors.py",
     "server/test_known_faults.py",
     "server/test_known_faults_of_datagrams.py",
+    "server/test_known_faults_of_operation.py",
     "server/test_known_faults_of_rules.py",
     "server/test_rules_everywhere.py",
 }

@@ -1,5 +1,6 @@
 """Types as a user's checker sees them: nothing to ignore, and the marker for it is installed."""
 
+import re
 import subprocess
 import sys
 from importlib.resources import files
@@ -7,7 +8,17 @@ from pathlib import Path
 
 import pytest
 
-USER_CODE = [Path(__file__).parent / folder / "user_code.py" for folder in ("client", "integrations")]
+import hosier
+import hosier.testing
+
+USER_CODE = [Path(__file__).parent / folder / "user_code.py" for folder in ("client", "integrations", "testing")]
+
+
+def test_every_public_name_is_used() -> None:
+    """What belongs to everybody, and what is awaited; the server's settings are the configuration's."""
+    words = {word for file in USER_CODE for word in re.findall(r"\w+", file.read_text(encoding="utf-8"))}
+    for module in (hosier, hosier.aio, hosier.testing):
+        assert set(module.__all__) <= words, module.__name__
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from .client import aio
+    from . import aio
     from .client.blocking import BindListener, associate, bind, connect, resolve, resolve_ptr
     from .client.datagrams import ProxiedDatagramSocket
     from .client.environment import ProxyChoice, explain_environment, proxy_from_environment
@@ -88,7 +88,7 @@ _LATER: Final = {
     "Proxy": "client.proxy",
     "ProxyChain": "client.proxy",
     "Server": "server.server",
-    "aio": "client.aio",
+    "aio": "aio",
     "pysocks": "integrations.pysocks",
     "socksify": "client.socksify",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hosier.client.layered import LayeredHandshake
+from hosier.client.layered import LayeredHandshake, LayeredStream
 from hosier.client.quick import QuickHandshake
 from hosier.errors import RemoteProtocolError
 from hosier.protocol.address import parse_address
@@ -14,7 +14,7 @@ from hosier.protocol.messages import Command, Request
 from hosier.testing import ToyLayer, every_cut
 
 from .harness import SUCCESS
-from .protection import frame, toy_stream
+from .protection import NOTHING, frame, toy_stream
 
 CONNECT = Request(5, Command.CONNECT, parse_address("example.com", 80))
 BIND = Request(5, Command.BIND, parse_address("example.com", 80))
@@ -73,6 +73,20 @@ def test_once_broken_always_broken() -> None:
         stream.receive(frame(b"fine"))
     assert first.value is second.value
     assert not stream.pending
+
+
+def test_a_frame_without_end() -> None:
+    """What waits for its rest is bounded, whatever the layer."""
+
+    class Endless(ToyLayer):
+        def unwrap(self, data: object) -> None:
+            return None
+
+    stream = LayeredStream(Endless(), NOTHING)
+    for _ in range(8):
+        stream.receive(bytes(1 << 17))
+    with pytest.raises(RemoteProtocolError, match="more than 1048576 octets"):
+        stream.receive(b"x")
 
 
 def test_one_above_another() -> None:

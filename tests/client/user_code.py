@@ -44,6 +44,35 @@ def unaware() -> bytes:
         return sock.recv(1)
 
 
+def failures(error: hosier.SocksError) -> str:
+    if isinstance(error, hosier.TunnelRefused):
+        return f"HTTP {error.code}"
+    if isinstance(error, hosier.TargetRefused | hosier.TargetTimedOut | hosier.TargetUnreachable):
+        return str(error.errno)
+    if isinstance(error, hosier.ReplyError):
+        known = hosier.ReplyCode if error.code < hosier.OnionReplyCode.DESCRIPTOR_NOT_FOUND else hosier.OnionReplyCode
+        return known(error.code).name
+    if isinstance(error, hosier.PolicyDenied):
+        return error.advice
+    mistakes: tuple[type[hosier.SocksError], ...] = (hosier.ConfigError, hosier.LocalProtocolError)
+    return "ours" if isinstance(error, mistakes) else str(isinstance(error, hosier.ProtocolError))
+
+
+def kept(
+    listener: hosier.BindListener,
+    datagrams: hosier.ProxiedDatagramSocket,
+    awaited: tuple[aio.BindListener, aio.DatagramEndpoint, aio.ProxiedDatagramTransport],
+) -> tuple[int, int, int]:
+    first, endpoint, transport = awaited
+    first.close()
+    return listener.fileno(), datagrams.fileno(), endpoint.max_payload() + transport.max_payload("::1")
+
+
+async def served() -> str:
+    async with hosier.Server(listen=["127.0.0.1:0"]) as server:
+        return str(server.addresses[0])
+
+
 class Echo(asyncio.DatagramProtocol):
     pass
 

@@ -186,9 +186,6 @@ def test_mistakes_about_upstreams(build: Build) -> None:
     with pytest.raises(ConfigError) as caught:
         build('\nupstream = ["ftp://ann:sesame@gate.example"]')
     assert str(caught.value).startswith("h.toml:2: upstream: there is no proxy scheme 'ftp'")
-    with pytest.raises(ConfigError) as caught:
-        build('upstream = ["socks5h+tls://ann:sesame@gate.example"]')
-    assert str(caught.value).startswith("h.toml:1: upstream: socks5h+tls://gate.example:1080: TLS")
 
 
 RULES = """

@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import uvloop
 
 import hosier
 from hosier.integrations.aiohttp import connector
@@ -74,7 +75,8 @@ def test_websocket(proxy: ThreadedServer, web: Web) -> None:
             await socket.send_str("hello")
             return str((await socket.receive(20)).data)
 
-    assert asyncio.run(main()) == "hello"
+    for run in (asyncio.run, uvloop.run):
+        assert run(main()) == "hello"
 
 
 def test_target_refuses(proxy: ThreadedServer, refused_port: int) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import httpcore
 import pytest
+import uvloop
 
 import hosier
 from hosier.integrations.asyncio_backend import AsyncioBackend, AsyncioStream
@@ -18,9 +20,16 @@ from ..client.tls import Certificate, door
 from .web import NAME, Web
 
 Work = Callable[[AsyncioStream], Awaitable[None]]
+Over = Callable[[str | hosier.Proxy, str, int, Work], None]
 
 
-def over(proxy: str | hosier.Proxy, host: str, port: int, work: Work) -> None:
+@pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def over(request: pytest.FixtureRequest) -> Over:
+    """Does the work with a stream, in each loop."""
+    return partial(_over, request.param)
+
+
+def _over(run: Callable[..., None], proxy: str | hosier.Proxy, host: str, port: int, work: Work) -> None:
     async def main() -> None:
         stream = await AsyncioBackend(httpcore, proxy).connect_tcp(host, port, 20)
         try:
@@ -29,10 +38,10 @@ def over(proxy: str | hosier.Proxy, host: str, port: int, work: Work) -> None:
         finally:
             await stream.aclose()
 
-    asyncio.run(main())
+    run(main())
 
 
-def test_what_it_tells_of_a_stream(proxy: ThreadedServer, web: Web) -> None:
+def test_what_it_tells_of_a_stream(over: Over, proxy: ThreadedServer, web: Web) -> None:
     async def work(stream: AsyncioStream) -> None:
         assert stream.get_extra_info("server_addr") == proxy.address
         assert stream.get_extra_info("client_addr")[0] == "127.0.0.1"
@@ -48,7 +57,7 @@ def test_what_it_tells_of_a_stream(proxy: ThreadedServer, web: Web) -> None:
     over(proxy.url, NAME, web.port, work)
 
 
-def test_more_than_fits(proxy: ThreadedServer) -> None:
+def test_more_than_fits(over: Over, proxy: ThreadedServer) -> None:
     """Nobody reads for a while, on either side: nothing is lost, and memory has a bound."""
     size = 6_000_000
 
@@ -67,7 +76,7 @@ def test_more_than_fits(proxy: ThreadedServer) -> None:
         assert target.received == b"y" * size
 
 
-def test_limits(proxy: ThreadedServer) -> None:
+def test_limits(over: Over, proxy: ThreadedServer) -> None:
     async def work(stream: AsyncioStream) -> None:
         with pytest.raises(httpcore.ReadTimeout):
             await stream.read(100, 0.05)
@@ -86,7 +95,7 @@ def _wait_for_the_end(sock: socket.socket) -> None:
     poll.poll(20_000)
 
 
-def test_ends(proxy: ThreadedServer) -> None:
+def test_ends(over: Over, proxy: ThreadedServer) -> None:
     async def ended(stream: AsyncioStream) -> None:
         assert await stream.read(100, 20) == b"bye"
         assert await stream.read(100, 20) == b""
@@ -104,7 +113,7 @@ def test_ends(proxy: ThreadedServer) -> None:
         over(proxy.url, *target.address, broken)
 
 
-def test_tls(proxy: ThreadedServer, secure_web: Web, certificate: Certificate) -> None:
+def test_tls(over: Over, proxy: ThreadedServer, secure_web: Web, certificate: Certificate) -> None:
     async def work(stream: AsyncioStream) -> None:
         secure = await stream.start_tls(certificate.client, NAME, 20)
         assert secure.get_extra_info("ssl_object").version().startswith("TLS")
@@ -121,7 +130,7 @@ def test_tls(proxy: ThreadedServer, secure_web: Web, certificate: Certificate) -
         over(outer, NAME, secure_web.port, work)
 
 
-def test_tls_that_never_ends(proxy: ThreadedServer, certificate: Certificate) -> None:
+def test_tls_that_never_ends(over: Over, proxy: ThreadedServer, certificate: Certificate) -> None:
     """A handshake that stalls ends in time."""
 
     async def work(stream: AsyncioStream) -> None:

@@ -8,21 +8,21 @@ import httpcore
 import httpx
 import pytest
 
-from hosier.integrations.httpx_transports import Options, blocking_transport
+from hosier.integrations.httpx_transports import blocking_transport, for_pool
 
 
 def ask(error: Exception) -> None:
     """For a page, over a pool that fails as told."""
     with httpcore.ConnectionPool() as pool, mock.patch.object(pool, "handle_request", side_effect=error):
-        blocking_transport(httpx, pool).handle_request(httpx.Request("GET", "http://target.test"))
+        blocking_transport(httpx, lambda **_: pool, {}).handle_request(httpx.Request("GET", "http://target.test"))
 
 
 def test_options_for_a_pool() -> None:
-    defaults = Options(verify=True, http1=True, http2=False, limits=None, retries=2).for_pool(httpx)
+    defaults = for_pool(httpx, {"retries": 2})
     assert (defaults["max_connections"], defaults["keepalive_expiry"], defaults["retries"]) == (100, 5.0, 2)
-    own = Options(verify=False, http1=True, http2=True, limits=httpx.Limits(max_connections=3), retries=0)
-    assert own.for_pool(httpx)["max_connections"] == 3
-    assert own.for_pool(httpx)["ssl_context"].check_hostname is False
+    own = for_pool(httpx, {"verify": False, "http2": True, "limits": httpx.Limits(max_connections=3)})
+    assert (own["max_connections"], own["http1"], own["http2"]) == (3, True, True)
+    assert own["ssl_context"].check_hostname is False
 
 
 @pytest.mark.parametrize("name", ["PoolTimeout", "ReadError", "RemoteProtocolError", "UnsupportedProtocol"])

@@ -63,6 +63,7 @@ def run(program: str, home: Path, *, proxy: ThreadedServer, port: int) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("page", "number", "snippet"), [one for one in programs() if one[0] != "redis"])
 def test_programs(
     page: str,
@@ -77,6 +78,7 @@ def test_programs(
     assert "hello" in run(snippet, tmp_path, proxy=proxy, port=port)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("snippet", [program for page, _, program in programs() if page == "redis"])
 def test_programs_for_redis(snippet: str, proxy: ThreadedServer, redis_server: tuple[str, int], tmp_path: Path) -> None:
     assert "True" in run(snippet, tmp_path, proxy=proxy, port=redis_server[1])

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from unittest import mock
 
 import pytest
+import uvloop
 
 import hosier
+from hosier.integrations import plain_socket
 from hosier.integrations.plain_socket import _End, connect_plain
 from hosier.testing import ScriptedServer, receive, reset, send, stall
 from hosier.testing.threaded import ThreadedServer
@@ -19,6 +22,7 @@ from ..client.tls import Certificate, door
 SIZE = 3_000_000
 
 Use = Callable[[asyncio.AbstractEventLoop, socket.socket], Awaitable[None]]
+Over = Callable[[str | hosier.Proxy, ScriptedServer, Use], None]
 
 
 @pytest.fixture
@@ -28,13 +32,19 @@ def outer(proxy: ThreadedServer, certificate: Certificate) -> Iterator[hosier.Pr
         yield hosier.Proxy(f"socks5h+tls://{host}:{port}", ssl_context=certificate.client)
 
 
-def over(proxy: str | hosier.Proxy, target: ScriptedServer, use: Use) -> None:
+@pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def over(request: pytest.FixtureRequest) -> Over:
+    """Uses such a socket, in each loop."""
+    return partial(_over, request.param)
+
+
+def _over(run: Callable[..., None], proxy: str | hosier.Proxy, target: ScriptedServer, use: Use) -> None:
     async def main() -> None:
         async with asyncio.timeout(20):
             with await connect_plain(proxy, *target.address, timeout=20) as sock:
                 await use(asyncio.get_running_loop(), sock)
 
-    asyncio.run(main())
+    run(main())
 
 
 async def everything(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> bytes:
@@ -44,7 +54,7 @@ async def everything(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> by
     return data
 
 
-def test_without_protection(proxy: ThreadedServer) -> None:
+def test_without_protection(over: Over, proxy: ThreadedServer) -> None:
     """It is the connection itself."""
 
     async def use(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
@@ -55,7 +65,7 @@ def test_without_protection(proxy: ThreadedServer) -> None:
         over(proxy.url, target, use)
 
 
-def test_both_ways(outer: hosier.Proxy) -> None:
+def test_both_ways(over: Over, outer: hosier.Proxy) -> None:
     """More than fits anywhere, and what the target says first."""
 
     async def use(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
@@ -67,6 +77,17 @@ def test_both_ways(outer: hosier.Proxy) -> None:
     with ScriptedServer([send(b"hello"), receive(SIZE), send(b"y" * SIZE)]) as target:
         over(outer, target, use)
         assert target.received == b"x" * SIZE
+
+
+def test_nothing_is_left_open(over: Over, outer: hosier.Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no room for a pair."""
+    monkeypatch.setattr(plain_socket, "tcp_pair", mock.Mock(side_effect=OSError("no more files")))
+
+    async def use(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
+        raise AssertionError("there is no socket")
+
+    with ScriptedServer([stall()]) as target, pytest.raises(OSError, match="no more files"):
+        over(outer, target, use)
 
 
 def test_who_cannot_keep_up_is_waited_for() -> None:
@@ -81,7 +102,7 @@ def test_who_cannot_keep_up_is_waited_for() -> None:
     far.transport.resume_reading.assert_called_once_with()
 
 
-def test_cut_off(outer: hosier.Proxy) -> None:
+def test_cut_off(over: Over, outer: hosier.Proxy) -> None:
     async def use(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
         await loop.sock_sendall(sock, b"!")
         assert await everything(loop, sock) == b""
@@ -90,7 +111,7 @@ def test_cut_off(outer: hosier.Proxy) -> None:
         over(outer, target, use)
 
 
-def test_program_ends(outer: hosier.Proxy) -> None:
+def test_program_ends(over: Over, outer: hosier.Proxy) -> None:
     """The target hears of it."""
 
     async def use(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:

@@ -7,9 +7,11 @@ import json
 import os
 import pwd
 import re
+import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -72,6 +74,26 @@ def test_ready_and_stopping(manager: Manager, count: str) -> None:
 
 @pytest.mark.real
 @WORKERS
+def test_reloading(manager: Manager, count: str, tmp_path: Path) -> None:
+    """A good file and a bad one: systemd hears when it begins and that we serve again, whatever came of it."""
+    path = tmp_path / "hosier.toml"
+    path.write_text("[budgets.few]\nsessions = 1\n")
+    arguments = ("--config", str(path), "--workers", count)
+    with echo_server() as echo, Hosier(*arguments, env=manager.environment) as hosier:
+        assert manager.hears() == "READY=1"
+        for text, told in (("[budgets.few]\nsessions = 2\n", "reloaded: "), ("[budgets", "not reloaded: ")):
+            path.write_text(text)
+            hosier.process.send_signal(signal.SIGHUP)
+            assert manager.hears().startswith("RELOADING=1\nMONOTONIC_USEC=")
+            assert manager.hears() == "READY=1"
+            wait_until(lambda: f"hosier: {told}" in hosier.messages, told)  # noqa: B023  # at once
+        with socks5(hosier.address, echo), socks5(hosier.address, echo) as second:
+            second.sendall(b"two of them")
+            assert exactly(second, 11) == b"two of them"
+
+
+@pytest.mark.real
+@WORKERS
 def test_the_watchdog(manager: Manager, count: str) -> None:
     environment = {**manager.environment, "WATCHDOG_USEC": "400000"}
     with Hosier("--workers", count, env=environment) as hosier:
@@ -120,9 +142,7 @@ def test_what_the_unit_starts(tmp_path: Path) -> None:
     """Its command line is one that the server takes."""
     (line,) = re.findall(r"^ExecStart=(.*)$", UNIT.read_text(), re.MULTILINE)
     (tmp_path / "hosier.toml").write_text("listen = ['127.0.0.1:0']\n")
-    words = (
-        line.replace("${CREDENTIALS_DIRECTORY}", str(tmp_path)).replace("/usr/local/bin/hosier", command()[0]).split()
-    )
+    words = line.replace("/etc/hosier", str(tmp_path)).replace("/usr/local/bin/hosier", command()[0]).split()
     words[words.index("journald")] = "stdout"
     process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     assert process.stderr
@@ -263,3 +283,30 @@ def test_top(count: str, tmp_path: Path) -> None:
             assert "  1 sessions  " in shown
             assert re.search(rf"^127\.0\.0\.1 \d+ +- +{re.escape(str(echo))} ", shown, re.MULTILINE)
         wait_until(lambda: "  0 sessions  " in page(), "it has ended")
+
+
+# --- containers ---
+
+
+@pytest.mark.real
+def test_what_the_image_is_built_from(tmp_path: Path) -> None:
+    """The files that .dockerignore lets through are enough to install the server; nothing else goes into the image."""
+    allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    context = tmp_path / "context"
+    context.mkdir()
+    for name in allowed:
+        source = ROOT / name
+        if source.is_dir():
+            ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+            shutil.copytree(source, context / name, ignore=ignored)
+        else:
+            shutil.copy(source, context / name)
+    assert sorted(allowed) == ["LICENSE", "README.md", "pyproject.toml", "src"]
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+    run([*pip, "--target", str(tmp_path / "site"), str(context)], patience=120)
+    program = [sys.executable, "-m", "hosier", "config", "init"]
+    done = run(program, env={"PYTHONPATH": str(tmp_path / "site")}, cwd=tmp_path)
+    assert b"listen" in done.stdout
+    recipe = (ROOT / "deploy" / "Dockerfile").read_text()
+    assert re.search(r"^USER 1080:1080$", recipe, re.MULTILINE)
+    assert recipe.index("USER 1080") < recipe.index("ENTRYPOINT")

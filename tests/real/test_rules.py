@@ -153,7 +153,7 @@ class Chatter(threading.Thread):
                 if answer != line:
                     self.wrong = f"{answer!r} in the place of {line!r}"
                 self.turns += 1
-                if self._enough.wait(0.005):
+                if self._enough.wait(0.05):
                     return
         self.alive = self._enough.is_set()
 
@@ -164,13 +164,13 @@ class Chatter(threading.Thread):
 
 @pytest.mark.real
 def test_a_hundred_reloads_under_load(tmp_path: Path) -> None:
-    """Two workers, a hundred and twenty talkative sessions, and new ones all the while. Ninety-nine reloads, some of
+    """Two workers, five hundred talkative sessions, and new ones all the while. Ninety-nine reloads, some of
     them wrong, forbid nobody who is there; the last one forbids bob: all of his sessions end, and none of ann's.
     """
     dice = random.Random(8)
     everybody = LOGIN + '[[rules]]\naction = "allow"\nusers = ["ann", "bob"]\n[[rules]]\naction = "deny"\n'
     with echo_server() as target, configured(tmp_path, everybody, 2) as (hosier, reload):
-        chatters = [Chatter(hosier.address, target, user) for user in USERS for _ in range(60)]
+        chatters = [Chatter(hosier.address, target, user) for user in USERS for _ in range(250)]
         for chatter in chatters:
             chatter.start()
         for number in range(99):

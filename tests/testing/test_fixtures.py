@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
-SUITE = """
-import hosier, pytest
-from hosier.testing import receive_greeting, send, stall
-
-pytest_plugins = ["hosier.testing.fixtures"]
-
-def test_misbehaviour(scripted_server):
-    server = scripted_server([receive_greeting(), send(b"\\x04\\x00"), stall()])
-    with pytest.raises(hosier.RemoteProtocolError):
-        hosier.connect(server.url, "example.com", 80, timeout=20)
-
-def test_real_server(hosier_server, scripted_server):
-    target = scripted_server([send(b"hello")])
-    server = hosier_server(users={"ann": "secret"})
-    proxy = hosier.Proxy(server.url, username="ann", password="secret")
-    with hosier.connect(proxy, *target.address, timeout=20) as sock:
-        assert sock.recv(5) == b"hello"
-"""
+PAGE = Path(__file__).parents[2] / "docs" / "testing.md"
 
 
 def test_fixtures(tmp_path: Path) -> None:
-    (tmp_path / "test_suite.py").write_text(SUITE, encoding="utf-8")
+    """Those of the page about them."""
+    plugins, suite = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    (tmp_path / "conftest.py").write_text(plugins, encoding="utf-8")
+    (tmp_path / "test_suite.py").write_text(suite, encoding="utf-8")
     command = [sys.executable, "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_suite.py"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -31,7 +31,7 @@ class Answers:
 
 async def prepare(changing: Changing, settings: ServerSettings) -> None:
     orders = asyncio.StreamReader()
-    orders.feed_data(packed_settings(settings))
+    orders.feed_data(packed_settings(settings, 0))
     await changing.prepare(orders)
 
 

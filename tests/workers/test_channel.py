@@ -103,7 +103,7 @@ def test_a_value_of_one_who_died() -> None:
 def test_settings_behind_a_word() -> None:
     async def main() -> None:
         stream = asyncio.StreamReader()
-        stream.feed_data(packed_settings(ASSIGNMENT.settings))
-        assert pickle.loads(await receive_octets(stream)) == ASSIGNMENT.settings
+        stream.feed_data(packed_settings(ASSIGNMENT.settings, 3))
+        assert pickle.loads(await receive_octets(stream)) == (ASSIGNMENT.settings, 3)
 
     asyncio.run(main())

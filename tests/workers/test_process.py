@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 from time import monotonic
 
@@ -13,7 +14,7 @@ import pytest
 from hosier.server.listening import listening_sockets
 from hosier.server.settings import ServerSettings
 from hosier.workers import process as module
-from hosier.workers.channel import PREPARE, SNAPSHOT, Assignment, packed_settings
+from hosier.workers.channel import SWITCH, Assignment
 from hosier.workers.counting import create_counts
 from hosier.workers.memory import CommonMemory
 from hosier.workers.process import WorkerProcess, obituary
@@ -21,6 +22,8 @@ from hosier.workers.tallies import create_table
 from hosier.workers.vault import create_vault_table
 
 SETTINGS = ServerSettings(listen=["127.0.0.1:0"])
+OTHER = ServerSettings(listen=["127.0.0.1:0", "127.0.0.2:0"])
+WRONG = ServerSettings(listen=["127.0.0.1:0"], users_file="/nonexistent")
 
 
 @pytest.mark.parametrize(
@@ -44,16 +47,26 @@ def test_it_answers_until_its_end() -> None:
         assert await worker.is_ready()
         ending = asyncio.ensure_future(worker.end())
         os.kill(worker.pid, signal.SIGHUP)  # is the supervisor's
-        found = await asyncio.gather(worker.ask(SNAPSHOT), worker.ask(SNAPSHOT))
+        found = await asyncio.gather(worker.snapshot(), worker.snapshot())
         assert found[0] == found[1]
         assert found[0] is not None
-        assert await worker.ask(PREPARE, packed_settings(SETTINGS), 20.0) == ""
+        (door,) = listening_sockets(OTHER.listen_addresses[1:])
+        assert await worker.answer(worker.prepare(OTHER, [door]), 20.0) == ""
+        assert await worker.answer(worker.post(SWITCH), 20.0) == 0
+        place = door.getsockname()
+        door.close()
+        with socket.create_connection(place, 20.0):
+            pass  # it accepts there
         os.kill(worker.pid, signal.SIGSTOP)
-        assert await worker.ask(SNAPSHOT, patience=0.05) is None
-        unanswered = asyncio.ensure_future(worker.ask(PREPARE, packed_settings(SETTINGS), 20.0))
-        await asyncio.sleep(0)
+        late = worker.prepare(WRONG, [])
+        assert await worker.answer(late, 0.05) is None
+        os.kill(worker.pid, signal.SIGCONT)
+        assert await worker.answer(worker.prepare(OTHER, []), 20.0) == ""
+        assert (await late).startswith("cannot read"), "a late answer is nobody else's"
+        os.kill(worker.pid, signal.SIGSTOP)
+        unanswered = worker.prepare(OTHER, [])
         os.kill(worker.pid, signal.SIGKILL)
-        assert await unanswered is None
+        assert await worker.answer(unanswered, 20.0) is None
         assert await ending == -signal.SIGKILL
         assert not worker.serves
         sock.close()

@@ -424,7 +424,7 @@ def test_counts_of_a_worker_that_died_stay_and_its_sessions_are_lost() -> None:
 
 
 def test_a_worker_that_hangs_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process.WorkerProcess.ask, "__defaults__", (b"", 0.2))
+    monkeypatch.setattr(process, "ANSWER", 0.2)
 
     async def story(crew: Crew) -> None:
         victim = crew.pids()[0]
@@ -470,8 +470,8 @@ def test_all_workers_change_and_those_that_come_later() -> None:
         await crew.replaced(0, before[0])
         await until(lambda: crew.supervisor.health().why == "", "it serves")
         assert await all_enter() == {False}
-        assert await reload(crew, rules=[ALLOW], listen=["127.0.0.1:0", "127.0.0.2:0"], engine="portable") == Outcome(
-            ["listen", "engine"], 0
+        assert await reload(crew, rules=[ALLOW], caps=Caps(sessions=9), engine="portable") == Outcome(
+            ["caps", "engine"], 0
         )
         assert await all_enter() == {True}
 
@@ -523,5 +523,34 @@ def test_a_worker_that_is_being_born_changes_too() -> None:
     async def until_steady(crew: Crew) -> None:
         """Its orders were in the channel before this question."""
         assert await crew.supervisor.snapshot() is not None
+
+    with_crew(2, story)
+
+
+def test_listeners_come_and_go_for_all_workers() -> None:
+    """Also for one that follows another."""
+
+    async def story(crew: Crew) -> None:
+        def place(index: int) -> tuple[str, int]:
+            host, port = crew.supervisor._sockets[0][index].getsockname()
+            return host, port
+
+        first = place(0)
+        assert (await reload(crew, listen=["127.0.0.1:0", "127.0.0.2:0"])).kept == []
+        crew.addresses[0] = ListenAddress(*place(1))
+        assert {await crew.enter() for _ in range(20)} == {True}
+        before = crew.pids()
+        os.kill(before[1], signal.SIGKILL)
+        await crew.replaced(1, before[1])
+        await until(lambda: crew.supervisor.health().why == "", "it serves")
+        assert {await crew.enter() for _ in range(20)} == {True}
+        assert (await reload(crew, listen=["127.0.0.2:0"])).kept == []
+        assert place(0)[0] == "127.0.0.2"
+        assert {await crew.enter() for _ in range(20)} == {True}
+        with socket.socket() as probe:
+            assert probe.connect_ex(first) != 0
+        with pytest.raises(ConfigError, match="cannot listen on 192"):
+            await reload(crew, listen=["127.0.0.2:0", "192.0.2.1:0"], open=True)
+        assert {await crew.enter() for _ in range(20)} == {True}
 
     with_crew(2, story)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..config.settings import ServeSettings
 from ..errors import ConfigError
+from ..server.notify import Notifier
 from ..server.server import Server
 
 if TYPE_CHECKING:
@@ -33,22 +34,27 @@ def ignore_hangup() -> bool:
     return False
 
 
-async def reload_at_hangup(read: Read, change: Change, say: Callable[[str], object]) -> None:
-    """For as long as it runs; one reload at a time."""
+async def reload_at_hangup(
+    read: Read, change: Change, say: Callable[[str], object], notifier: Notifier | None = None
+) -> None:
+    """For as long as it runs; one reload at a time. ``notifier``: told when one begins and ends."""
+    notifier = notifier or Notifier({})
     hangup = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
     while await hangup.wait():
         hangup.clear()
+        notifier.reloading()
         try:
             settings, warnings = await asyncio.to_thread(read)
             done = await change(settings)
         except ConfigError as error:
             for line in str(error).splitlines():
                 say(f"not reloaded: {line}")
-            continue
-        for warning in warnings:
-            say(f"warning: {warning}")
-        say(f"reloaded: {done}")
+        else:
+            for warning in warnings:
+                say(f"warning: {warning}")
+            say(f"reloaded: {done}")
+        notifier.ready()
 
 
 async def change_server(server: Server, settings: ServeSettings) -> str:

@@ -188,7 +188,7 @@ async def _serve(settings: ServeSettings, warnings: Sequence[str] = (), reread: 
             _tell_upstreams(settings)
             _tell_caps(server.caps)
             notifier.ready()
-            with _reloading(reread, partial(change_server, server)):
+            with _reloading(reread, partial(change_server, server), notifier):
                 await stop.wait()
             notifier.stopping()
             if server.sessions:
@@ -235,7 +235,7 @@ async def _supervise(settings: ServeSettings, count: int, warnings: Sequence[str
     watching = asyncio.ensure_future(notifier.watch(lambda: supervisor.health().alive))
     try:
         async with admin:
-            with _reloading(reread, partial(change_workers, supervisor)):
+            with _reloading(reread, partial(change_workers, supervisor), notifier):
                 code = await supervisor.run(announce, notifier.stopping)
     finally:
         watching.cancel()
@@ -244,9 +244,9 @@ async def _supervise(settings: ServeSettings, count: int, warnings: Sequence[str
 
 
 @contextmanager
-def _reloading(reread: Read | None, change: Change) -> Iterator[None]:
+def _reloading(reread: Read | None, change: Change, notifier: Notifier) -> Iterator[None]:
     """Meanwhile, settings that can be read again are, at SIGHUP."""
-    task = None if reread is None else asyncio.ensure_future(reload_at_hangup(reread, change, _say))
+    task = None if reread is None else asyncio.ensure_future(reload_at_hangup(reread, change, _say, notifier))
     try:
         yield
     finally:

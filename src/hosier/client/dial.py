@@ -2,7 +2,6 @@
 
 import errno
 import os
-import select
 import selectors
 import socket
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from time import monotonic
 from typing import Final
 
 from .lookup import Place4or6
+from .readiness import when_writable
 
 __all__ = ("ATTEMPT_DELAY", "begin_connect", "dial", "finish_connect", "new_socket")
 
@@ -71,9 +71,8 @@ def begin_connect(sock: socket.socket, place: Place4or6) -> bool:
 
 def finish_connect(sock: socket.socket, left: Left) -> None:
     """Waits until what was begun stands. Raises OSError if it fails, and what ``left`` raises when the time is up."""
-    poll = select.poll()
-    poll.register(sock, select.POLLOUT)
-    while not poll.poll((left() or 0) * 1000):
+    wait = when_writable(sock)
+    while not wait((left() or 0) * 1000):
         pass
     number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if number:

@@ -100,6 +100,15 @@ class Journey:
         self._handshake = handshake if self._stream is None else LayeredHandshake(handshake, self._stream)
         return self._handshake
 
+    @property
+    def below(self) -> LayeredStream | None:
+        """What the earlier proxies' layers make of the connection; None: it is bare."""
+        return self._stream
+
+    def lead_through(self, stream: LayeredStream) -> None:
+        """All that follows goes through this stream, which lies above ``below``."""
+        self._stream = stream
+
     def go_on_with(self, handshake: AnyHandshake) -> None:
         """A conversation with this proxy that somebody else has begun."""
         self._handshake = handshake

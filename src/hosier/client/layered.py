@@ -16,6 +16,8 @@ __all__ = ("BareHandshake", "LayeredHandshake", "LayeredStream")
 _EVERYTHING: Final = 1 << 62
 _AT_ONCE: Final = 1 << 17  # octets to read below the layer: two frames of the largest size
 
+_MAX_FRAME: Final = 1 << 20  # octets that wait for the rest of their frame; RFC 1961's largest is 65,539
+
 BareHandshake = ClientHandshake | QuickHandshake | HttpConnect
 """With a proxy that nothing but a socket leads to."""
 
@@ -91,6 +93,10 @@ class LayeredStream:
             del plain[:size]
         return data
 
+    def end(self) -> bytes:
+        """What announces the end of our direction, if anything below does."""
+        return b"" if self._below is None else self._below.end()
+
     # --- private ---
 
     def _receive(self, data: bytes) -> None:
@@ -109,6 +115,8 @@ class LayeredStream:
                 self._plain += found[0]
                 offset += found[1]
         del frames[:offset]
+        if len(frames) > _MAX_FRAME:
+            raise RemoteProtocolError(f"a frame of more than {_MAX_FRAME} octets")
 
 
 class LayeredHandshake:

@@ -1,7 +1,7 @@
 """The steps of a way through proxies, on blocking sockets: look up, dial, talk."""
 
-import select
 import socket
+from collections.abc import Callable
 from typing import NoReturn
 
 from ..errors import ConfigError
@@ -9,6 +9,7 @@ from ..protocol.address import Address
 from .dial import dial
 from .journey import AnyHandshake, Journey
 from .lookup import look_up, pick
+from .readiness import when_readable
 
 __all__ = ("arrive", "converse", "look_up_here", "protected", "raise_from", "secured", "talk")
 
@@ -107,8 +108,7 @@ def _converse_in_time(sock: socket.socket, journey: Journey, handshake: AnyHands
     """The same for a plain socket and a limit: the socket's own ``settimeout`` costs twice as many system calls."""
     if sock.gettimeout() != 0:
         sock.setblocking(False)
-    poll = select.poll()
-    poll.register(sock, select.POLLIN)
+    wait = when_readable(sock)
     while not (handshake.done or handshake.first_reply is not None):
         if out:
             try:
@@ -119,16 +119,16 @@ def _converse_in_time(sock: socket.socket, journey: Journey, handshake: AnyHands
                 sock.settimeout(journey.left())
                 sock.sendall(rest)
                 sock.setblocking(False)
-            _wait(poll, journey)
+            _wait(wait, journey)
         try:
             data = sock.recv(handshake.owed)
         except BlockingIOError:
             out = b""
-            _wait(poll, journey)
+            _wait(wait, journey)
         else:
             out = handshake.feed(data)
 
 
-def _wait(poll: "select.poll", journey: Journey) -> None:
-    while not poll.poll((journey.left() or 0) * 1000):
+def _wait(wait: Callable[[float], object], journey: Journey) -> None:
+    while not wait((journey.left() or 0) * 1000):
         pass

@@ -7,7 +7,6 @@ first octet on, to the full handshake, which judges it and goes on; so this file
 
 import errno
 import os
-import select
 import socket
 from functools import lru_cache
 from typing import Final
@@ -21,6 +20,7 @@ from .journey import Journey
 from .lookup import Place4or6, literal
 from .methods import WITHOUT_AUTHENTICATION
 from .proxy import Proxy
+from .readiness import when_readable
 from .steps import converse, raise_from
 
 __all__ = ("connect_straight",)
@@ -102,9 +102,7 @@ def _talk(sock: socket.socket, journey: Journey, request: bytes) -> None:
     """Up to the reply, reading nothing that comes behind it."""
     wait = None
     if journey.timeout is not None:
-        poll = select.poll()
-        poll.register(sock, select.POLLIN)
-        wait, left = poll.poll, journey.left
+        wait, left = when_readable(sock), journey.left
     asked = False
     received = b""
     try:

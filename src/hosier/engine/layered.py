@@ -16,7 +16,7 @@ from .unsent import unsent
 if TYPE_CHECKING:
     from .relay import Relay
 
-__all__ = ("Layer", "Translation", "TunnelLayer", "UnwrappingFlow", "WrappingFlow", "finish_layer")
+__all__ = ("Layer", "Translation", "TunnelLayer", "UnwrappingFlow", "WrappingFlow")
 
 _NO_ROOM: Final = 0.02  # seconds between two looks for room; nothing tells when slow readers have made some
 _LITTLE: Final = 16384  # octets to read where there is no room: any empty send buffer takes as many at once
@@ -44,10 +44,17 @@ class Layer(Protocol):
 
 
 class TunnelLayer(Layer, Protocol):
-    """What protects a tunnel: it may keep parts of frames itself, so it is asked whether the end is one."""
+    """What protects a tunnel: it may keep parts of frames itself, and may have words for an end."""
+
+    @property
+    def ended(self) -> bool:
+        """The peer has said that nothing more will come, maybe before its stream ends."""
 
     def finish(self) -> None:
-        """The peer has ended its stream. Raises OSError if that was inside a frame."""
+        """The peer has ended its stream. Raises OSError if that was inside a frame, or too early."""
+
+    def end(self) -> bytes:
+        """What tells the peer that nothing more will come from us."""
 
 
 class Translation:
@@ -69,16 +76,36 @@ class Translation:
         found = self._opens.unwrap(data)
         return None if found is None else (self.close(found[0]), found[1])
 
+    @property
+    def ended(self) -> bool:
+        return has_ended_early(self._opens)
+
     def finish(self) -> None:
-        """As :meth:`TunnelLayer.finish`."""
         finish_layer(self._opens)
+
+    def end(self) -> bytes:
+        return last_octets(self._closes)
+
+
+# A layer that is no tunnel's has nothing to say to these three.
+
+
+def has_ended_early(layer: Layer) -> bool:
+    """As :attr:`TunnelLayer.ended`."""
+    return getattr(layer, "ended", False)
 
 
 def finish_layer(layer: Layer) -> None:
-    """Raises OSError if the layer, where it keeps parts of frames itself, has one that will never be whole."""
+    """As :meth:`TunnelLayer.finish`."""
     finish = getattr(layer, "finish", None)
     if finish is not None:
         finish()
+
+
+def last_octets(layer: Layer) -> bytes:
+    """As :meth:`TunnelLayer.end`."""
+    end = getattr(layer, "end", None)
+    return b"" if end is None else end()
 
 
 @cache
@@ -131,7 +158,7 @@ class _LayeredFlow(Flow):
         if out and not self._deliver(out):
             return
         # A short read: dry, the next edge will come. Not so if the end was seen, whose edge is spent.
-        if len(data) == most or source.seen & ENDED:
+        if len(data) == most or source.seen & ENDED or self._is_over():
             self._queue()
 
     def turn(self) -> None:
@@ -145,11 +172,19 @@ class _LayeredFlow(Flow):
         """Octets to read."""
         return self._most
 
+    def _is_over(self) -> bool:
+        """Whether the source has said that nothing more will come."""
+        return False
+
     def _transform(self, data: bytes) -> bytes | Pieces:
         raise NotImplementedError
 
     def _at_end(self) -> None:
         self._source_ended()
+
+    def _say_end(self) -> None:
+        if out := last_octets(self.layer):
+            self._deliver(out)
 
     def _forged(self, error: OSError) -> None:
         """A broken frame ends the session; nothing that came with it is delivered."""
@@ -199,6 +234,15 @@ class UnwrappingFlow(_LayeredFlow):
             return
         super().begin(leftover)
 
+    def pump(self) -> None:
+        if not self._is_over():
+            super().pump()
+        elif not (self.ended or self.blocked or self._queued):
+            self._end_well()
+
+    def _is_over(self) -> bool:
+        return has_ended_early(self.layer)
+
     def _wanted(self) -> int:
         """Bulk comes in frames of one size: what makes the next one whole need not be put together with others."""
         missing = self._frame_size - len(self._frames)
@@ -239,7 +283,12 @@ class UnwrappingFlow(_LayeredFlow):
         except OSError as error:
             self._forged(error)
         else:
-            self._source_ended()
+            self._end_well()
+
+    def _end_well(self) -> None:
+        if isinstance(self.layer, Translation):
+            self._say_end()
+        self._source_ended()
 
 
 class WrappingFlow(_LayeredFlow):
@@ -257,6 +306,11 @@ class WrappingFlow(_LayeredFlow):
     @property
     def payload(self) -> int:
         return self._wrapped
+
+    def _at_end(self) -> None:
+        if not self.source.was_reset:
+            self._say_end()
+        self._source_ended()
 
     def begin(self, leftover: bytes) -> None:
         self._wrapped += len(leftover)

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Iterable
 from ssl import SSLContext
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from ..client.aio.streams import create_connection
 from ..client.proxy import ProxyChain, chain_of
@@ -70,8 +70,7 @@ class _Inbox(asyncio.Protocol):
     # asyncio's calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's are of no class of asyncio's
 
     def data_received(self, data: bytes) -> None:
         self._received += data

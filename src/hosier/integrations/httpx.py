@@ -1,28 +1,19 @@
 """httpx through a proxy: ``Client(transport=transport(proxy))``; for ``AsyncClient``, ``async_transport(proxy)``."""
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Unpack
 
 from ..client.proxy import ProxyChain
 from .httpcore import async_connection_pool, connection_pool
 from .httpx_transports import Options, asyncio_transport, blocking_transport
 
 if TYPE_CHECKING:
-    from ssl import SSLContext
-
-    from httpx import AsyncBaseTransport, BaseTransport, Limits
+    from httpx import AsyncBaseTransport, BaseTransport
 
 __all__ = ("async_transport", "transport")
 
 
-def transport(
-    proxy: ProxyChain,
-    *,
-    verify: "SSLContext | str | bool" = True,
-    http1: bool = True,
-    http2: bool = False,
-    limits: "Limits | None" = None,
-    retries: int = 0,
-) -> "BaseTransport":
+def transport(proxy: ProxyChain, **options: Unpack[Options]) -> "BaseTransport":
     """For ``Client(transport=...)`` or ``Client(mounts=...)``; the options are those of ``HTTPTransport``.
 
     The client's time to connect covers the whole way. Raises what httpx raises: ``ConnectTimeout``; ``ConnectError``
@@ -30,23 +21,13 @@ def transport(
     """
     import httpx
 
-    options = Options(verify, http1, http2, limits, retries)
-    made: httpx.BaseTransport = blocking_transport(httpx, connection_pool(proxy, **options.for_pool(httpx)))
+    made: BaseTransport = blocking_transport(httpx, partial(connection_pool, proxy), options)
     return made
 
 
-def async_transport(
-    proxy: ProxyChain,
-    *,
-    verify: "SSLContext | str | bool" = True,
-    http1: bool = True,
-    http2: bool = False,
-    limits: "Limits | None" = None,
-    retries: int = 0,
-) -> "AsyncBaseTransport":
+def async_transport(proxy: ProxyChain, **options: Unpack[Options]) -> "AsyncBaseTransport":
     """The same for ``AsyncClient``, with asyncio."""
     import httpx
 
-    options = Options(verify, http1, http2, limits, retries)
-    made: httpx.AsyncBaseTransport = asyncio_transport(httpx, async_connection_pool(proxy, **options.for_pool(httpx)))
+    made: AsyncBaseTransport = asyncio_transport(httpx, partial(async_connection_pool, proxy), options)
     return made

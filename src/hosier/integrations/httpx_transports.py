@@ -2,50 +2,57 @@
 by their names. Nothing private of either is used."""
 
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from ..errors import SocksError
 
-__all__ = ("Options", "asyncio_transport", "blocking_transport")
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+__all__ = ("Options", "asyncio_transport", "blocking_transport", "for_pool")
 
 # Any, here: which of the twin libraries it is, is known when it runs.
 
 
-class Options(NamedTuple):
+class Options(TypedDict, total=False):
     """As ``HTTPTransport`` has them."""
 
-    verify: Any
+    verify: "SSLContext | str | bool"
     http1: bool
     http2: bool
     limits: Any
+    """A ``Limits`` of the host library's."""
     retries: int
 
-    def for_pool(self, host: ModuleType) -> dict[str, Any]:
-        """As httpcore's pools take them."""
-        limits = self.limits or host.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=5.0)
-        return {
-            "ssl_context": host.create_ssl_context(verify=self.verify),
-            "http1": self.http1,
-            "http2": self.http2,
-            "retries": self.retries,
-            "max_connections": limits.max_connections,
-            "max_keepalive_connections": limits.max_keepalive_connections,
-            "keepalive_expiry": limits.keepalive_expiry,
-        }
+
+def blocking_transport(host: ModuleType, pool: Callable[..., Any], options: Options) -> Any:
+    """A ``BaseTransport`` of the host library, around a pool of httpcore's."""
+    return _blocking_class(host)(pool(**for_pool(host, options)))
 
 
-def blocking_transport(host: ModuleType, pool: Any) -> Any:
-    """A ``BaseTransport`` of the host library."""
-    return _blocking_class(host)(pool)
+def asyncio_transport(host: ModuleType, pool: Callable[..., Any], options: Options) -> Any:
+    """An ``AsyncBaseTransport`` of the host library, around a pool of httpcore's."""
+    return _asyncio_class(host)(pool(**for_pool(host, options)))
 
 
-def asyncio_transport(host: ModuleType, pool: Any) -> Any:
-    """An ``AsyncBaseTransport`` of the host library."""
-    return _asyncio_class(host)(pool)
+def for_pool(host: ModuleType, options: Options) -> dict[str, Any]:
+    """The options as httpcore's pools take them."""
+    limits = options.get("limits") or host.Limits(
+        max_connections=100, max_keepalive_connections=20, keepalive_expiry=5.0
+    )
+    return {
+        "ssl_context": host.create_ssl_context(verify=options.get("verify", True)),
+        "http1": options.get("http1", True),
+        "http2": options.get("http2", False),
+        "retries": options.get("retries", 0),
+        "max_connections": limits.max_connections,
+        "max_keepalive_connections": limits.max_keepalive_connections,
+        "keepalive_expiry": limits.keepalive_expiry,
+    }
 
 
 # --- private ---

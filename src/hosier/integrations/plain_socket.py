@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from typing import cast
 
 from ..client.aio.streams import connect, create_connection
 from ..client.proxy import ProxyChain, chain_of
@@ -20,8 +21,17 @@ async def connect_plain(proxy: ProxyChain, host: str, port: int, *, timeout: flo
     if not any(one.tls or one.gssapi is not None for one in chain):
         return await connect(chain, host, port, timeout=timeout)
     _, far = await create_connection(_End, host, port, proxy=chain, timeout=timeout)
-    theirs, ours = tcp_pair()
-    _, near = await asyncio.get_running_loop().create_connection(_End, sock=ours)
+    try:
+        theirs, ours = tcp_pair()
+        try:
+            _, near = await asyncio.get_running_loop().create_connection(_End, sock=ours)
+        except BaseException:
+            theirs.close()
+            ours.close()
+            raise
+    except BaseException:
+        far.transport.abort()
+        raise
     near.join(far)
     far.join(near)
     near.keeper = asyncio.create_task(_keep(near, far), name=f"carry to {host}")
@@ -60,8 +70,7 @@ class _End(asyncio.Protocol):
             self._pass_the_end_on()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's are of no class of asyncio's
 
     def data_received(self, data: bytes) -> None:
         if self._other is None:

@@ -1,7 +1,7 @@
 """Other settings for a server that runs: everything that they need is made first, then all of it changes at once."""
 
 import socket
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import fields, replace
 from typing import Final
 
@@ -25,6 +25,7 @@ class Reload:
         after: the settings that shall.
         listening: the addresses on which the server listens, as the settings write them.
         keep: further settings that stay as they are.
+        sockets: what to listen on besides, from whoever has opened it; None: it is opened here.
     """
 
     def __init__(
@@ -33,18 +34,24 @@ class Reload:
         after: ServerSettings,
         listening: Collection[ListenAddress],
         keep: Collection[str] = (),
+        sockets: Sequence[socket.socket] | None = None,
     ) -> None:
         before = terms.settings
         self.kept = kept_settings(before, after, {*NEED_RESTART, *keep})
         """Names of settings that differ and stay as they were until the next start."""
         self._before = terms
-        self.terms = Terms(replace(after, **{name: getattr(before, name) for name in self.kept}), terms)
-        self.sockets: list[socket.socket] = []
+        self.sockets = list(sockets or ())
         """What it will listen on besides."""
+        try:
+            self.terms = Terms(replace(after, **{name: getattr(before, name) for name in self.kept}), terms)
+        except BaseException:
+            self._close_sockets()
+            raise
         wanted = self.terms.settings.listen_addresses
         self.closed = [address for address in listening if address not in wanted]
         known = {*listening, *before.listen_addresses}
-        if new := [address for address in wanted if address not in known]:
+        new = [address for address in wanted if address not in known]
+        if new and sockets is None:
             try:
                 self.sockets = listening_sockets(new)
             except BaseException:
@@ -54,6 +61,9 @@ class Reload:
     def abandon(self) -> None:
         """Nothing changes."""
         self.terms.close(self._before)
+        self._close_sockets()
+
+    def _close_sockets(self) -> None:
         for sock in self.sockets:
             sock.close()
 

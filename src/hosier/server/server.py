@@ -89,7 +89,7 @@ class Server:
         self.octets_relayed = 0
         self.users: Users | None
         self.methods: Mapping[int, Method | None]
-        self.framings: Mapping[int, AuthFraming]
+        self.framings: dict[int, AuthFraming] = {}
         self.advertised: AdvertisedAddresses
         self.admits_socks4: bool
         self.questions_socks4: bool
@@ -170,10 +170,15 @@ class Server:
         self._enforce()
         self._watch()
 
-    def prepare(self, settings: ServerSettings, keep: Collection[str] = ()) -> Reload:
-        """Everything that other settings need, without a change yet; ``keep``: what stays as it is in any case.
-        Raises ConfigError if they cannot be kept."""
-        return Reload(self._terms, settings, {*self._listeners.values()}, keep)
+    def prepare(
+        self,
+        settings: ServerSettings,
+        keep: Collection[str] = (),
+        sockets: Sequence[socket.socket] | None = None,
+    ) -> Reload:
+        """Everything that other settings need, without a change yet; ``keep``: what stays as it is in any case;
+        ``sockets``: where to listen besides, if that is settled. Raises ConfigError if they cannot be kept."""
+        return Reload(self._terms, settings, {*self._listeners.values()}, keep, sockets)
 
     def switch(self, reload: Reload) -> int:
         """From now on the other settings hold. Sessions that they forbid are ended, all others stay; returns how many
@@ -326,7 +331,9 @@ class Server:
         self.settings = terms.settings
         self.users = terms.users
         self.methods = terms.methods
-        self.framings = terms.framings
+        # Connections that wait for their greeting have this very table: they are to know what is chosen for them then.
+        self.framings.clear()
+        self.framings.update(terms.framings)
         self.advertised = terms.advertised
         self.admits_socks4 = terms.admits_socks4
         self.questions_socks4 = terms.questions_socks4

@@ -2,6 +2,7 @@
 
 import asyncio
 import pickle
+import socket
 
 from ..errors import ConfigError
 from ..server.reload import Reload
@@ -14,19 +15,22 @@ __all__ = ("Changing",)
 class Changing:
     """Of one worker: what the supervisor has said it shall change to, and has not yet."""
 
-    def __init__(self, server: Server, answer: asyncio.StreamWriter) -> None:
+    def __init__(self, server: Server, answer: asyncio.StreamWriter, doors: socket.socket | None = None) -> None:
+        """``doors``: on which listening sockets come, before the word that tells of them."""
         self._server = server
+        self._doors = doors
         self._answer = answer
         self._next: Reload | None = None
 
     async def prepare(self, orders: asyncio.StreamReader) -> None:
         """Reads the settings; the answer is what is wrong with them, empty if nothing is."""
         # From the process that started us, and from nobody else.
-        settings = pickle.loads(await receive_octets(orders))  # noqa: S301
+        settings, count = pickle.loads(await receive_octets(orders))  # noqa: S301
+        sockets = self._received(count)
         await self.abandon(orders)
         wrong = ""
         try:
-            self._next = await asyncio.to_thread(self._server.prepare, settings)
+            self._next = await asyncio.to_thread(self._server.prepare, settings, (), sockets)
         except ConfigError as error:
             wrong = str(error)
         self._answer.write(PREPARE + value(wrong))
@@ -44,3 +48,8 @@ class Changing:
         if self._next is not None:
             self._next.abandon()
             self._next = None
+
+    def _received(self, count: int) -> list[socket.socket]:
+        if not count or self._doors is None:
+            return []
+        return [socket.socket(fileno=fd) for fd in socket.recv_fds(self._doors, 1, count)[1]]

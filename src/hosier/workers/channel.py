@@ -97,10 +97,14 @@ class Assignment(NamedTuple):
     watched: bool = True
     """Whether anybody wants the metrics."""
 
+    doors: int = -1
+    """The descriptor of a socket on which further ones come that it is to accept on; -1: none will."""
+
     @property
     def descriptors(self) -> tuple[int, ...]:
         """All that are passed on with it."""
-        return *self.sockets, self.table.fd, self.counts.fd, self.purses.fd, self.memory.fd
+        doors = (self.doors,) if self.doors >= 0 else ()
+        return *self.sockets, self.table.fd, self.counts.fd, self.purses.fd, self.memory.fd, *doors
 
 
 def packed(assignment: Assignment) -> bytes:
@@ -118,9 +122,9 @@ async def receive_value(stream: asyncio.StreamReader) -> Any:
     return json.loads(await receive_octets(stream))
 
 
-def packed_settings(settings: ServerSettings) -> bytes:
-    """As they travel behind a word."""
-    return _packed(pickle.dumps(settings))
+def packed_settings(settings: ServerSettings, sockets: int) -> bytes:
+    """As they travel behind a word, with the number of descriptors that are on their own way."""
+    return _packed(pickle.dumps((settings, sockets)))
 
 
 async def receive_octets(stream: asyncio.StreamReader) -> bytes:

@@ -6,10 +6,13 @@ import signal
 import socket
 import subprocess
 import sys
+from collections import defaultdict, deque
+from collections.abc import Sequence
 from time import monotonic
 from typing import Any, Final, Self
 
-from .channel import READY, Assignment, packed, receive_value
+from ..server.settings import ServerSettings
+from .channel import PREPARE, READY, SNAPSHOT, Assignment, packed, packed_settings, receive_value
 
 __all__ = ("REOPEN_SIGNAL", "STOP_SIGNALS", "WorkerProcess", "obituary")
 
@@ -28,14 +31,21 @@ HANGS: Final = 10.0
 class WorkerProcess:
     """A worker's process, and our end of the channel to it."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", channel: socket.socket, assignment: Assignment) -> None:
+    def __init__(
+        self,
+        process: "subprocess.Popen[bytes]",
+        channel: socket.socket,
+        doors: socket.socket,
+        assignment: Assignment,
+    ) -> None:
         self.pid = process.pid
         self.serves = False
         self._beats = -1
         self._beat_at = monotonic()
-        self._asked: dict[bytes, asyncio.Future[Any]] = {}
+        self._asked: defaultdict[bytes, deque[asyncio.Future[Any]]] = defaultdict(deque)
         self._process = process
         self._channel = channel
+        self._doors = doors
         self._outbox = packed(assignment)
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
@@ -43,6 +53,8 @@ class WorkerProcess:
     def start(cls, assignment: Assignment) -> Self:
         """A fresh interpreter: what is forked from a running program inherits its locks, threads and secrets."""
         ours, theirs = socket.socketpair()
+        our_doors, their_doors = socket.socketpair()
+        assignment = assignment._replace(doors=their_doors.fileno())
         # It must never take one of our signals for itself, not even before its first line has run.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SUPERVISORS_SIGNALS)
         try:
@@ -53,11 +65,13 @@ class WorkerProcess:
             )
         except OSError:
             ours.close()
+            our_doors.close()
             raise
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             theirs.close()
-        return cls(process, ours, assignment)
+            their_doors.close()
+        return cls(process, ours, our_doors, assignment)
 
     async def is_ready(self) -> bool:
         """Waits until it accepts; False: it died before."""
@@ -79,14 +93,32 @@ class WorkerProcess:
         else:
             self._streams[1].write(order)
 
-    async def ask(self, word: bytes, more: bytes = b"", patience: float = ANSWER) -> Any:
-        """Says a word, with what belongs to it, unless its answer is awaited already; the answer. None if there is
-        none, whatever the reason."""
-        if word not in self._asked:
-            self._asked[word] = asyncio.get_running_loop().create_future()
-            self.tell(word + more)
+    def post(self, word: bytes, more: bytes = b"") -> "asyncio.Future[Any]":
+        """Says a word that will be answered, with what belongs to it. Answers come in the order of the questions, so
+        that a late one is nobody else's."""
+        answer = asyncio.get_running_loop().create_future()
+        self._asked[word].append(answer)
+        self.tell(word + more)
+        return answer
+
+    async def snapshot(self) -> dict[str, Any] | None:
+        """Who is with it; several who ask at the same time get one answer. None: it does not say."""
+        asked = self._asked[SNAPSHOT]
+        found: dict[str, Any] | None = await self.answer(asked[-1] if asked else self.post(SNAPSHOT), ANSWER)
+        return found
+
+    def prepare(self, settings: ServerSettings, sockets: Sequence[socket.socket]) -> "asyncio.Future[Any]":
+        """Lets it make what other settings need; ``sockets``: where it is to accept besides. The answer is what is
+        wrong with that, empty if nothing is."""
+        if sockets:
+            socket.send_fds(self._doors, [b"d"], [sock.fileno() for sock in sockets])
+        return self.post(PREPARE, packed_settings(settings, len(sockets)))
+
+    @staticmethod
+    async def answer(awaited: "asyncio.Future[Any]", patience: float) -> Any:
+        """None if there is none in time, or ever."""
         try:
-            return await asyncio.wait_for(asyncio.shield(self._asked[word]), patience)
+            return await asyncio.wait_for(asyncio.shield(awaited), patience)
         except TimeoutError:
             return None
 
@@ -97,8 +129,11 @@ class WorkerProcess:
         while word := await _read(reader):
             await self._hear(word, reader)
         self.serves = False
-        for awaited in self._asked.values():
-            awaited.set_result(None)
+        for waiting in self._asked.values():
+            for awaited in waiting:
+                awaited.set_result(None)
+            waiting.clear()
+        self._doors.close()
         writer.close()
         return await asyncio.to_thread(self._process.wait)
 
@@ -106,8 +141,7 @@ class WorkerProcess:
         """An answer; one that is cut short is that of a worker which dies."""
         with contextlib.suppress(EOFError, ConnectionError):
             answer = await receive_value(reader)
-            if (awaited := self._asked.pop(word, None)) is not None:
-                awaited.set_result(answer)
+            self._asked[word].popleft().set_result(answer)
 
 
 async def _read(reader: asyncio.StreamReader) -> bytes:

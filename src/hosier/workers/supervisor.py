@@ -6,7 +6,7 @@ gets the same, with the connections that wait in it. So a worker's death costs i
 
 import asyncio
 import socket
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from time import monotonic, time
 from typing import Any, Final, NamedTuple
@@ -17,7 +17,7 @@ from ..observe.counts import beats
 from ..observe.destinations import STDOUT, Destination
 from ..observe.pages import Health
 from ..server.capacity import room
-from ..server.listening import shared_listening_sockets
+from ..server.listening import configured_address, shared_listening_sockets
 from ..server.reload import NEED_RESTART, kept_settings
 from ..server.settings import ListenAddress, ServerSettings
 from ..server.snapshot import merged
@@ -26,12 +26,9 @@ from .channel import (
     ABANDON,
     DRAIN,
     END,
-    PREPARE,
     REOPEN,
-    SNAPSHOT,
     SWITCH,
     Assignment,
-    packed_settings,
 )
 from .counting import bury, cells_of, create_counts, read_counts
 from .memory import CommonMemory
@@ -53,7 +50,7 @@ LONGEST_PAUSE: Final = 5.0
 PREPARING: Final = 30.0
 """Seconds that a worker has to make what other settings need."""
 
-WORKERS_KEEP: Final = frozenset(("listen", "caps"))
+WORKERS_KEEP: Final = frozenset(("caps",))
 """Settings that workers got at their start and keep, besides those that every server keeps."""
 
 
@@ -179,7 +176,7 @@ class Supervisor:
 
     async def snapshot(self) -> dict[str, Any]:
         """Who is here, with any worker."""
-        asked = [worker.ask(SNAPSHOT) for worker in self._serving()]
+        asked = [worker.snapshot() for worker in self._serving()]
         return merged([found for found in await asyncio.gather(*asked) if found is not None])
 
     async def reload(self, settings: ServerSettings, keep: Collection[str] = ()) -> Outcome:
@@ -191,20 +188,25 @@ class Supervisor:
         kept = kept_settings(self._given, settings, {*NEED_RESTART, *WORKERS_KEEP, *keep})
         settings = replace(settings, **{name: getattr(self._given, name) for name in kept})
         (await asyncio.to_thread(Terms, settings)).close()
-        asked = self._serving()
         after = replace(settings, caps=self.settings.caps)
-        answers = await asyncio.gather(*(worker.ask(PREPARE, packed_settings(after), PREPARING) for worker in asked))
-        wrong = [answer for worker, answer in zip(asked, answers, strict=True) if answer != "" and worker.serves]
-        if wrong:
-            for worker in asked:
+        new = [address for address in after.listen_addresses if address not in self._given.listen_addresses]
+        doors = shared_listening_sockets(new, self.count) if new else [[] for _ in range(self.count)]
+        asked = {number: worker for number, worker in self._workers.items() if worker.serves}
+        preparing = [worker.answer(worker.prepare(after, doors[number]), PREPARING) for number, worker in asked.items()]
+        answers = zip(asked.values(), await asyncio.gather(*preparing), strict=True)
+        if wrong := [answer for worker, answer in answers if answer != "" and worker.serves]:
+            for worker in asked.values():
                 worker.tell(ABANDON)
+            _close(doors)
             raise ConfigError(wrong[0] or "a worker does not answer")
+        self._move(after, doors)
         self._given, self.settings = settings, after
-        ended = await asyncio.gather(*(worker.ask(SWITCH, b"", PREPARING) for worker in asked))
-        for worker in self._workers.values():
-            if worker not in asked:  # it was being born, with the settings of before
-                worker.tell(PREPARE + packed_settings(after) + SWITCH)
-        return Outcome(kept, sum(count or 0 for count in ended))
+        switching = [worker.answer(worker.post(SWITCH), PREPARING) for worker in asked.values()]
+        for number, worker in self._workers.items():
+            if worker is not asked.get(number):  # it was being born, with the settings of before
+                worker.prepare(after, doors[number])
+                worker.post(SWITCH)
+        return Outcome(kept, sum(count or 0 for count in await asyncio.gather(*switching)))
 
     def stop(self) -> None:
         """Drains all workers; a second time ends them at once."""
@@ -299,7 +301,24 @@ class Supervisor:
             watched=self._watched,
         )
 
+    def _move(self, after: ServerSettings, doors: Sequence[Sequence[socket.socket]]) -> None:
+        """From now on workers accept on other sockets, too, and not on some of those that they had."""
+        if self._stopping.is_set():
+            _close(doors)
+            return
+        before, wanted = self._given.listen_addresses, after.listen_addresses
+        for sockets, added in zip(self._sockets, doors, strict=True):
+            gone = [sock for sock in sockets if configured_address(sock, before) not in wanted]
+            sockets[:] = [sock for sock in sockets if sock not in gone] + list(added)
+            _close([gone])
+
     def _stop_listening(self) -> None:
         while self._sockets:
             for sock in self._sockets.pop():
                 sock.close()
+
+
+def _close(groups: Iterable[Iterable[socket.socket]]) -> None:
+    for group in groups:
+        for sock in group:
+            sock.close()

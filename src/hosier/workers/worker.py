@@ -79,7 +79,7 @@ async def _serve(channel: socket.socket, assignment: Assignment) -> None:
         if isinstance(log, FileWriter):
             log.reopen()
 
-    changing = Changing(server, writer)
+    changing = Changing(server, writer, socket.socket(fileno=assignment.doors) if assignment.doors >= 0 else None)
     more = {
         REOPEN: reopen,
         SNAPSHOT: tell_who_is_here,

@@ -16,7 +16,6 @@ from hosier.engine.endpoint import Endpoint
 from hosier.engine.task import Task
 from hosier.errors import (
     AuthError,
-    ConfigError,
     PolicyDenied,
     ProxyConnectionError,
     ProxyTimedOut,
@@ -383,8 +382,3 @@ def test_server_hands_on_what_came_with_the_reply() -> None:
                 assert (await scene.record()).received == 14
 
     servers.run(main)
-
-
-def test_what_the_engine_does_not_speak_yet() -> None:
-    with pytest.raises(ConfigError, match="not there yet"):
-        Upstreams(chain_of("socks5h+tls://h"))

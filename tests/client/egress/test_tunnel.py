@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -16,10 +16,12 @@ from hosier.client.egress.tunnel import StreamLayer
 from hosier.client.proxy import chain_of
 from hosier.errors import RemoteProtocolError
 from hosier.server.gssapi import GssapiSettings
+from hosier.testing import ScriptedServer, Step, ThreadedServer, receive, send
 
 from ...server.datagrams import Datagrams, associated, refused
 from ...server.harness import PATIENCE, Peer, Stage, request5, run, stage
 from ..protection import frame, play_with_toys, toy_stream
+from ..tls import Certificate, door
 
 BIG = bytes(range(256)) * 4096
 ON = GssapiSettings(enabled=True)
@@ -235,3 +237,67 @@ def test_layer_of_a_stream() -> None:
         layer.finish()
     assert layer.wrap(b"hello") == framed
     StreamLayer(toy_stream()).finish()
+
+
+# --- TLS ---
+
+
+@pytest.mark.parametrize("hops", [1, 2])
+def test_tls(certificate: Certificate, hops: int) -> None:
+    """Also one within the other. The door in front of the servers ends both directions with the first one."""
+
+    async def main() -> None:
+        with ExitStack() as stack:
+            servers = [stack.enter_context(ThreadedServer()) for _ in range(hops)]
+            doors = [stack.enter_context(door(certificate, server.address)) for server in servers]
+            chain = [
+                hosier.Proxy(f"socks5h+tls://localhost:{port}", ssl_context=certificate.client) for _, port in doors
+            ]
+            async with stage(egress=Upstreams(chain_of(chain))) as scene:
+                target = scene.target()
+                client = await scene.client()
+                await client.greet()
+                await client.send(request5("localhost", target.port) + b"early")
+                assert (await client.reply5())[1] == 0
+                far = await target.accept()
+                assert await far.exactly(5) == b"early"
+                await far.send(b"220 hello")
+                assert await client.exactly(9) == b"220 hello"
+                sending = asyncio.gather(client.send(BIG), far.send(BIG))
+                assert await far.exactly(len(BIG)) == BIG
+                assert await client.exactly(len(BIG)) == BIG
+                await sending
+                far.end()
+                assert await client.rest() == b""
+                client.close()
+                assert await far.rest() == b""
+                assert (await scene.record()).end == "target closed"
+
+    run(main)
+
+
+def test_tls_with_whom_nobody_trusts(certificate: Certificate) -> None:
+    async def main() -> None:
+        with ThreadedServer() as server, door(certificate, server.address) as (_, port):
+            chain = chain_of(f"socks5h+tls://localhost:{port}")
+            async with stage(egress=Upstreams(chain)) as scene:
+                client = await scene.client()
+                assert (await client.connect("localhost", 9))[1] == 1
+                client.close()
+                assert "no TLS with the proxy" in (await scene.record()).end
+
+    run(main)
+
+
+@pytest.mark.parametrize("script", [[], [send(b"no TLS here\r\n")]])
+def test_no_tls_there(script: list[Step]) -> None:
+    async def main() -> None:
+        with ScriptedServer([receive(10), *script]) as server:
+            chain = chain_of(f"socks5h+tls://localhost:{server.address[1]}")
+            async with stage(egress=Upstreams(chain)) as scene:
+                client = await scene.client()
+                assert (await client.connect("localhost", 9))[1] == 1
+                client.close()
+                assert "no TLS with the proxy" in (await scene.record()).end
+
+    run(main)

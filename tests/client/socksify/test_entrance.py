@@ -183,6 +183,13 @@ def test_mistakes(proxy: Any, words: str) -> None:
     assert state() == before
 
 
+def test_other_systems(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where sockets are no descriptors it is refused: a loop of Windows' would go straight."""
+    monkeypatch.setattr("hosier.client.socksify.entrance._SOCKETS_ARE_DESCRIPTORS", False)
+    with pytest.raises(hosier.ConfigError, match="Linux, macOS"), hosier.socksify("proxy"):
+        pass
+
+
 def test_chain(two_sites: tuple[Site, Site]) -> None:
     """The nearest proxy is asked for the next; names travel on."""
     one, _ = two_sites

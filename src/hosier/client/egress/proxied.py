@@ -15,7 +15,7 @@ from ...engine.association import Correspondent, Vetted
 from ...engine.dial import Departures, dial
 from ...engine.endpoint import Endpoint
 from ...engine.resolve import Resolver
-from ...errors import ConfigError, ReplyCode, reply_error
+from ...errors import ReplyCode, reply_error
 from ...protocol.address import IPV4, IPV6, NAME, UNSPECIFIED, Address
 from ...protocol.auth.base import SecurityLayer
 from ...protocol.connection import Handoff
@@ -25,7 +25,7 @@ from ..proxy import Proxy, ProxyChain, chain_of
 from .association import ProxiedAssociation
 from .binding import ProxiedBinding
 from .loops import LoopGuard
-from .steps import converse, explained, host_address, places_of, reach_proxy
+from .steps import converse, explained, host_address, places_of, reach_proxy, secure
 from .tunnel import tunnel_of
 
 if TYPE_CHECKING:
@@ -40,12 +40,6 @@ class Upstreams:
     """A chain of proxies, before there is an engine: calling it makes the way through them."""
 
     chain: tuple[Proxy, ...]
-
-    def __post_init__(self) -> None:
-        """Raises ConfigError for what the engine does not speak."""
-        for proxy in self.chain:
-            if proxy.tls:
-                raise ConfigError(f"{proxy}: TLS to an upstream is not there yet; leave out +tls")
 
     def __call__(self, engine: "Engine", resolver: Resolver) -> "ProxiedEgress":
         return ProxiedEgress(engine, resolver, self.chain)
@@ -184,6 +178,9 @@ class ProxiedEgress:
             said = b""
             try:
                 while True:
+                    if journey.proxy.tls:
+                        await secure(endpoint, journey, said)
+                        said = b""
                     is_last = journey.hop + 1 == len(journey.chain)
                     target = journey.destination if is_last else await self._next(journey)
                     handshake, handoff = await converse(endpoint, journey, target, said)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from errno import ECONNRESET
 from socket import AF_UNIX, SOCK_STREAM, SocketType
 from typing import TYPE_CHECKING, Final
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from ...engine.poller import Engine
     from ...engine.task import Task
 
-__all__ = ("READ", "converse", "explained", "host_address", "places_of", "reach_proxy")
+__all__ = ("READ", "converse", "explained", "host_address", "places_of", "reach_proxy", "secure")
 
 READ: Final = 4096
 """Octets at once; what comes behind the last answer is handed on."""
@@ -52,6 +53,27 @@ async def reach_proxy(task: "Task", engine: "Engine", resolver: Resolver, journe
     if proxy.source_address is None:
         return (await dial(task, engine, found))[0]
     return await _dial_from(task, engine, proxy.source_address, found)
+
+
+async def secure(endpoint: Endpoint, journey: Journey, said: bytes = b"") -> None:
+    """TLS to the proxy, within whatever protects the way to it. ``said``: as below. Raises OSError."""
+    from ..tls_stream import TlsStream, usual_context  # who has no proxy with TLS needs none of it
+
+    journey.step = "TLS"
+    proxy = journey.proxy
+    stream = TlsStream(proxy.ssl_context or usual_context(), proxy.host, journey.below)
+    out = stream.shake()
+    while True:
+        if out and (rest := endpoint.send_some(out)):
+            await endpoint.send_all(rest)
+        if stream.established:
+            journey.lead_through(stream)
+            return
+        data = said or await endpoint.recv(READ)
+        said = b""
+        if not data:
+            raise OSError(ECONNRESET, "the proxy closed the connection")
+        out = stream.shake(data)
 
 
 async def converse(

@@ -18,6 +18,12 @@ class StreamLayer:
     def __init__(self, stream: LayeredStream) -> None:
         self._stream = stream
         self.wrap = stream.wrap
+        self.end = stream.end
+
+    @property
+    def ended(self) -> bool:
+        """The peer has announced its end, maybe before the connection ends."""
+        return self._stream.ended
 
     def unwrap(self, data: bytes | bytearray | memoryview) -> tuple[bytes, int] | None:
         """Takes all of it: parts of frames wait in the stream. Raises RemoteProtocolError for a broken one."""
@@ -28,7 +34,8 @@ class StreamLayer:
 
     def finish(self) -> None:
         """The end of the stream. Raises RemoteProtocolError if it is inside a frame (GS-REQ-44)."""
-        self._stream.receive(b"")
+        if not self._stream.ended:
+            self._stream.receive(b"")
 
 
 def tunnel_of(journey: Journey, endpoint: Endpoint, bound: Address, said: bytes) -> Tunnel:

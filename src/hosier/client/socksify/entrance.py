@@ -1,5 +1,6 @@
 """The way in and out: ``hosier.socksify``. The stand-ins are in their places while any context is in any scope."""
 
+import os
 import threading
 import weakref
 from collections.abc import Iterable, Iterator
@@ -15,6 +16,8 @@ from .scope import Scope, current, shared_names
 __all__ = ("socksify",)
 
 _ABSENT: Final = object()
+
+_SOCKETS_ARE_DESCRIPTORS: Final = os.name == "posix"
 
 
 @contextmanager
@@ -38,6 +41,8 @@ def socksify(
 
     Raises ConfigError for proxies that cannot be used so.
     """
+    if not _SOCKETS_ARE_DESCRIPTORS:
+        raise ConfigError("socksify needs a system whose sockets are descriptors: Linux, macOS and their like")
     scope = None if proxy is None else _scope(proxy, bypass, names)
     if scope is not None:
         net.spread()

@@ -32,8 +32,8 @@ def is_ip(s: str) -> bool:
     return literal(s, 0) is not None
 
 
-class SocksiPyConnection(http.client.HTTPConnection):
-    """``http.client.HTTPConnection`` through the proxy."""
+class _Proxied(http.client.HTTPConnection):
+    """The arguments of the proxy, before those of the connection."""
 
     def __init__(
         self,
@@ -50,34 +50,37 @@ class SocksiPyConnection(http.client.HTTPConnection):
         super().__init__(*args, **kwargs)
 
     def connect(self) -> None:
-        self.sock = _connected(self)
+        kind, host, port, rdns, username, password = self.proxyargs
+        self.sock = create_connection(
+            (self.host, self.port),
+            timeout=self.timeout if isinstance(self.timeout, int | float) else None,
+            proxy_type=kind,
+            proxy_addr=host,
+            proxy_port=port,
+            proxy_rdns=rdns and host not in socks4_no_rdns,
+            proxy_username=username,
+            proxy_password=password,
+            socket_options=((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),),
+        )
 
 
-class SocksiPyConnectionS(http.client.HTTPSConnection):
+class SocksiPyConnection(_Proxied):
+    """``http.client.HTTPConnection`` through the proxy."""
+
+
+class SocksiPyConnectionS(_Proxied, http.client.HTTPSConnection):
     """``http.client.HTTPSConnection`` through the proxy."""
 
-    def __init__(
-        self,
-        proxytype: int,
-        proxyaddr: str,
-        proxyport: int | None = None,
-        rdns: bool = True,
-        username: str | None = None,
-        password: str | None = None,
-        *args: Any,
-        context: ssl.SSLContext | None = None,
-        **kwargs: Any,
-    ) -> None:
-        self.proxyargs = (proxytype, proxyaddr, proxyport, rdns, username, password)
+    def __init__(self, *args: Any, context: ssl.SSLContext | None = None, **kwargs: Any) -> None:
         self._tls = context or ssl.create_default_context()
         super().__init__(*args, context=self._tls, **kwargs)
 
     def connect(self) -> None:
-        sock = _connected(self)
+        _Proxied.connect(self)
         try:
-            self.sock = self._tls.wrap_socket(sock, server_hostname=self.host)
+            self.sock = self._tls.wrap_socket(self.sock, server_hostname=self.host)
         except BaseException:
-            sock.close()
+            self.close()
             raise
 
 
@@ -101,18 +104,3 @@ class SocksiPyHandler(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
             return made
 
         return self.do_open(build, req)
-
-
-def _connected(connection: SocksiPyConnection | SocksiPyConnectionS) -> socket.socket:
-    kind, host, port, rdns, username, password = connection.proxyargs
-    return create_connection(
-        (connection.host, connection.port),
-        timeout=connection.timeout if isinstance(connection.timeout, int | float) else None,
-        proxy_type=kind,
-        proxy_addr=host,
-        proxy_port=port,
-        proxy_rdns=rdns and host not in socks4_no_rdns,
-        proxy_username=username,
-        proxy_password=password,
-        socket_options=((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),),
-    )
