@@ -147,8 +147,10 @@ def test_tls_to_the_proxy(hosier_server: Start, greeter: Place, certificate: Cer
         with pytest.raises(hosier.ProxyConnectionError, match="no TLS with the proxy") as caught:
             hosier.connect(f"socks5h+tls://localhost:{port}", *greeter, timeout=PATIENCE)
         assert caught.value.errno == errno.EPROTO
-        with pytest.raises(hosier.ConfigError, match="TLS inside TLS"):
-            hosier.connect([proxy, proxy], *greeter, timeout=PATIENCE)
+        with door(certificate, hosier_server().address) as (_, inner):
+            chain = [proxy, hosier.Proxy(f"socks5h://localhost:{inner}", ssl_context=certificate.client)]
+            with hosier.connect(chain, *greeter, timeout=PATIENCE) as sock:
+                assert exactly(sock, 11) == b"220 hello\r\n"
         with hosier.connect([hosier_server().url, proxy], *greeter, timeout=PATIENCE) as sock:
             assert exactly(sock, 3) == b"220"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from unittest import mock
@@ -119,6 +120,8 @@ def test_program_ends(over: Over, outer: hosier.Proxy) -> None:
         sock.shutdown(socket.SHUT_WR)
         assert await everything(loop, sock) == b""
 
-    with ScriptedServer([receive(3), stall()]) as target:
+    heard = threading.Event()
+    with ScriptedServer([receive(3), lambda _: heard.set(), stall()]) as target:
         over(outer, target, use)
+        assert heard.wait(20)
         assert target.received == b"bye"

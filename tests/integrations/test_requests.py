@@ -11,10 +11,10 @@ import hosier
 from hosier.integrations.requests import adapter, session
 from hosier.testing.threaded import ThreadedServer
 
-from ..client.tls import Certificate
+from ..client.tls import Certificate, door
 from .causes import our_error
 from .conftest import Start
-from .web import Web, digest
+from .web import Web, digest, octets
 
 
 def test_requests(proxy: ThreadedServer, web: Web) -> None:
@@ -80,3 +80,16 @@ def test_large(proxy: ThreadedServer, web: Web) -> None:
         for piece in response.iter_content(65_536):
             total.update(piece)
     assert total.hexdigest() == digest(size)
+
+
+def test_tls_inside_tls(proxy: ThreadedServer, secure_web: Web, certificate: Certificate) -> None:
+    """Large, both ways, over one connection."""
+    size, trusted = 10_000_000, str(certificate.file)
+    with door(certificate, proxy.address) as (host, port):
+        outer = hosier.Proxy(f"socks5h+tls://{host}:{port}", ssl_context=certificate.client)
+        with session(outer) as client:
+            body = client.get(f"{secure_web.url}/octets?{size}", timeout=20, verify=trusted).content
+            assert hashlib.sha256(body).hexdigest() == digest(size)
+            answer = client.post(f"{secure_web.url}/digest", data=octets(size), timeout=20, verify=trusted)
+            assert answer.text == digest(size)
+    assert secure_web.connections == 1

@@ -17,7 +17,7 @@ from .wire import connect_request, echo_server, exactly, socks5
 
 KEYS = {
     *("time", "client", "user", "version", "method", "command", "target", "dialled", "bound", "reply"),
-    *("sent", "received", "seconds", "end", "datagrams"),
+    *("sent", "received", "seconds", "end", "datagrams", "rule", "log_level"),
 }
 
 

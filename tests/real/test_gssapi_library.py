@@ -7,19 +7,23 @@ import hashlib
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 import hosier
 from hosier.errors import AuthError
+from hosier.integrations.requests import session
 from hosier.protocol.auth.gssapi_layer import GssapiLayer
 
+from ..client.tls import Certificate, door
 from ..kerberos_realm import Realm
 from .dante import LEVELS, sockd
 from .harness import PATIENCE, Address, Hosier, wait_until
+from .target import Target
 from .wire import exactly
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
@@ -155,6 +159,21 @@ def test_a_client_that_does_not_read(home: Realm, echo: Address, level: int) -> 
                     digest.update(data)
                 assert digest.hexdigest() == whole(size)
             assert memory(server.pid) - before < 16 << 20
+
+
+def test_the_web_with_requests(program: Callable[..., str], home: Realm, target: Target, tmp_path: Path) -> None:
+    """A library that makes TLS of the socket it gets, as for any proxy."""
+    certificate = Certificate(program("openssl"), tmp_path)
+    host, _, port = target.at("127.0.0.1").rpartition(":")
+    with (
+        ours() as server,
+        door(certificate, (host, int(port))) as (_, secure),
+        session(proxy(server.address, 2)) as web,
+    ):
+        url = target.url("127.0.0.1")
+        assert web.get(url, timeout=PATIENCE).ok
+        url = f"https://localhost:{secure}{urlsplit(url).path}"
+        assert web.get(url, verify=str(certificate.file), timeout=PATIENCE).ok
 
 
 def check_bind(way: hosier.Proxy) -> None:

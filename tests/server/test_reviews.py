@@ -23,7 +23,7 @@ from hosier.server.settings import BindSettings, UdpSettings
 
 from .commands.test_bind import arrive, is_listening, joined, reply, waiting
 from .datagrams import Datagrams, associated
-from .harness import Peer, Stage, request4, request5, run, stage, until
+from .harness import Peer, Stage, login, request4, request5, run, stage, until
 from .test_ruling import ALLOW, DENY, PASSWORDS, allow, answer5, deny, logged_in
 
 LOOPBACK = ip_network("127.0.0.0/8")
@@ -355,5 +355,40 @@ def test_who_is_still_being_asked_who_it_is_is_not_judged_yet(monkeypatch: pytes
             assert reload(scene, rules=[allow(users=["ann"]), DENY]) == 0
             go_on.set()
             assert (await client.exactly(8))[1] == 0x5A
+
+    run(main)
+
+
+def test_a_greeting_that_comes_after_the_reload() -> None:
+    """Is answered by what holds then."""
+
+    async def main() -> None:
+        async with stage() as scene:
+            early, other = await scene.client(), await scene.client()
+            for client in (early, other):
+                await client.send(b"\x05")  # the server has it in its hands
+            await until(lambda: scene.server.sessions == 2, "both are here")
+            assert reload(scene, users=PASSWORDS) == 0
+            await early.send(b"\x01\x02" + login(b"ann", b"one"))
+            assert await early.exactly(4) == b"\x05\x02\x01\x00"
+            target = scene.target()
+            assert await answer5(early, target.host, target.port) == 0
+            await other.send(b"\x01\x00")
+            assert await other.rest() == b"\x05\xff"
+
+    run(main)
+
+
+def test_a_method_that_goes_while_it_is_at_work() -> None:
+    async def main() -> None:
+        async with stage(users=PASSWORDS) as scene:
+            client = await scene.client()
+            await client.send(b"\x05\x01\x02")
+            assert await client.exactly(2) == b"\x05\x02"
+            assert reload(scene, users={}) == 0
+            await client.send(login(b"ann", b"one"))
+            assert await client.exactly(2) == b"\x01\x01"
+            client.close()
+            assert (await scene.record()).end == "refused: its method of authentication is not offered any more"
 
     run(main)

@@ -17,6 +17,8 @@ _AT_ONCE: Final = 1 << 17
 def carry_for(sock: socket.socket, stream: LayeredStream, unsent: memoryview) -> None:
     """Puts one end of a socket pair in the place of the socket's descriptor, and carries between the other end and the
     connection that the descriptor led to, until both directions have ended. ``unsent``: of a frame that has begun."""
+    if os.name == "nt":
+        raise NotImplementedError("Windows cannot put one socket in another's place; with hosier.aio it needs not")
     below = socket.socket(sock.family, sock.type, sock.proto, os.dup(sock.fileno()))
     below.setblocking(True)
     plain, given = socket.socketpair()

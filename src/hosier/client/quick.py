@@ -4,19 +4,31 @@ Octets are compared instead of parsed. Whatever else arrives is given, from the 
 which judges it; so this file knows one good case and no rule.
 """
 
+from functools import lru_cache
 from typing import Final
 
+from ..protocol.address import Address, parse_address
 from ..protocol.client_connection import ClientHandshake
 from ..protocol.connection import Handoff
-from ..protocol.messages import Reply, Request
+from ..protocol.messages import Command, Reply, Request
 from ..protocol.socks5 import decode_reply, encode_request
 
-__all__ = ("QuickHandshake",)
+__all__ = ("QuickHandshake", "connect_request", "target_address")
 
 _GREETING: Final = b"\x05\x01\x00"
 _CHOICE: Final = b"\x05\x00"
 _GRANTED_IPV4: Final = b"\x05\x00\x00\x01"
 _REPLY_SIZE: Final = 10
+
+
+# Programs go to the same targets again and again.
+target_address: Final = lru_cache(256)(parse_address)
+
+
+@lru_cache(256)
+def connect_request(address: Address) -> bytes:
+    """The octets of a CONNECT of SOCKS5."""
+    return encode_request(Request(5, Command.CONNECT, address))
 
 
 class QuickHandshake:
@@ -64,7 +76,7 @@ class QuickHandshake:
             if data == _CHOICE:
                 self._received = b""
                 self.owed = 8  # not more: the shortest reply with a name ends there
-                return encode_request(self._request) + self._early
+                return connect_request(self._request.address) + self._early
             return self._give_up(data)
         received = self._received = received + data
         if data and received.startswith(_GRANTED_IPV4):

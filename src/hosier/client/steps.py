@@ -4,7 +4,6 @@ import socket
 from collections.abc import Callable
 from typing import NoReturn
 
-from ..errors import ConfigError
 from ..protocol.address import Address
 from .dial import dial
 from .journey import AnyHandshake, Journey
@@ -38,7 +37,9 @@ def secured(sock: socket.socket, journey: Journey) -> socket.socket:
     import ssl
 
     if isinstance(sock, ssl.SSLSocket):
-        raise ConfigError("TLS inside TLS needs asyncio: use hosier.aio.open_connection")
+        from .plain_end import plain_end
+
+        sock = plain_end(sock)
     journey.step = "TLS"
     proxy = journey.proxy
     context = proxy.ssl_context or ssl.create_default_context()
@@ -53,7 +54,9 @@ def protected(sock: socket.socket, journey: Journey) -> socket.socket:
         if stream is None:
             return sock
         if type(sock) is not socket.socket:
-            raise ConfigError("GSSAPI inside TLS needs asyncio: use hosier.aio.open_connection")
+            from .plain_end import plain_end
+
+            sock = plain_end(sock)
         from .protected import ProtectedSocket
 
         return ProtectedSocket(sock, stream)

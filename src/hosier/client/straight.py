@@ -8,18 +8,16 @@ first octet on, to the full handshake, which judges it and goes on; so this file
 import errno
 import os
 import socket
-from functools import lru_cache
 from typing import Final
 
-from ..protocol.address import Address, parse_address
 from ..protocol.client_connection import ClientHandshake
 from ..protocol.messages import Command, Request
-from ..protocol.socks5 import encode_request
 from .dial import finish_connect
 from .journey import Journey
 from .lookup import Place4or6, literal
 from .methods import WITHOUT_AUTHENTICATION
 from .proxy import Proxy
+from .quick import connect_request, target_address
 from .readiness import when_readable
 from .steps import converse, raise_from
 
@@ -40,7 +38,7 @@ def connect_straight(chain: tuple[Proxy, ...], host: str, port: int, timeout: fl
     if len(chain) > 1 or not _is_usual(proxy):
         return None
     place = literal(proxy.host, proxy.port)
-    address, request = _asking(host, port)
+    address = target_address(host, port)
     if place is None or (address.is_name and not proxy.remote_dns):
         return None
     journey = Journey(chain, Command.CONNECT, address, timeout)
@@ -49,7 +47,7 @@ def connect_straight(chain: tuple[Proxy, ...], host: str, port: int, timeout: fl
         sock = socket.socket(place.family, socket.SOCK_STREAM)
         try:
             _greet(sock, place, journey)
-            _talk(sock, journey, request)
+            _talk(sock, journey, connect_request(address))
         except BaseException:
             sock.close()
             raise
@@ -69,13 +67,6 @@ def _is_usual(proxy: Proxy) -> bool:
         and proxy.path is None
         and proxy.source_address is None
     )
-
-
-@lru_cache(256)
-def _asking(host: str, port: int) -> tuple[Address, bytes]:
-    """The address of a target, and the request for it; programs go to the same ones again and again."""
-    address = parse_address(host, port)
-    return address, encode_request(Request(5, Command.CONNECT, address))
 
 
 def _greet(sock: socket.socket, place: Place4or6, journey: Journey) -> None:

@@ -9,10 +9,10 @@ from time import sleep
 from types import ModuleType
 from typing import Any
 
+from ..client.plain_end import plain_end
 from ..client.proxy import ProxyChain, chain_of
 from ..errors import ConfigError
 from .opening import FAILURES, blames_target, open_socket
-from .tls_inside_tls import ready_for_tls
 
 __all__ = ("BlockingBackend", "connect_errors", "raised_as")
 
@@ -75,7 +75,7 @@ class BlockingStream:
         try:
             with raised_as(self._host.ConnectTimeout, self._host.ConnectError):
                 self._sock.settimeout(timeout)
-                self._sock = ready_for_tls(self._sock)
+                self._sock = plain_end(self._sock)
                 sock = ssl_context.wrap_socket(self._sock, server_hostname=server_hostname)
         except BaseException:
             self.close()

@@ -5,8 +5,8 @@ import socket
 from typing import cast
 
 from ..client.aio.streams import connect, create_connection
+from ..client.pairs import tcp_pair
 from ..client.proxy import ProxyChain, chain_of
-from .pairs import tcp_pair
 
 __all__ = ("connect_plain",)
 

@@ -5,10 +5,10 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ..client.aio.streams import open_connection
+from ..client.plain_end import plain_end
 from ..client.proxy import ProxyChain, chain_of
 from ..errors import ConfigError, LocalProtocolError
 from .opening import apply_options, open_socket, seam
-from .tls_inside_tls import ready_for_tls
 
 if TYPE_CHECKING:
     import redis
@@ -65,7 +65,7 @@ def _blocking_class(base: Any) -> Any:
             except LocalProtocolError as error:
                 raise redis.ConnectionError(str(error)) from error
             sock.settimeout(self.socket_timeout)
-            return ready_for_tls(sock) if isinstance(self, redis.SSLConnection) else sock
+            return plain_end(sock) if isinstance(self, redis.SSLConnection) else sock
 
     # redis-py's class for TLS asks the next one for its socket: ours.
     return Proxied if base is redis.Connection else type("ProxiedWithTls", (base, Proxied), {})

@@ -4,9 +4,9 @@ import socket
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from ..client.plain_end import plain_end
 from ..client.proxy import ProxyChain, chain_of
 from .opening import FAILURES, blames_target, open_socket, seam
-from .tls_inside_tls import ready_for_tls
 
 if TYPE_CHECKING:
     from urllib3 import HTTPConnectionPool, PoolManager
@@ -60,7 +60,7 @@ def _pool_classes() -> dict[str, "type[HTTPConnectionPool]"]:
         """The same, with TLS to the target."""
 
         def _new_conn(self) -> socket.socket:
-            return ready_for_tls(super()._new_conn())
+            return plain_end(super()._new_conn())
 
     class PlainPool(HTTPConnectionPool):
         ConnectionCls = Proxied

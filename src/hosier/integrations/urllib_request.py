@@ -5,10 +5,10 @@ import socket
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
+from ..client.plain_end import plain_end
 from ..client.proxy import ProxyChain, chain_of
 from ..errors import LocalProtocolError
 from .opening import open_socket
-from .tls_inside_tls import ready_for_tls
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -61,7 +61,7 @@ class _Connection(http.client.HTTPConnection):
             raise OSError(str(error)) from error  # what urllib.request expects
         try:
             if self._tls is not None:
-                sock = self._tls.wrap_socket(ready_for_tls(sock), server_hostname=self.host)
+                sock = self._tls.wrap_socket(plain_end(sock), server_hostname=self.host)
             self.sock = sock
         except BaseException:
             sock.close()

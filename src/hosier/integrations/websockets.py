@@ -6,10 +6,10 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from ..client.plain_end import plain_end
 from ..client.proxy import ProxyChain
 from .opening import FAILURES, blames_target, open_socket
 from .plain_socket import connect_plain
-from .tls_inside_tls import ready_for_tls
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
@@ -56,7 +56,7 @@ def connect_blocking(
     with _raised_as():
         sock = open_socket(proxy, host, port, timeout=open_timeout)
     if urlsplit(uri).scheme == "wss":
-        sock = ready_for_tls(sock)
+        sock = plain_end(sock)
     left = None if open_timeout is None else max(open_timeout - (monotonic() - begun), 0.001)
     with websockets.sync.client.connect(uri, sock=sock, open_timeout=left, **options) as connection:
         yield connection

@@ -78,7 +78,16 @@ FAMILIES: Final = (
         "reason",
         (
             *("malformed", "stranger", "fragment", "refused target", "unreachable", "unresolved", "unexpected sender"),
-            *("too large", "no room", "icmp error", "too many names", "too many waiting", "bandwidth", OTHER),
+            *(
+                "too large",
+                "no room",
+                "icmp error",
+                "too many names",
+                "too many waiting",
+                "not genuine",
+                "bandwidth",
+                OTHER,
+            ),
         ),
     ),
     Family(

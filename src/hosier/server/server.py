@@ -89,7 +89,7 @@ class Server:
         self.octets_relayed = 0
         self.users: Users | None
         self.methods: Mapping[int, Method | None]
-        self.framings: Mapping[int, AuthFraming]
+        self.framings: dict[int, AuthFraming] = {}
         self.advertised: AdvertisedAddresses
         self.admits_socks4: bool
         self.questions_socks4: bool
@@ -331,7 +331,9 @@ class Server:
         self.settings = terms.settings
         self.users = terms.users
         self.methods = terms.methods
-        self.framings = terms.framings
+        # Connections that wait for their greeting have this very table: they are to know what is chosen for them then.
+        self.framings.clear()
+        self.framings.update(terms.framings)
         self.advertised = terms.advertised
         self.admits_socks4 = terms.admits_socks4
         self.questions_socks4 = terms.questions_socks4

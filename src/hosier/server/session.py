@@ -8,7 +8,7 @@ from socket import SocketType
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from ..auth.base import ServerExchange
+from ..auth.base import Method, ServerExchange
 from ..auth.registry import method_label
 from ..engine.endpoint import Endpoint
 from ..engine.events import EPOLLIN
@@ -246,8 +246,7 @@ class Session(Task):
         await self.refuse(ReplyCode.GENERAL_FAILURE)
 
     def _begin_auth(self, method: int) -> ServerExchange:
-        chosen = self.server.methods[method]
-        assert chosen is not None  # only method 00 has none
+        chosen = self._offered(method)
         if method not in self.server.quick_methods:
             # Rounds with a far-away authority: the limit for handshakes would be too short, none too long.
             self.set_limit("auth", self.server.settings.limits.auth)
@@ -282,10 +281,15 @@ class Session(Task):
 
     def _claim(self, message: Any) -> Claim:
         assert self.method is not None  # there is none without authentication
-        method = self.server.methods[self.method]
-        assert method is not None  # likewise
         user = message.username if isinstance(message, Credentials) else None
-        return Claim(self.peer[0], user, method.name, 5)
+        return Claim(self.peer[0], user, self._offered(self.method).name, 5)
+
+    def _offered(self, code: int) -> Method:
+        """The method that was chosen. Raises PolicyDenied if it is offered no more: settings may have changed."""
+        method = self.server.methods.get(code)
+        if method is None:
+            raise PolicyDenied("its method of authentication is not offered any more")
+        return method
 
     def _relay_end(self) -> str:
         if self.relay is None:

@@ -1,7 +1,6 @@
 """The steps of a way through proxies, on non-blocking sockets: look up, dial, talk."""
 
 import asyncio
-import contextlib
 import socket
 from typing import NoReturn
 
@@ -173,9 +172,12 @@ class Exchange:
             self._end()
 
     def _send(self, out: bytes) -> None:
-        with contextlib.suppress(BlockingIOError, InterruptedError):
-            out = out[self._sock.send(out) :] if out else out
         self._unsent = out
+        if out:
+            try:
+                self._unsent = out[self._sock.send(out) :]
+            except (BlockingIOError, InterruptedError):
+                return  # when it can be written to
 
 
 # --- private ---

@@ -13,6 +13,7 @@ from ...protocol.client_connection import RESOLVE, RESOLVE_PTR
 from ...protocol.messages import Command
 from ..journey import AnyHandshake, Journey, announced, host_of_proxy
 from ..proxy import ProxyChain, chain_for_bind, chain_of, chain_to_tor
+from ..quick import target_address
 from .layered import LayeredTransport
 from .steps import Exchange, arrive, look_up_here, raise_from, talk
 from .transports import travel
@@ -34,7 +35,7 @@ async def connect(
 
     With TLS to a proxy, or GSSAPI, there is no plain socket: ConfigError; use :func:`open_connection`.
     """
-    journey = Journey(chain_of(proxy), Command.CONNECT, parse_address(host, port), timeout, early)
+    journey = Journey(chain_of(proxy), Command.CONNECT, target_address(host, port), timeout, early)
     if journey.protects:
         raise ConfigError(f"{_NO_PLAIN_SOCKET}: use hosier.aio.open_connection or create_connection")
     sock, _ = await _travel(journey)
@@ -56,7 +57,7 @@ async def create_connection(
 
     Raises as :func:`connect` does; from TLS with the target what asyncio raises.
     """
-    journey = Journey(chain_of(proxy), Command.CONNECT, parse_address(host, port), timeout, early)
+    journey = Journey(chain_of(proxy), Command.CONNECT, target_address(host, port), timeout, early)
     loop = asyncio.get_running_loop()
     if ssl or any(one.tls for one in journey.chain):
         return await travel(loop, journey, protocol_factory, ssl, (server_hostname or host) if ssl else None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from hosier.integrations.pairs import tcp_pair
+from hosier.client.pairs import tcp_pair
 
 
 def test_pair() -> None:

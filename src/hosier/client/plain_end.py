@@ -1,5 +1,5 @@
-"""TLS with the target where the proxy has TLS already: ``ssl`` puts no socket of its own into another one, so a thread
-carries between them."""
+"""A plain socket where there is one with TLS: ``ssl`` puts no TLS into its own sockets, nor do our layers go there; a
+thread carries between the two."""
 
 import select
 import socket
@@ -9,15 +9,15 @@ from typing import Final
 
 from .pairs import tcp_pair
 
-__all__ = ("ready_for_tls",)
+__all__ = ("plain_end",)
 
 _AT_ONCE: Final = 1 << 16
 
 
-def ready_for_tls(sock: socket.socket) -> socket.socket:
-    """A socket that ``SSLContext.wrap_socket`` takes: the same one, or for one with TLS the end of a pair.
+def plain_end(sock: socket.socket) -> socket.socket:
+    """The same socket, or for one with TLS the end of a pair, which ``SSLContext.wrap_socket`` takes.
 
-    To be cut off looks like an end there, which the TLS that is put into it tells apart.
+    To be cut off looks like an end there, which the layer that is put into it tells apart.
     """
     if not isinstance(sock, SSLSocket):
         return sock
