@@ -60,7 +60,7 @@ def test_the_environment_names_the_proxy(launched: Launched, monkeypatch: pytest
     ("words", "line"),
     [
         (["--proxy", "a"], "hosier: which program? write hosier run [options] -- COMMAND..."),
-        (["true"], "hosier: which proxy? give --proxy URL, or set ALL_PROXY (no variable names a proxy)"),
+        (["true"], "hosier: no proxy to go through: give --proxy URL or set ALL_PROXY (no variable names a proxy)"),
         (["--proxy=socks4://a", "true"], "hosier: socks4://a:1080: SOCKS4 cannot be told names; use socks4a:// or soc"),
         (["--proxy=a", "--bypass=b", "true"], "hosier: 'b' is not a network: write for example 192.168.0.0/16"),
         (["--proxy=a", "--fake-ipv4=b", "true"], "hosier: the pool of fake addresses is no network"),

@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 from ..errors import ConfigError
+from .proxies import add_proxy_option, chain_for
 
 __all__ = ("add_parser",)
 
@@ -31,7 +32,7 @@ def add_parser(verbs: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--proxy", action="append", metavar="URL", help="the proxy; again for a chain, nearest first (ALL_PROXY)")
+    add_proxy_option(parser)
     add("--bypass", action="append", default=[], metavar="NET", help="a network that is reached without it")
     add(
         "--loopback",
@@ -72,7 +73,7 @@ def _plan(arguments: argparse.Namespace) -> Any:
     from ..run.plan import Plan, chain_for_run
 
     return Plan(
-        chain_for_run(arguments.proxy or [_from_environment()]),
+        chain_for_run(chain_for(arguments)),
         bypass=tuple(map(parse_network, arguments.bypass)),
         shared_loopback=arguments.loopback == "shared",
         names=FakeNames(
@@ -80,12 +81,3 @@ def _plan(arguments: argparse.Namespace) -> Any:
         ),
         verbose=arguments.verbose,
     )
-
-
-def _from_environment() -> Any:
-    from ..client.environment import explain_environment
-
-    choice = explain_environment("", 0)
-    if choice.proxy is None:
-        raise ConfigError(f"which proxy? give --proxy URL, or set ALL_PROXY ({choice.reason})")
-    return choice.proxy
