@@ -5,12 +5,13 @@ from __future__ import annotations
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from hosier.testing import ScriptedServer, ThreadedServer, receive, send, stall
 
+from ..client.tls import Certificate, door
 from .harness import PATIENCE, ran, running
 
 
@@ -92,3 +93,34 @@ def test_interrupt_ends_it_as_any_program(proxy: ThreadedServer) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) == -signal.SIGINT
         assert process.stderr.read() == b""
+
+
+@pytest.fixture(scope="module")
+def certificate(program: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return Certificate(program("openssl"), tmp_path_factory.mktemp("tls"))
+
+
+def test_tls_to_the_proxy(proxy: ThreadedServer, certificate: Certificate) -> None:
+    """Both ways at once, more than any buffer holds; the end of the input is not passed on, the target's is."""
+    size = 3 << 20
+    with socket.create_server(("127.0.0.1", 0)) as listener, door(certificate, proxy.address) as (_, port):
+
+        def serve() -> None:
+            with listener.accept()[0] as sock:
+                answering = threading.Thread(target=sock.sendall, args=(bytes(size),))
+                answering.start()
+                heard = 0
+                while heard < size:
+                    heard += len(sock.recv(1 << 16))
+                answering.join(PATIENCE)
+                sock.sendall(b"all of it")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        url = f"socks5h+tls://ann:open%20sesame@localhost:{port}"
+        place = "localhost", str(listener.getsockname()[1])
+        env = {"SSL_CERT_FILE": str(certificate.file)}
+        status, output, said = ran("connect", "--proxy", url, *place, data=bytes(size), env=env)
+        assert (status, said) == (0, "")
+        assert output == bytes(size) + b"all of it"
+        thread.join(PATIENCE)

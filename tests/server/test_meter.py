@@ -6,7 +6,9 @@ import pytest
 
 from hosier.errors import ReplyCode
 from hosier.observe.counts import FAMILIES, Counts, place_of, value_of
+from hosier.policy.budgets import Budget
 from hosier.policy.limits import Caps
+from hosier.policy.rules import Rule
 from hosier.server import pulse
 from hosier.server.meter import _outcome
 from hosier.server.settings import Limits
@@ -95,6 +97,22 @@ def test_refusals() -> None:
             assert counted(scene, "replies", "5") == 2  # SOCKS4 has one word for all; counted is what it stands for
             assert counted(scene, "handshakes", "ok") == 2
             assert taken(scene, "dial_seconds") == 0
+
+    run(main)
+
+
+def test_a_refusal_after_the_target_was_reached() -> None:
+    """As a rule's budget may have it."""
+    rules = [Rule(action="allow", budgets=["none"])]
+
+    async def main() -> None:
+        async with stage(rules=rules, budgets={"none": Budget(sessions=1)}) as scene:
+            await scene.joined()
+            target, client = scene.target(), await scene.client()
+            assert (await client.connect(target.host, target.port))[1] == ReplyCode.NOT_ALLOWED
+            client.close()
+            await until(lambda: scene.records, "it has ended")
+            assert (counted(scene, "replies", "0"), counted(scene, "replies", "2")) == (1, 1)
 
     run(main)
 

@@ -304,7 +304,9 @@ def test_what_others_write_counts(file: Path) -> None:
     async def main() -> None:
         budgets = {"much": Budget(octets="1MB", period="ever")}
         async with stage(users=USERS, budgets=budgets, usage_file=file) as scene:
-            client, _ = await joined_as(scene, "ann")
+            client, target = await joined_as(scene, "ann")
+            await client.send(b"x")
+            await target.exactly(1)
             await until(lambda: written(file), "it is written down")
             with closing(sqlite3.connect(file)) as other, other:
                 other.execute("UPDATE usage SET octets = octets + 2000000")
@@ -372,6 +374,30 @@ def test_what_is_over_is_taken_out_of_the_file(file: Path) -> None:
         async with stage(budgets={"much": Budget(octets="1MB", period="day")}, usage_file=file) as scene:
             await scene.joined()
             await until(lambda: ("much", "user carol") not in written(file), "it is taken out")
+
+    run(main)
+
+
+def test_who_moves_nothing_makes_no_row_and_the_file_is_bounded(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(treasurer, "MOST_KNOWN", 1)
+
+    async def main() -> None:
+        async with stage(users=USERS, budgets={"much": Budget(octets="1MB")}, usage_file=file) as scene:
+            client, target = await joined_as(scene, "bob")
+            client.close()
+            target.close()
+            await until(lambda: not len(scene.server.treasurer), "bob is forgotten")
+            assert written(file) == {}
+            scene.server.treasurer._known.clear()
+            client, target = await joined_as(scene, "ann")
+            await client.send(b"x" * 10)
+            await target.exactly(10)
+            client.close()
+            target.close()
+            await until(lambda: not len(scene.server.treasurer), "ann is forgotten")
+            assert written(file) == {("much", "user ann"): 10}
+            assert "no room" in await denied_as(scene, "bob")
+            await joined_as(scene, "ann")
 
     run(main)
 

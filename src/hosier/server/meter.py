@@ -106,7 +106,7 @@ class Meter:
                 purse.usage.moved(more_up + more_down)
             if isinstance(relay, UdpRelay):
                 self._datagrams(relay, before)
-        elif session.reply is not None:
+        if session.reply or (session.reply is not None and relay is None):
             cells[_REPLIES[session.reply]] += 1
 
     def look(self, sessions: "Iterable[Session]", seconds: float) -> None:

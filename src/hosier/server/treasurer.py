@@ -29,6 +29,9 @@ AGAIN: Final = 60.0
 
 MOST_PACES: Final = 1024
 
+MOST_KNOWN: Final = 1 << 20
+"""Keys of which the octets are remembered; who comes when there are more, and was never seen, is refused."""
+
 LAST_WORDS: Final = 2.0
 """Seconds that the last writing may take when the server stops."""
 
@@ -179,7 +182,8 @@ class Treasurer:
     def _purse(self, name: str, key: str) -> Purse:
         purse = self._purses.get((name, key))
         if purse is None:
-            slot = self._vault.open(f"{name} {key}")
+            has_place = self._ledger is None or (name, key) in self._known or len(self._known) < MOST_KNOWN
+            slot = self._vault.open(_slot_of(name, key)) if has_place else None
             if slot is None:
                 raise Exhausted("table", f"there is no room for another {key} in the budgets")
             budget, now = self._budgets[name], time()
@@ -195,24 +199,30 @@ class Treasurer:
                 if self._ledger is not None:
                     self._known[place] = Entry(purse.usage.since, purse.usage.used)
                 del self._purses[place]
-                self._vault.close(f"{purse.name} {purse.key}")
+                self._vault.close(_slot_of(*place))
 
     async def _write(self, ledger: Ledger) -> None:
         today = time()
         purses = dict(self._purses)
         for purse in purses.values():
             purse.usage.renew(today)
-        used = {place: Entry(purse.usage.since, purse.usage.unsaved) for place, purse in purses.items()}
+        moved = ((place, purse.usage) for place, purse in purses.items() if purse.usage.unsaved)
+        used = {place: Entry(usage.since, usage.unsaved) for place, usage in moved}
         over = self._over(today) if today >= self._clean_at else []
         try:
             totals, news = await asyncio.to_thread(_write, ledger, used, over)
         except OSError as error:
             self._complain(error)
         else:
+            for place, entry in used.items():
+                purses[place].usage.saved(*entry, totals[place].octets)
             if news is not None:
                 self._known = news
-            for place, purse in purses.items():
-                purse.usage.saved(*used[place], totals[place].octets)
+                for place in purses.keys() - used.keys():
+                    usage = purses[place].usage
+                    since, octets = news.get(place, (usage.since, 0))
+                    if since == usage.since:
+                        usage.learn(octets)
         finally:
             self._writing = None
 
@@ -227,6 +237,10 @@ class Treasurer:
         if now >= self._next_line:
             self._next_line = now + AGAIN
             _log.warning("cannot write usage: %s; it is kept in memory until that works again", error)
+
+
+def _slot_of(name: str, key: str) -> str:
+    return f"{name}\n{key}"  # no name of a budget in a file has a line's end
 
 
 def _write(
