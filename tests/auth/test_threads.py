@@ -105,11 +105,27 @@ def test_a_loop_that_is_gone() -> None:
 
     async def leave() -> None:
         threads.ask(gate.step, 1)
+        threads.ask(abs, -1)
         await handed_over(gate)
 
     async def stay() -> None:
-        assert await bounded(threads.ask(abs, -2)) == 2
+        asked = threads.ask(abs, -2)
+        gate.open.set()
+        assert await bounded(asked) == 2
 
     asyncio.run(leave())
-    gate.open.set()
     asyncio.run(stay())
+
+
+def test_who_is_quick_need_not_wait_for_who_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hosier.auth.threads._UNTOLD", 0.0)
+
+    async def main() -> None:
+        gate, threads = Gate(), StepThreads(1, "steps")
+        quick, slow = threads.ask(abs, -3), threads.ask(gate.step, 4)
+        assert await bounded(quick) == 3
+        assert not slow.done()
+        gate.open.set()
+        assert await bounded(slow) == 4
+
+    asyncio.run(main())
