@@ -5,12 +5,15 @@ from __future__ import annotations
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from hosier.testing import ScriptedServer, ThreadedServer, receive, send, stall
 
+from ..client.tls import Certificate
 from .harness import PATIENCE, ran, running
 
 
@@ -92,3 +95,40 @@ def test_interrupt_ends_it_as_any_program(proxy: ThreadedServer) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) == -signal.SIGINT
         assert process.stderr.read() == b""
+
+
+@pytest.mark.parametrize("wanted", ["auto", "always"])
+def test_progress(proxy: ThreadedServer, wanted: str) -> None:
+    with ScriptedServer([send(bytes(2 << 20)), receive(1), stall()]) as target:
+        place = target.address[0], str(target.address[1])
+        with running("connect", "--proxy", credentials(proxy), "--progress", wanted, *place) as process:
+            assert len(process.stdout.read(2 << 20)) == 2 << 20
+            if wanted == "always":
+                assert process.stderr.read(8) == b"\rhosier:"
+            process.send_signal(signal.SIGINT)
+            process.wait(PATIENCE)
+            assert wanted == "always" or process.stderr.read() == b""
+
+
+def test_half_close_through_tls(program: Callable[..., str], tmp_path: Path) -> None:
+    """What comes after the end of our direction comes in plain words, as ever."""
+    certificate = Certificate(program("openssl"), tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+
+        def serve() -> bytes:
+            with certificate.server.wrap_socket(listener.accept()[0], server_side=True) as sock:
+                for answer in (b"\x05\x00", b"\x05\x00\x00\x01" + bytes(6)):
+                    sock.recv(100)
+                    sock.sendall(answer)
+                heard = b""
+                while piece := sock.recv(1 << 16):
+                    heard += piece
+                for _ in range(64):
+                    sock.sendall(heard)
+                return heard
+
+        served = pool.submit(serve)
+        url = f"socks5h+tls://localhost:{listener.getsockname()[1]}"
+        trust = {"SSL_CERT_FILE": str(certificate.file)}
+        status = ran("connect", "--proxy", url, "target.example", "80", data=b"question", env=trust)
+        assert (served.result(PATIENCE), status) == (b"question", (0, b"question" * 64, ""))
