@@ -188,7 +188,7 @@ def arguments(line: str) -> list[str]:
 PARSE = """
 import asyncio, json, sys
 from hosier.cli.main import main
-asyncio.run = lambda work: work.close()  # everything but the serving itself
+asyncio.Runner.run = lambda runner, work: work.close()  # everything but the serving itself
 for line, words in json.load(sys.stdin):
     try:
         code = main(["serve", *words])

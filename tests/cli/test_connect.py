@@ -6,14 +6,12 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
 from hosier.testing import ScriptedServer, ThreadedServer, receive, send, stall
 
-from ..client.tls import Certificate
+from ..client.tls import Certificate, door
 from .harness import PATIENCE, ran, running
 
 
@@ -110,25 +108,32 @@ def test_progress(proxy: ThreadedServer, wanted: str) -> None:
             assert wanted == "always" or process.stderr.read() == b""
 
 
-def test_half_close_through_tls(program: Callable[..., str], tmp_path: Path) -> None:
-    """What comes after the end of our direction comes in plain words, as ever."""
-    certificate = Certificate(program("openssl"), tmp_path)
-    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+@pytest.fixture(scope="module")
+def certificate(program: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return Certificate(program("openssl"), tmp_path_factory.mktemp("tls"))
 
-        def serve() -> bytes:
-            with certificate.server.wrap_socket(listener.accept()[0], server_side=True) as sock:
-                for answer in (b"\x05\x00", b"\x05\x00\x00\x01" + bytes(6)):
-                    sock.recv(100)
-                    sock.sendall(answer)
-                heard = b""
-                while piece := sock.recv(1 << 16):
-                    heard += piece
-                for _ in range(64):
-                    sock.sendall(heard)
-                return heard
 
-        served = pool.submit(serve)
-        url = f"socks5h+tls://localhost:{listener.getsockname()[1]}"
-        trust = {"SSL_CERT_FILE": str(certificate.file)}
-        status = ran("connect", "--proxy", url, "target.example", "80", data=b"question", env=trust)
-        assert (served.result(PATIENCE), status) == (b"question", (0, b"question" * 64, ""))
+def test_tls_to_the_proxy(proxy: ThreadedServer, certificate: Certificate) -> None:
+    """Both ways at once, more than any buffer holds; the end of the input is not passed on, the target's is."""
+    size = 3 << 20
+    with socket.create_server(("127.0.0.1", 0)) as listener, door(certificate, proxy.address) as (_, port):
+
+        def serve() -> None:
+            with listener.accept()[0] as sock:
+                answering = threading.Thread(target=sock.sendall, args=(bytes(size),))
+                answering.start()
+                heard = 0
+                while heard < size:
+                    heard += len(sock.recv(1 << 16))
+                answering.join(PATIENCE)
+                sock.sendall(b"all of it")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        url = f"socks5h+tls://ann:open%20sesame@localhost:{port}"
+        place = "localhost", str(listener.getsockname()[1])
+        env = {"SSL_CERT_FILE": str(certificate.file)}
+        status, output, said = ran("connect", "--proxy", url, *place, data=bytes(size), env=env)
+        assert (status, said) == (0, "")
+        assert output == bytes(size) + b"all of it"
+        thread.join(PATIENCE)

@@ -122,3 +122,8 @@ def test_not_through_itself(listen: str, proxy: str) -> None:
     status, output, said = ran("forward", "--proxy", proxy, listen, "target.example:80")
     assert (status, output, said.count("\n")) == (2, b"", 1)
     assert "would be this very port" in said
+
+
+def test_a_unix_socket_has_no_port() -> None:
+    with running("forward", "--proxy", "socks5h://localhost/nowhere", "127.0.0.1:0", "target.example:80") as process:
+        assert announced(process)[1] > 0

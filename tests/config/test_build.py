@@ -225,6 +225,11 @@ def test_rules(build: Build) -> None:
         ),
         (
             'groups = ["staff"]',
+            'methods = ["pasword"]',
+            "h.toml:10: rules, item 1, methods, item 1: there is no method 'pasword'; known: gssapi, ",
+        ),
+        (
+            'groups = ["staff"]',
             'listeners = ["*:1"]',
             "h.toml:10: rules, item 1, listeners, item 1: '*:1' is not in listen",
         ),

@@ -11,6 +11,7 @@ from functools import partial
 import pytest
 
 from hosier.engine import linger
+from hosier.engine.loop import EdgeLoop
 from hosier.engine.portable import PortableEngine
 
 from ..bare import BareLoop, bare
@@ -33,11 +34,12 @@ def _bare() -> Iterator[None]:
         yield
 
 
-_PLATFORMS = {"asyncio": Platform()}
+_PLATFORMS = {"edges": Platform(loop=EdgeLoop)}
 if importlib.util.find_spec("uvloop") is not None:
     _uvloop_loop().close()  # the first one opens descriptors that it keeps
     _PLATFORMS["uvloop"] = Platform(loop=_uvloop_loop)
-_LINUX = list(_PLATFORMS)
+_LINUX = [*_PLATFORMS, pytest.param("asyncio", marks=pytest.mark.slow)]
+_PLATFORMS["asyncio"] = Platform()
 _PLATFORMS["portable"] = Platform(PortableEngine)
 _PLATFORMS["bare"] = Platform(PortableEngine, BareLoop, _bare)
 _EVERYWHERE = [*_LINUX, *(pytest.param(name, marks=pytest.mark.slow) for name in ("portable", "bare"))]

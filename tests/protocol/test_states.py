@@ -130,7 +130,7 @@ def test_diagrams_are_up_to_date() -> None:
 
 
 def test_stale_diagrams_are_noticed(tmp_path: Path) -> None:
-    for name in ("generate.py", "protocol.md", "configuration.md"):
+    for name in ("generate.py", "protocol.md", "configuration.md", "rules.md"):
         (tmp_path / name).write_text((ROOT / "docs" / name).read_text(encoding="utf-8"), encoding="utf-8")
     page, script = tmp_path / "protocol.md", [sys.executable, str(tmp_path / "generate.py")]
     page.write_text(page.read_text(encoding="utf-8").replace("[*] -->", "[*]  -->"), encoding="utf-8")

@@ -125,7 +125,6 @@ CHOICE = (receive_greeting(), send(b"\x05\x00"), receive_request())
 HTTP = (receive(1),)
 
 SCRIPTS: dict[str, tuple[str, tuple[Step, ...]]] = {
-    "closes at once": ("SOCKS5", ()),
     "closes after the greeting": ("SOCKS5", (receive_greeting(),)),
     "wrong version": ("SOCKS5", (receive_greeting(), send(b"\x04\x00"))),
     "wants a password": ("SOCKS5", (receive_greeting(), send(b"\x05\x02"))),

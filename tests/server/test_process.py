@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import select
 import sys
 from typing import Any
 
 import pytest
 
+from hosier.engine.loop import EdgeLoop
 from hosier.errors import ConfigError
 from hosier.server.process import calm_collector, drain_unless, explain_on_stderr, loop_runner
 from hosier.server.settings import Limits
@@ -34,6 +36,11 @@ def test_explanations(verbose: bool, level: int, monkeypatch: pytest.MonkeyPatch
 
 
 def test_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def loop() -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    assert isinstance(loop_runner(uvloop=False)(loop()), EdgeLoop) == hasattr(select, "epoll")
+    monkeypatch.delattr(select, "epoll", raising=False)
     assert loop_runner(uvloop=False) is asyncio.run
     uvloop = pytest.importorskip("uvloop")
     assert loop_runner(uvloop=True) is uvloop.run

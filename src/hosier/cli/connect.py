@@ -5,7 +5,6 @@ import signal
 from typing import Any
 
 from ..client.blocking import connect
-from ..client.plain_end import plain_end
 from ..errors import ConfigError, SocksError
 from .endings import ended, failed
 from .proxies import add_proxy_option, chain_for
@@ -49,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # we end as any program does, with the signal's own status
     chain = chain_for(arguments, arguments.host, arguments.port)
     try:
-        sock = plain_end(connect(chain, arguments.host, arguments.port, timeout=arguments.timeout))
+        sock = connect(chain, arguments.host, arguments.port, timeout=arguments.timeout)
     except (SocksError, OSError) as error:
         return failed(error)
     try:

@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError("where to? write hosier forward [LOCAL:]PORT HOST:PORT, or --socks")
     host, port = host_and_port(arguments.target)
     chain = chain_for(arguments, host, port)
-    if not arguments.udp:
+    if not arguments.udp and chain[0].path is None:
         _refuse_own_port(listen, chain[0])
     asyncio.run(_forward(listen, parse_address(host, port), chain, datagrams=arguments.udp))
     return DONE

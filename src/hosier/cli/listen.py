@@ -6,7 +6,6 @@ import sys
 from typing import Any
 
 from ..client.blocking import bind
-from ..client.plain_end import plain_end
 from ..errors import ConfigError, SocksError
 from .endings import ended, failed
 from .proxies import add_proxy_option, chain_for
@@ -58,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         return failed(error)
     sys.stdout.flush()
     try:
-        join_stdio(plain_end(sock), progress=arguments.progress)
+        join_stdio(sock, progress=arguments.progress)
     except OSError as error:
         return ended(error)
     return 0

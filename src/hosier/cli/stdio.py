@@ -11,10 +11,15 @@ import socket
 import stat
 import sys
 import threading
+from collections.abc import Callable
+from functools import partial
 from time import monotonic
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeGuard
 
-__all__ = ("Connected", "Counted", "add_progress_option", "join_stdio")
+if TYPE_CHECKING:
+    from ssl import SSLSocket
+
+__all__ = ("Connected", "Counted", "Turns", "add_progress_option", "join_stdio")
 
 PIECE: Final = 1 << 18
 """Octets at once."""
@@ -28,8 +33,6 @@ TELL_EVERY: Final = 0.5
 
 class Connected(Protocol):
     """What is needed of a connection: a socket's own calls."""
-
-    def fileno(self) -> int: ...
 
     def recv(self, size: int, /) -> bytes: ...
 
@@ -49,13 +52,50 @@ class Counted:
         self.down = 0
 
 
+class Turns:
+    """A socket under TLS, for two threads: OpenSSL lets one at a time at a connection.
+
+    TLS' sockets cannot end one direction: the end of the input is not passed on.
+    """
+
+    def __init__(self, sock: "SSLSocket") -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._turn = threading.Lock()
+        self.close = sock.close
+
+    def recv(self, size: int, /) -> bytes:
+        received: bytes = self._patiently(partial(self._sock.recv, size))
+        return received
+
+    def sendall(self, data: bytes, /) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[self._patiently(partial(self._sock.send, view)) :]
+
+    def shutdown(self, how: int, /) -> None:
+        """Nothing: the socket would forget that it is under TLS."""
+
+    def _patiently(self, call: Callable[[], Any]) -> Any:
+        from ssl import SSLWantReadError, SSLWantWriteError  # whoever comes here has them loaded
+
+        while True:
+            try:
+                with self._turn:
+                    return call()
+            except SSLWantReadError:
+                select.select([self._sock], [], [])
+            except SSLWantWriteError:
+                select.select([], [self._sock], [])
+
+
 def add_progress_option(parser: Any) -> None:
     """Adds ``--progress``."""
     words = "tell how much has gone: always, never, or (auto) on a terminal, with a file at one end"
     parser.add_argument("--progress", choices=("auto", "always", "never"), default="auto", help=words)
 
 
-def join_stdio(connection: Connected, *, progress: str = "auto") -> Counted:
+def join_stdio(sock: socket.socket, *, progress: str = "auto") -> Counted:
     """Relays between the connection and standard input and output until both directions have ended; the end of one is
     passed on while the other goes on. A person at the terminal is not waited for once the peer has ended.
 
@@ -63,6 +103,7 @@ def join_stdio(connection: Connected, *, progress: str = "auto") -> Counted:
 
     Raises OSError if the connection breaks; BrokenPipeError (EPIPE) if nobody reads standard output any more.
     """
+    connection: Connected = Turns(sock) if _is_under_tls(sock) else sock
     counted = Counted()
     failures: list[OSError] = []
     done = threading.Event()
@@ -83,6 +124,11 @@ def join_stdio(connection: Connected, *, progress: str = "auto") -> Counted:
     if failures:
         raise failures[0]
     return counted
+
+
+def _is_under_tls(sock: socket.socket) -> TypeGuard["SSLSocket"]:
+    loaded = sys.modules.get("ssl")  # who has no TLS need not load it now
+    return loaded is not None and isinstance(sock, loaded.SSLSocket)
 
 
 # --- the two directions ---

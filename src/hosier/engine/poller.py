@@ -5,13 +5,16 @@ of time, so that neither a fat flow starves the thin ones nor the engine its hos
 """
 
 import asyncio
+import contextlib
 import select
 from collections import deque
+from collections.abc import Sequence
 from socket import SocketType
 from time import monotonic
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from .endpoint import Owner
+from .loop import EdgeLoop, LentEpoll
 from .pipes import PipePool
 from .task import Task
 from .timers import Timers
@@ -83,6 +86,8 @@ class Engine:
         self.held_limit = held_limit
         self.room = held_limit
         """Octets that may still be held for slow readers."""
+        self._found: Sequence[object] = ()
+        """Edges that the loop has found already; the next dispatch serves them."""
         self._epoll = self._open()
         self._watched: dict[int, Watched] = {}
         self._turns: deque[Turn] = deque()
@@ -118,7 +123,7 @@ class Engine:
         """Closes a socket when the round is over: until then edges under its number may still wait in the batch,
         and the kernel must not give the number to a new socket."""
         self._watched.pop(fd, None)
-        if self._dispatching:
+        if self._dispatching or self._found:
             self._buried.append(sock)
         else:
             sock.close()
@@ -148,6 +153,9 @@ class Engine:
     # --- private ---
 
     def _open(self) -> Source:
+        if isinstance(self.loop, EdgeLoop) and (lent := self.loop.lend_epoll(self._on_edges)) is not None:
+            self._found = lent.found
+            return lent
         epoll = select.epoll()
         self._nested = epoll.fileno()
         try:
@@ -158,8 +166,15 @@ class Engine:
         return epoll
 
     def _shut(self) -> None:
-        self.loop.remove_reader(self._nested)
+        if isinstance(self._epoll, LentEpoll):
+            for fd in self._watched:
+                with contextlib.suppress(OSError):  # closed by somebody else
+                    self._epoll.unregister(fd)
+            cast("EdgeLoop", self.loop).take_epoll_back()
+        else:
+            self.loop.remove_reader(self._nested)
         self._epoll.close()
+        self._close_buried()
 
     def _on_edges(self) -> None:
         """The loop found edges. If a round is due, it will serve them; one per turn of the loop is enough."""

@@ -3,10 +3,12 @@
 import asyncio
 import gc
 import logging
+import select
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
+from ..engine.loop import EdgeLoop
 from ..errors import ConfigError
 from .server import Server
 
@@ -27,15 +29,21 @@ def calm_collector() -> None:
 
 
 def loop_runner(*, uvloop: bool) -> Callable[[Any], Any]:
-    """``asyncio.run``, or uvloop's. Raises ConfigError if that is not installed."""
+    """``asyncio.run``, where there is epoll on a loop that lends its own to the engine; or uvloop's. Raises ConfigError
+    if that is not installed."""
     if not uvloop:
-        return asyncio.run
+        return _run if hasattr(select, "epoll") else asyncio.run
     try:
         import uvloop as package
     except ImportError:
         raise ConfigError("--uvloop needs uvloop: pip install 'hosier[uvloop]'") from None
     run: Callable[[Any], Any] = package.run
     return run
+
+
+def _run(main: Coroutine[Any, Any, Any]) -> Any:
+    with asyncio.Runner(loop_factory=EdgeLoop) as runner:
+        return runner.run(main)
 
 
 async def drain_unless(server: Server, impatient: asyncio.Event) -> None:

@@ -303,10 +303,17 @@ class ServerSettings:
     def _check_rules(self) -> None:
         """Raises ConfigError for a rule that names what there is not."""
         listeners = set(self.listen_addresses)
+        methods = {"none", "password", "gssapi", "ident", "userid", *self.methods}
         for index, rule in enumerate(self.rules):
             for at, group in enumerate(rule.groups):
                 if group not in self.groups:
                     raise ConfigError(f"there is no group {group!r}", at=("rules", index, "groups", at))
+            for at, method in enumerate(rule.methods):
+                if method not in methods:
+                    known = ", ".join(sorted(methods))
+                    raise ConfigError(
+                        f"there is no method {method!r}; known: {known}", at=("rules", index, "methods", at)
+                    )
             for at, text in enumerate(rule.listeners):
                 if not listeners.issuperset(parse_listen(text)):
                     raise ConfigError(f"{text!r} is not in listen", at=("rules", index, "listeners", at))

@@ -104,6 +104,13 @@ def with_recvmsg(sock: socket.socket) -> bytes:
     return data
 
 
+def with_recvmsg_into(sock: socket.socket) -> bytes:
+    buffers = [bytearray(1), bytearray(3)]
+    size, ancillary, flags, source = sock.recvmsg_into(buffers)
+    assert (size, ancillary, flags, source) == (4, [], 0, ONE)
+    return b"".join(buffers)
+
+
 def with_recvfrom(sock: socket.socket) -> bytes:
     data, source = sock.recvfrom(4)
     assert source == ONE
@@ -131,7 +138,9 @@ def by_sendmsg_to(sock: socket.socket, data: bytes) -> object:
     return sock.sendmsg([data[:2], data[2:]], [], 0, ONE)
 
 
-@pytest.mark.parametrize("receive", [with_recv, with_recv_into, with_recvfrom, with_recvfrom_into, with_recvmsg])
+@pytest.mark.parametrize(
+    "receive", [with_recv, with_recv_into, with_recvfrom, with_recvfrom_into, with_recvmsg, with_recvmsg_into]
+)
 @pytest.mark.parametrize("tell", [by_send, by_sendall, by_sendmsg, by_sendto, by_sendmsg_to])
 def test_connected(
     relay: Relay, tell: Callable[[socket.socket, bytes], object], receive: Callable[[socket.socket], bytes]

@@ -196,3 +196,44 @@ def test_chain(two_sites: tuple[Site, Site]) -> None:
     with hosier.socksify([one.url, "socks5h://second.invalid"]), pytest.raises(hosier.ProxyConnectionError):
         socket.create_connection(("web.invalid", 80), 0.2)
     assert one.asked == ["second.invalid:1080"]
+
+
+def test_everything_at_once(two_sites: tuple[Site, Site]) -> None:
+    """Threads, threads of theirs and loops of theirs, in scopes that come and go: nobody goes the other's way."""
+    before = state()
+    letters = dict(zip("ab", two_sites, strict=True))
+    failures: list[BaseException] = []
+
+    async def awaited(name: str) -> None:
+        _, writer = await asyncio.open_connection(name, 80)
+        writer.close()
+        await writer.wait_closed()
+
+    def work(seed: int) -> None:
+        try:
+            for turn in range(9):
+                letter = "ab"[(seed + turn) % 2]
+                with hosier.socksify(letters[letter].url):
+                    if turn % 3 == 0:
+                        visit(f"{letter}.invalid")
+                    elif turn % 3 == 1:
+                        asyncio.run(awaited(f"{letter}.invalid"))
+                    else:
+                        thread = threading.Thread(target=visit, args=(f"{letter}.invalid",))
+                        thread.start()
+                        thread.join(PATIENCE)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert failures == []
+    assert {letter: set(site.asked) for letter, site in letters.items()} == {
+        "a": {"a.invalid:80"},
+        "b": {"b.invalid:80"},
+    }
+    assert sum(len(site.asked) for site in two_sites) == 72
+    until(lambda: state() == before, "all is undone")

@@ -155,3 +155,22 @@ def test_given_up_early(witness: Witness) -> None:
         gc.collect()
     until(lambda: pending.done, "the way has ended")
     assert pending._gate.fileno() == -1
+
+
+def test_many_at_once(site: Site) -> None:
+    """Each is told of its own."""
+    with hosier.socksify(site.url):
+        waiting = {sock.fileno(): sock for sock in (non_blocking() for _ in range(100))}
+        poll = select.poll()
+        for number, sock in waiting.items():
+            assert sock.connect_ex((f"web{number}.invalid", 80)) == errno.EINPROGRESS
+            poll.register(sock, select.POLLOUT)
+        names = sorted(f"web{number}.invalid:80" for number in waiting)
+        while waiting:
+            ready = poll.poll(PATIENCE * 1000)
+            assert ready
+            for number, _ in ready:
+                assert waiting[number].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+                poll.unregister(number)
+                waiting.pop(number).close()
+    assert sorted(site.asked) == names

@@ -29,6 +29,7 @@ _recv_into: Final[Callable[..., int]] = socket.socket.recv_into
 _recvfrom: Final[Callable[..., Any]] = socket.socket.recvfrom
 _recvfrom_into: Final[Callable[..., Any]] = socket.socket.recvfrom_into
 _recvmsg: Final[Callable[..., Any]] = socket.socket.recvmsg
+_recvmsg_into: Final[Callable[..., Any]] = socket.socket.recvmsg_into
 
 
 class AssociatedSocket:
@@ -169,8 +170,22 @@ def recvmsg(sock: socket.socket, size: int, ancillary: int = 0, flags: int = 0) 
     return data, [], 0, source
 
 
+def recvmsg_into(sock: socket.socket, buffers: Any, ancillary: int = 0, flags: int = 0) -> Any:
+    association = association_of(sock)
+    if association is None:
+        return _recvmsg_into(sock, buffers, ancillary, flags)
+    views = [memoryview(buffer).cast("B") for buffer in buffers]
+    data, source = association.receive(sum(map(len, views)), flags, sock.gettimeout())
+    rest = data
+    for view in views:
+        view[: len(rest[: len(view)])] = rest[: len(view)]
+        rest = rest[len(view) :]
+    return len(data), [], 0, source
+
+
 DATAGRAMS: Final[list[tuple[Any, str, Any]]] = [
-    (socket.socket, call.__name__, call) for call in (send, sendall, recv, recvfrom, recv_into, recvfrom_into, recvmsg)
+    (socket.socket, call.__name__, call)
+    for call in (send, sendall, recv, recvfrom, recv_into, recvfrom_into, recvmsg, recvmsg_into)
 ]
 
 

@@ -1,0 +1,153 @@
+"""An asyncio loop with one epoll for everything: its own descriptors, and an engine's.
+
+Nested in a loop's, an engine's epoll works in any loop, and costs more: two calls for each wake-up, and whatever is
+added to an epoll that is watched itself is checked for loops by the kernel. Who makes the loop need not pay that.
+"""
+
+import asyncio
+import contextlib
+import select
+from collections.abc import Callable, Mapping
+from selectors import EVENT_READ, EVENT_WRITE, BaseSelector, SelectorKey
+from typing import Any, Final
+
+from .events import EPOLLIN, EPOLLOUT
+
+__all__ = ("EdgeLoop", "EdgeSelector", "LentEpoll")
+
+BATCH: Final = 64
+"""Events that are taken at once; others come next."""
+
+
+class EdgeSelector(BaseSelector):
+    """What ``selectors.EpollSelector`` is to asyncio. What is ready and not the loop's own is an engine's.
+
+    The engine waits for it as for its own epoll, by a reader on ``fileno()``.
+    """
+
+    def __init__(self) -> None:
+        self.epoll = select.epoll()
+        self.found: list[tuple[int, int]] = []
+        """What the engine has still to look at."""
+        self._own = self.epoll.fileno()
+        self._keys: dict[int, SelectorKey] = {}
+
+    def fileno(self) -> int:
+        return self._own
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> SelectorKey:
+        fd = _number(fileobj)
+        if fd in self._keys:
+            raise KeyError(f"{fileobj!r} is registered already")
+        if fd != self._own:
+            self.epoll.register(fd, _wanted(events))
+        key = self._keys[fd] = SelectorKey(fileobj, fd, events, data)
+        return key
+
+    def unregister(self, fileobj: Any) -> SelectorKey:
+        fd = _number(fileobj)
+        key = self._keys.pop(fd)
+        if fd != self._own:
+            with contextlib.suppress(OSError):  # it was closed before, and epoll has forgotten it
+                self.epoll.unregister(fd)
+        return key
+
+    def modify(self, fileobj: Any, events: int, data: Any = None) -> SelectorKey:
+        fd = _number(fileobj)
+        before = self._keys[fd]
+        if events != before.events and fd != self._own:
+            self.epoll.modify(fd, _wanted(events))
+        key = self._keys[fd] = before._replace(events=events, data=data)
+        return key
+
+    def select(self, timeout: float | None = None) -> list[tuple[SelectorKey, int]]:
+        found, keys = self.found, self._keys
+        if found:
+            timeout = 0
+        ready: list[tuple[SelectorKey, int]] = []
+        edges = self.epoll.poll(-1 if timeout is None else max(0, timeout), BATCH)
+        if len(edges) > len(keys):
+            # Much has come, and the loop's own are few: they are looked for, and the engine overlooks them.
+            found += edges
+            told = dict(edges)
+            edges = [(fd, told[fd]) for fd in keys if fd in told]
+        for edge in edges:
+            key = keys.get(edge[0])
+            if key is None:
+                found.append(edge)
+            elif readiness := _readiness(edge[1]) & key.events:
+                ready.append((key, readiness))
+        if found and (engine := keys.get(self._own)) is not None:
+            ready.append((engine, EVENT_READ))
+        return ready
+
+    def get_key(self, fileobj: Any) -> SelectorKey:
+        return self._keys[_number(fileobj)]
+
+    def get_map(self) -> Mapping[Any, SelectorKey]:
+        return self._keys
+
+    def close(self) -> None:
+        self._keys.clear()
+        self.epoll.close()
+
+
+class LentEpoll:
+    """The loop's epoll, as an engine sees it: what the loop has found, and then what else there is.
+
+    Events of the loop's own descriptors are among that. They are nothing to the engine, and come again.
+    """
+
+    def __init__(self, selector: EdgeSelector) -> None:
+        self.closed = False
+        self.found = selector.found
+        self.register = selector.epoll.register
+        self.modify = selector.epoll.modify
+        self.unregister = selector.epoll.unregister
+        self._poll = selector.epoll.poll
+
+    def poll(self, timeout: float, most: int) -> list[tuple[int, int]]:
+        if self.found:
+            edges = self.found[:]
+            self.found.clear()
+            return edges
+        return self._poll(timeout, most)
+
+    def close(self) -> None:
+        self.closed = True
+        self.found.clear()
+
+
+class EdgeLoop(asyncio.SelectorEventLoop):
+    """asyncio's own loop, over such a selector."""
+
+    def __init__(self) -> None:
+        self._edges = EdgeSelector()
+        self._is_lent = False
+        super().__init__(self._edges)
+
+    def lend_epoll(self, ring: Callable[[], None]) -> LentEpoll | None:
+        """The loop's epoll, for an engine that is rung when there is something for it; None: another one has it."""
+        if self._is_lent:
+            return None
+        self._is_lent = True
+        self.add_reader(self._edges.fileno(), ring)
+        return LentEpoll(self._edges)
+
+    def take_epoll_back(self) -> None:
+        """The engine is closed, and nothing of its own is registered any more."""
+        self.remove_reader(self._edges.fileno())
+        self._is_lent = False
+
+
+def _number(fileobj: Any) -> int:
+    return fileobj if isinstance(fileobj, int) else int(fileobj.fileno())
+
+
+def _wanted(events: int) -> int:
+    return (EPOLLIN if events & EVENT_READ else 0) | (EPOLLOUT if events & EVENT_WRITE else 0)
+
+
+def _readiness(events: int) -> int:
+    """As selectors have it: what is broken counts as both."""
+    return (EVENT_READ if events & ~EPOLLOUT else 0) | (EVENT_WRITE if events & ~EPOLLIN else 0)
