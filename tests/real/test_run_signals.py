@@ -230,6 +230,7 @@ def test_500_connections_at_once(through: Runner, hosier: Hosier) -> None:
         done = through("python3", "-c", program, str(target.port), patience=100)
         assert done.stdout == b"500\n", done.stderr
         hosier.sessions(target.at("four.test"), 5, 500)
+        assert hosier.logged == 500
 
 
 def test_several_at_once(through: Runner, target: Target) -> None:

@@ -88,7 +88,7 @@ async def _gateway(doors: Doors, plan: Plan, program: int) -> None:
     voice = Voice(verbose=plan.verbose)
     ways = Ways(
         plan.names,
-        ProxiedEgress(engine, resolver, plan.chain),
+        ProxiedEgress(engine, resolver, plan.chain, may_lead_back=False),  # nobody outside can reach us
         DirectEgress(engine, resolver),
         plan.bypass,
         shared_loopback=plan.shared_loopback,

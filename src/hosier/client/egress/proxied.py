@@ -48,15 +48,18 @@ class Upstreams:
 class ProxiedEgress:
     """Through a proxy, or through several, the nearest first; each with its own version, method and credentials.
 
+    Args:
+        may_lead_back: whether this process takes requests from others, so that a chain may lead back to it.
+
     Raises ConfigError for a chain that cannot be.
     """
 
-    def __init__(self, engine: "Engine", resolver: Resolver, chain: ProxyChain) -> None:
+    def __init__(self, engine: "Engine", resolver: Resolver, chain: ProxyChain, *, may_lead_back: bool = True) -> None:
         self.chain = chain_of(chain)
         self._engine = engine
         self._resolver = resolver
         self._last = self.chain[-1]
-        self._guard = LoopGuard()
+        self._guard = LoopGuard() if may_lead_back else None
         self._takes_everything = self._last.remote_dns and self._last.protocol != "socks4"
         self._nearest = places_of(self.chain[0])
 
@@ -65,7 +68,7 @@ class ProxiedEgress:
     ) -> Awaitable[tuple[Endpoint, Address | None]]:
         """As :meth:`Egress.connect`; the address that was dialled is not known of a name. Where we leave from is the
         nearest proxy's business."""
-        if target.kind == NAME:
+        if target.kind == NAME and self._guard is not None:
             self._guard.refuse_question(target)
         if target.kind != NAME or self._last.remote_dns:
             vet((target,))
@@ -151,22 +154,24 @@ class ProxiedEgress:
     async def _travel(self, task: "Task", journey: Journey) -> tuple[Endpoint, AnyHandshake, Handoff]:
         """Through all proxies, up to the last one's answer; for BIND, its first answer. Raises OSError."""
         guard, target = self._guard, journey.destination
+        if guard is None:
+            return await self._walk(task, journey)
         question = guard.enter(target)
         try:
             if question is not None:
-                await self._ask(task, question)
+                await self._ask(task, guard, question)
             return await self._walk(task, journey)
         finally:
             guard.leave(target)
 
-    async def _ask(self, task: "Task", question: Address) -> None:
+    async def _ask(self, task: "Task", guard: LoopGuard, question: Address) -> None:
         """Whether the chain leads back: raises OSError if it does."""
         try:
             (await self._walk(task, Journey(self.chain, Command.CONNECT, question, None)))[0].close()
         except OSError:
             pass  # as it should be: there is no such name
         finally:
-            self._guard.answered()
+            guard.answered()
 
     async def _walk(self, task: "Task", journey: Journey) -> tuple[Endpoint, AnyHandshake, Handoff]:
         try:
