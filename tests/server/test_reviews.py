@@ -15,6 +15,7 @@ import pytest
 
 from hosier.auth.scrypt import hash_password
 from hosier.auth.users_file import change_user
+from hosier.engine.endpoint import Endpoint
 from hosier.engine.task import Task, foreign
 from hosier.policy.accounts import Account
 from hosier.policy.budgets import Budget
@@ -397,6 +398,14 @@ def test_a_method_that_goes_while_it_is_at_work() -> None:
     run(main)
 
 
+class JudgedBefore(FakeEgress):
+    """Everything is judged before it waits, and not again."""
+
+    async def connect(self, task: Task, target: Address, vet: Any, sources: Any = None) -> tuple[Endpoint, Address]:
+        passing = vet((target,))
+        return await FakeEgress.connect(self, task, target, lambda _: passing, sources)
+
+
 def test_who_gets_through_after_a_change_draws_on_the_budgets_of_the_new_rules() -> None:
     """Those of the rule that let it begin may be gone."""
 
@@ -409,21 +418,11 @@ def test_who_gets_through_after_a_change_draws_on_the_budgets_of_the_new_rules()
                 asked.set()
                 await foreign(asyncio.get_running_loop(), changed.wait())
 
-            egress = FakeEgress(scene.server, wait)
-            scene.server.egress = egress
+            scene.server.egress = JudgedBefore(scene.server, wait)
             target, client = scene.target(), await scene.client()
-            judged = asyncio.Event()
-
-            async def connect(task: Task, place: Address, vet: Any, sources: Any = None) -> Any:
-                vet((place,))  # under the rules of before
-                judged.set()
-                return await FakeEgress.connect(egress, task, place, lambda addresses: addresses, sources)
-
-            egress.connect = connect  # type: ignore[method-assign]
             await client.greet()
             await client.send(request5(target.host, target.port))
             await asked.wait()
-            assert judged.is_set()
             assert reload(scene, rules=rules["after"], budgets={"after": Budget(sessions=9)}) == 0
             changed.set()
             assert (await client.reply5())[1] == 0
