@@ -302,3 +302,15 @@ def test_no_place_is_refused_in_a_loop(relay: Relay) -> None:
 
     run(main())
     assert not relay.conversations
+
+
+def test_without_a_peer_nothing_is_sent(relay: Relay) -> None:
+    """To send without an address is a mistake of the program's, as it is without a proxy."""
+    with hosier.socksify(relay.url), udp() as sock:
+        sock.sendto(b"one", ONE)
+        for send_it in (sock.send, sock.sendall, lambda data: sock.sendmsg([data])):
+            with pytest.raises(OSError, match=r"[Dd]estination") as caught:
+                send_it(b"two")
+            assert caught.value.errno == errno.EDESTADDRREQ
+        sock.sendto(b"three", ONE)
+    assert [relay.udp.recv(100) for _ in range(2)] == [HEADER + b"one", HEADER + b"three"]

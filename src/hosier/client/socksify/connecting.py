@@ -101,8 +101,8 @@ def sendto(sock: socket.socket, data: Any, *flags_and_address: Any) -> int:
 
 def sendmsg(sock: socket.socket, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None) -> int:
     association = association_of(sock)
-    if address is None and association is not None and association.peer is not None:
-        return association.sendto(b"".join(buffers), association.peer)
+    if address is None and association is not None:
+        return association.send(b"".join(buffers))
     scope = current.get()
     if scope is None or sock.family not in INTERNET or address is None:
         return _sendmsg(sock, buffers, ancdata, flags, address)
