@@ -8,7 +8,7 @@ python benchmarks/rules.py --quick         one round of a tenth, to see whether 
 - decision: one among 10, 1,000 and 10,000 rules of five kinds, of which the last holds; in this process, without a
   server.
 
-What the full server is told besides its rules is in ``accounting.SETTINGS``.
+What the full server is told besides its rules is in ``accounting.ACCOUNTING``.
 """
 
 import argparse
@@ -30,7 +30,7 @@ sys.path.insert(0, str(HERE.parent / "src"))  # the decisions of this checkout
 from ipaddress import ip_network
 
 import measure
-from accounting import NOT_BITING, SETTINGS
+from accounting import ACCOUNTING
 from generator import LOAD_CORE, LoadError, Target, job, pin
 from operating import LOGIN, users_file
 from peers import Dante, Hosier, MissingPeer, Peer, Server, running
@@ -68,7 +68,7 @@ def full() -> Iterator[Server]:
     with tempfile.TemporaryDirectory() as folder, users_file() as users:
         Path(folder).chmod(0o755)
         path = Path(folder) / "hosier.toml"
-        settings = SETTINGS.format(folder=folder, up=NOT_BITING, down=NOT_BITING)
+        settings = ACCOUNTING.format(folder=folder)
         path.write_text(f'users_file = "{users}"\n{settings}{rules_text(RULES)}', encoding="utf-8")
         peer = Hosier("hosier-full", log="text", options=("--config", str(path)))
         with running(peer) as server:
