@@ -314,7 +314,7 @@ def test_greeting_in_pieces_goes_the_long_way() -> None:
     connection = server()
     connection.receive_data(b"\x05")
     assert connection.take_usual_greeting(USUAL_GREETINGS[0]) is None
-    assert server_at_method().take_usual_greeting(USUAL_GREETINGS[0]) is None
+    assert server_at_request().take_usual_greeting(USUAL_GREETINGS[0]) is None
 
 
 @pytest.mark.parametrize(

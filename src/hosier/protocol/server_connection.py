@@ -20,7 +20,9 @@ _NO_FRAMINGS: Final[Mapping[int, AuthFraming]] = MappingProxyType({})
 _NONE_ACCEPTABLE: Final = socks5.encode_method_selected(MethodSelected(NO_ACCEPTABLE_METHODS))
 _NONE_NEEDED: Final = socks5.encode_method_selected(MethodSelected(NO_AUTHENTICATION))
 
-_USUAL_GREETINGS: Final = frozenset((b"\x05\x01\x00", b"\x05\x02\x00\x01", b"\x05\x02\x00\x02", b"\x05\x03\x00\x01\x02"))
+_USUAL_GREETINGS: Final = frozenset(
+    (b"\x05\x01\x00", b"\x05\x02\x00\x01", b"\x05\x02\x00\x02", b"\x05\x03\x00\x01\x02")
+)
 """What nearly all clients say first; each offers method 00."""
 
 _USUAL_REQUEST: Final = Struct(">I4sH")
