@@ -133,6 +133,10 @@ def way_of(scope: Scope, sock: socket.socket, address: Any) -> Route | None:
     route = scope.route(sock.family, host, port)
     if not route.direct and sock.type not in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
         raise OSError(errno.EOPNOTSUPP, "within socksify TCP and UDP go through the proxy, and nothing else")
+    if route.direct and association_of(sock) is not None:
+        raise OSError(
+            errno.EOPNOTSUPP, "this socket hears the proxy only: take another one for what goes past the proxy"
+        )
     return route
 
 

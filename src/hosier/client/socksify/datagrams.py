@@ -157,6 +157,8 @@ def recvfrom_into(sock: socket.socket, buffer: Any, nbytes: int = 0, flags: int 
     if association is None:
         return _recvfrom_into(sock, buffer, nbytes, flags)
     view = memoryview(buffer).cast("B")
+    if nbytes > len(view):
+        raise ValueError("nbytes is greater than the length of the buffer")
     data, source = association.receive(nbytes or len(view), flags, sock.gettimeout())
     view[: len(data)] = data
     return len(data), source
