@@ -140,7 +140,7 @@ def _status(place: "tuple[str, int] | str") -> dict[str, Any]:
             why = body.decode(errors="replace").strip() if answer.status != 401 else "set HOSIER_ADMIN_TOKEN"
             raise ConfigError(f"the server at {shown} does not tell: {why}")
         found: dict[str, Any] = json.loads(body)
-        if not isinstance(found, dict) or not _SHOWN <= found.keys():
+        if not isinstance(found, dict) or not found.keys() >= _SHOWN:
             raise ValueError("somebody else answers there")
     except (OSError, http.client.HTTPException, ValueError) as error:
         why = " ".join(str(error).split())
