@@ -90,8 +90,7 @@ class Server:
         self.octets_relayed = 0
         self.users: Users | None
         self.methods: Mapping[int, Method | None]
-        self.prefers_none: bool
-        """Whether method 00 is chosen wherever it is offered."""
+        self.prefers_none: bool  # whether method 00 is chosen wherever it is offered
         self.framings: dict[int, AuthFraming] = {}
         self.advertised: AdvertisedAddresses
         self.admits_socks4: bool
