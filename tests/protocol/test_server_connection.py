@@ -336,3 +336,12 @@ def test_request_out_of_place_goes_the_long_way() -> None:
     protected = server_at_request()
     protected.layer = ToyLayer(0)
     assert protected.take_usual_request(CONNECT) is None
+
+
+def test_reply_goes_through_the_layer() -> None:
+    """GS-REQ-33: replies are wrapped, too."""
+    bare, protected = server_at_request(), server_at_request()
+    protected.layer = ToyLayer()
+    feed(bare, [CONNECT])
+    feed(protected, [ToyLayer().wrap(CONNECT)])
+    assert protected.send(Reply(0)) == ToyLayer().wrap(bare.send(Reply(0)))

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import suppress
 from errno import EALREADY, EHOSTUNREACH, EINPROGRESS
+from functools import lru_cache
 from itertools import chain, zip_longest
 from socket import AF_INET, AF_INET6, IPPROTO_IP, IPPROTO_TCP, SOCK_STREAM, TCP_NODELAY, SocketType, inet_ntoa
 from types import coroutine
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from .poller import Engine
     from .task import Task
 
-__all__ = ("Departures", "dial", "dial_from", "interleaved")
+__all__ = ("Departures", "dial", "dial_from", "dial_one", "interleaved")
 
 STAGGER: Final = 0.25
 """Seconds: the Connection Attempt Delay that RFC 8305 §5 recommends."""
@@ -45,7 +46,7 @@ def dial(
     its text if they differ.
     """
     if len(addresses) == 1:
-        return _dial_one(task, engine, addresses[0], sources)
+        return dial_one(task, engine, addresses[0], sources)
     return _Race(task, engine, interleaved(addresses), sources).run()
 
 
@@ -75,9 +76,10 @@ def dial_from(
 
 
 @coroutine
-def _dial_one(
-    task: "Task", engine: "Engine", address: Address, sources: Departures | None
+def dial_one(
+    task: "Task", engine: "Engine", address: Address, sources: Departures | None = None
 ) -> Generator[None, None, tuple[Endpoint, Address]]:
+    """The endpoint connected to the only address that there is, and that address. Raises OSError."""
     kind, octets, port = address
     sock = _socket(kind)
     endpoint = Endpoint(engine, sock, task)
@@ -85,7 +87,7 @@ def _dial_one(
         if sources is not None:
             _leave_from(sock, sources(address))
         # The call's own result counts before any edge does.
-        sockaddr = (inet_ntoa(octets) if kind == IPV4 else address.host, port)
+        sockaddr = (_text_of(octets) if kind == IPV4 else address.host, port)
         code = sock.connect_ex(sockaddr)
         if code == EINPROGRESS and octets[0] == _LOOPBACK:
             # On the loopback the handshake is over when the call returns; asking again costs less than an edge.
@@ -115,6 +117,7 @@ _NONBLOCK: Final = int(getattr(socket, "SOCK_NONBLOCK", 0))
 _STREAM: Final = int(SOCK_STREAM) | _NONBLOCK
 _LOOPBACK: Final = 127 if sys.platform == "linux" else -1  # its first octet; others answer a second connect() otherwise
 _BIND_ADDRESS_NO_PORT: Final = 24  # of Linux: connect() chooses the port, which is free for just this target
+_text_of: Final = lru_cache(1024)(inet_ntoa)  # most connections go to few places
 _UNDER_WAY: Final = (getattr(errno, "WSAEWOULDBLOCK", EINPROGRESS), EALREADY)  # Windows has a word of its own
 
 

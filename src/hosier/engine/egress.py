@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 from ..protocol.address import NAME, Address
 from .association import Correspondent, DirectAssociation, Vetted
 from .bind import Advertise, listen_for_peer
-from .dial import Departures, dial
+from .dial import Departures, dial, dial_one
 from .endpoint import Endpoint
 from .ports import PortRange
 from .resolve import Resolver
@@ -108,7 +108,7 @@ class DirectEgress:
     ) -> Awaitable[tuple[Endpoint, Address]]:
         if target.kind == NAME:
             return self._connect_by_name(task, target, vet, sources)
-        return dial(task, self._engine, vet((target,)), sources)
+        return dial_one(task, self._engine, vet((target,))[0], sources)
 
     async def _connect_by_name(
         self, task: "Task", target: Address, vet: Vetted, sources: Departures | None

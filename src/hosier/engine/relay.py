@@ -57,13 +57,14 @@ class Relay:
         self.first_was_reset = False
         """Whether that was no orderly end. A peer that has closed altogether resets what is sent to it later."""
         layer = None if far.tunnel is None else far.tunnel.layer
-        self.up: Flow
-        self.down: Flow
+        up: Flow
+        down: Flow
         if layer is None:
-            self.up, self.down = Flow(self, near, far), Flow(self, far, near)
+            up, down = Flow(self, near, far), Flow(self, far, near)
         else:
-            self.up, self.down = WrappingFlow(self, near, far, layer), UnwrappingFlow(self, far, near, layer, b"")
-        self.up.twin, self.down.twin = self.down, self.up
+            up, down = WrappingFlow(self, near, far, layer), UnwrappingFlow(self, far, near, layer, b"")
+        up.twin, down.twin = down, up
+        self.up, self.down = up, down
 
     @coroutine
     def run(self, leftover: bytes = b"") -> Generator[None, None, None]:

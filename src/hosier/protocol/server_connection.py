@@ -69,7 +69,8 @@ class ServerConnection(Connection):
         if isinstance(event, Reply):
             after = self._after(_REFUSED if event[0] else _GRANTED)
             data = socks4.encode_reply(event) if self.version == 4 else socks5.encode_reply(event)
-            data = self._protect(data)
+            if self.layer is not None:
+                data = self.layer.wrap(data)
             self.state = after
             return data
         if isinstance(event, MethodSelected):

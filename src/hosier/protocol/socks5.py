@@ -4,10 +4,11 @@
 start, which costs nothing at these sizes.
 """
 
+from struct import Struct
 from typing import Final
 
 from ..errors import LocalProtocolError, RemoteProtocolError, ReplyCode
-from .address import Buffer, decode_address, encode_address
+from .address import IPV4, Buffer, decode_address, encode_address
 from .messages import Command, MethodSelected, MethodsOffered, Reply, Request
 
 __all__ = (
@@ -24,6 +25,7 @@ __all__ = (
 VERSION: Final = 5
 
 _new: Final = tuple.__new__  # without the named tuples' Python-level constructors
+_IPV4_REPLY: Final = Struct(">BBBB4sH")
 _SELECTED: Final = tuple(bytes((VERSION, method)) for method in range(256))
 
 
@@ -121,4 +123,7 @@ def encode_reply(reply: Reply) -> bytes:
     code, bound = reply
     if not 0 <= code <= 0xFF:
         raise LocalProtocolError(f"reply code {code} is outside 0..255")
+    kind, octets, port = bound
+    if kind == IPV4 and len(octets) == 4 and 0 <= port <= 0xFFFF:  # nearly always: at once
+        return _IPV4_REPLY.pack(VERSION, code, 0, IPV4, octets, port)
     return bytes((VERSION, code, 0)) + encode_address(bound)

@@ -25,10 +25,11 @@ async def connect(session: "Session", request: Request) -> bytes:
     except OSError as error:
         await session.fail("connect", error)
         return b""
-    if judge is not server.policy:
+    if by_rules := judge is not server.policy:
         server.reviews.settle(session, judge, far)
     session.relay = Relay(session, session.client, far, server.settings.limits.idle)
-    server.draw(session)
+    if by_rules:
+        server.draw(session)
     session.reply = 0
     if rest := session.client.send_some(connection.send(_new(Reply, (0, far.bound)))):  # S5-REQ-53
         await session.client.send_all(rest)
