@@ -78,6 +78,15 @@ def test_failures_and_their_codes(proxy: ThreadedServer) -> None:
     assert ran("connect", "--proxy", proxy.url, "127.0.0.1", "web")[0] == 2
 
 
+def test_progress_when_asked_for(proxy: ThreadedServer) -> None:
+    with (
+        ScriptedServer([send(bytes(3 << 20)), stall()]) as target,
+        running("connect", "--progress", "always", "--proxy", credentials(proxy), *map(str, target.address)) as process,
+    ):
+        assert len(process.stdout.read(3 << 20)) == 3 << 20
+        assert process.stderr.read(12) == b"\rhosier: 0 B"
+
+
 def test_limit() -> None:
     with ScriptedServer([stall()]) as silent:
         status, _, said = ran("connect", "--proxy", silent.url, "--timeout", "0.2", "127.0.0.1", "80")

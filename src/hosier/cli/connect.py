@@ -5,10 +5,11 @@ import signal
 from typing import Any
 
 from ..client.blocking import connect
-from ..errors import ConfigError, SocksError
+from ..errors import SocksError
 from .endings import ended, failed
 from .proxies import add_proxy_option, chain_for
-from .stdio import join_stdio
+from .stdio import add_progress_option, join_stdio
+from .values import port, seconds
 
 __all__ = ("add_parser",)
 
@@ -32,22 +33,16 @@ def add_parser(verbs: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("host", metavar="HOST")
-    parser.add_argument("port", metavar="PORT", type=int)
+    parser.add_argument("host", metavar="HOST", help="a name or an address")
+    parser.add_argument("port", metavar="PORT", type=port, help="a number")
     add_proxy_option(parser)
-    parser.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS", help="for the way there (30)")
-    progress = parser.add_mutually_exclusive_group()
-    progress.add_argument("--progress", action="store_true", default=None, help="tell how much has gone")
-    progress.add_argument(
-        "--no-progress", action="store_false", dest="progress", help="do not, whatever is at the ends"
-    )
+    parser.add_argument("--timeout", type=seconds, default=30.0, metavar="SECONDS", help="for the way there (30)")
+    add_progress_option(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Relays until both directions have ended; the exit code. Raises ConfigError."""
-    if not 0 < arguments.port <= 0xFFFF:
-        raise ConfigError(f"{arguments.port} is not a port: 1 to 65535 are")
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # we end as any program does, with the signal's own status
     chain = chain_for(arguments, arguments.host, arguments.port)
     try:
