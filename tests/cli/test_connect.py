@@ -78,15 +78,6 @@ def test_failures_and_their_codes(proxy: ThreadedServer) -> None:
     assert ran("connect", "--proxy", proxy.url, "127.0.0.1", "web")[0] == 2
 
 
-def test_progress_when_asked_for(proxy: ThreadedServer) -> None:
-    with (
-        ScriptedServer([send(bytes(3 << 20)), stall()]) as target,
-        running("connect", "--progress", "always", "--proxy", credentials(proxy), *map(str, target.address)) as process,
-    ):
-        assert len(process.stdout.read(3 << 20)) == 3 << 20
-        assert process.stderr.read(12) == b"\rhosier: 0 B"
-
-
 def test_limit() -> None:
     with ScriptedServer([stall()]) as silent:
         status, _, said = ran("connect", "--proxy", silent.url, "--timeout", "0.2", "127.0.0.1", "80")
@@ -102,6 +93,19 @@ def test_interrupt_ends_it_as_any_program(proxy: ThreadedServer) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) == -signal.SIGINT
         assert process.stderr.read() == b""
+
+
+@pytest.mark.parametrize("wanted", ["auto", "always"])
+def test_progress(proxy: ThreadedServer, wanted: str) -> None:
+    with ScriptedServer([send(bytes(2 << 20)), receive(1), stall()]) as target:
+        place = target.address[0], str(target.address[1])
+        with running("connect", "--proxy", credentials(proxy), "--progress", wanted, *place) as process:
+            assert len(process.stdout.read(2 << 20)) == 2 << 20
+            if wanted == "always":
+                assert process.stderr.read(8) == b"\rhosier:"
+            process.send_signal(signal.SIGINT)
+            process.wait(PATIENCE)
+            assert wanted == "always" or process.stderr.read() == b""
 
 
 @pytest.fixture(scope="module")

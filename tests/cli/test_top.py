@@ -145,6 +145,8 @@ def test_nobody_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert cli.main(["top", "--once", f"unix:{path}"]) == 2
     assert capsys.readouterr().err.endswith(f"start hosier serve --admin unix:{path}\n")
     assert cli.main(["top", "--every", "0.01"]) == 2
+    with pytest.raises(SystemExit):
+        cli.main(["top", "--every", "nan"])
     capsys.readouterr()
     assert cli.main(["top", "nowhere"]) == 2
     assert capsys.readouterr().err == "hosier: 'nowhere' is no place of admin pages: write HOST:PORT or unix:PATH\n"

@@ -7,9 +7,10 @@ from typing import Any
 from ..client.blocking import connect
 from ..errors import SocksError
 from .endings import ended, failed
+from .ports import port
 from .proxies import add_proxy_option, chain_for
+from .seconds import seconds
 from .stdio import add_progress_option, join_stdio
-from .values import port, seconds
 
 __all__ = ("add_parser",)
 

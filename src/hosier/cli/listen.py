@@ -8,9 +8,10 @@ from typing import Any
 from ..client.blocking import bind
 from ..errors import SocksError
 from .endings import ended, failed
+from .ports import listen_port
 from .proxies import add_proxy_option, chain_for
+from .seconds import seconds
 from .stdio import add_progress_option, join_stdio
-from .values import listen_port, seconds
 
 __all__ = ("add_parser",)
 

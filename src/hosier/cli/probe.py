@@ -10,7 +10,7 @@ from ..client.probe import Finding, Report, probe
 from ..errors import ConfigError, ProxyConnectionError
 from .endings import DONE, PROXY_FAILED, failed
 from .proxies import add_proxy_option, chain_for, host_and_port
-from .values import seconds
+from .seconds import seconds
 
 __all__ = ("add_parser",)
 

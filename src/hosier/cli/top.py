@@ -14,7 +14,7 @@ from typing import Any, Final
 from ..config.settings import UNIX, AdminSettings
 from ..errors import ConfigError
 from ..observe.access_log import word
-from .values import seconds
+from .seconds import seconds
 
 __all__ = ("add_parser",)
 

@@ -1,9 +1,8 @@
-"""What several commands read in the same way: ports, and how many seconds."""
+"""Options that are a port."""
 
 import argparse
-from math import isfinite
 
-__all__ = ("listen_port", "port", "seconds")
+__all__ = ("listen_port", "port")
 
 
 def port(text: str) -> int:
@@ -14,17 +13,6 @@ def port(text: str) -> int:
 def listen_port(text: str) -> int:
     """A port to listen on, 0 is any. Raises ArgumentTypeError."""
     return _port(text, 0)
-
-
-def seconds(text: str) -> float:
-    """A time to wait, more than none and not for ever. Raises ArgumentTypeError."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not (number > 0 and isfinite(number)):
-        raise argparse.ArgumentTypeError(f"{text!r} is no time to wait: write seconds, more than 0")
-    return number
 
 
 def _port(text: str, least: int) -> int:

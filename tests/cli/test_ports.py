@@ -1,4 +1,4 @@
-"""What several commands read in the same way."""
+"""Options that are a port."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import argparse
 
 import pytest
 
-from hosier.cli.values import listen_port, port, seconds
+from hosier.cli.ports import listen_port, port
 
 from .harness import ran
 
 
 def test_what_is_right() -> None:
-    assert (port("1"), port("65535"), listen_port("0"), seconds("2"), seconds("0.5")) == (1, 65535, 0, 2.0, 0.5)
+    assert (port("1"), port("65535"), listen_port("0")) == (1, 65535, 0)
 
 
 @pytest.mark.parametrize("text", ["0", "65536", "-1", "http", "", "\u0661", "8 0", "9" * 5000])
@@ -21,22 +21,11 @@ def test_what_is_no_port(text: str) -> None:
         port(text)
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "soon", ""])
-def test_what_is_no_time(text: str) -> None:
-    with pytest.raises(argparse.ArgumentTypeError, match="more than 0"):
-        seconds(text)
-
-
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("connect", "--timeout", "nan", "--proxy", "socks5h://127.0.0.1:9", "localhost", "80"),
         ("connect", "--proxy", "socks5h://127.0.0.1:9", "localhost", "http"),
-        ("listen", "--wait", "nan", "--proxy", "socks5h://127.0.0.1:9", "localhost"),
-        ("listen", "--timeout", "0", "--proxy", "socks5h://127.0.0.1:9", "localhost"),
         ("listen", "--proxy", "socks5h://127.0.0.1:9", "localhost", "99999"),
-        ("probe", "--timeout", "-1", "--proxy", "socks5h://127.0.0.1:9"),
-        ("top", "--every", "nan"),
     ],
 )
 def test_a_mistake_costs_one_line(arguments: tuple[str, ...]) -> None:
