@@ -14,7 +14,6 @@ from typing import Any, Final
 from ..config.settings import UNIX, AdminSettings
 from ..errors import ConfigError
 from ..observe.access_log import word
-from .seconds import seconds
 
 __all__ = ("add_parser",)
 
@@ -26,6 +25,7 @@ MOST: Final = 64 << 20
 """Octets of an answer."""
 
 _CLEAR: Final = "\x1b[H\x1b[2J"
+_SHOWN: Final = frozenset(("alive", "busiest", "counts", "ready", "sessions", "uptime", "users", "version", "why"))
 _UNITS: Final = ("", "k", "M", "G", "T", "P")
 
 
@@ -43,7 +43,7 @@ def add_parser(verbs: Any) -> None:
         metavar="PLACE",
         help=f"HOST:PORT or unix:PATH, as --admin has it ({DEFAULT})",
     )
-    parser.add_argument("--every", type=seconds, default=2.0, metavar="SECONDS", help="how often to look (2)")
+    parser.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="how often to look (2)")
     parser.add_argument("--once", action="store_true", help="look once, show everything, and end")
     parser.set_defaults(run=run)
 
@@ -51,7 +51,7 @@ def add_parser(verbs: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Until it is interrupted. Raises ConfigError if there is no server to ask."""
     place = _place(arguments.place or DEFAULT)
-    if arguments.every < 0.1:
+    if not arguments.every >= 0.1:  # nor what is no number
         raise ConfigError(f"--every {arguments.every:g}: at least 0.1 seconds")
     if arguments.once:
         print("\n".join(lines(_status(place), sys.maxsize)))
@@ -156,6 +156,8 @@ def _status(place: "tuple[str, int] | str") -> dict[str, Any]:
         if answer.status != 200:
             raise ConfigError(f"the server at {shown} does not tell: {_why(answer.status, body, token)}")
         found: dict[str, Any] = json.loads(body)
+        if not isinstance(found, dict) or not found.keys() >= _SHOWN:
+            raise ValueError("somebody else answers there")
     except (OSError, http.client.HTTPException, ValueError) as error:
         why = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise ConfigError(f"there are no admin pages at {shown} ({why}): start hosier serve --admin {shown}") from None

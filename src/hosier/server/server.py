@@ -364,9 +364,15 @@ class Server:
                 self._crowding.refused(*admitted, peer[0], "closed")
                 sock.close()
                 return
+        try:
+            session = Session(self, sock, peer, admitted, listener)
+        except BaseException:  # the system does not watch another socket: nobody is here who could give the place back
+            for tally in admitted:
+                tally.greeted()
+                tally.leave()
+            raise
         if self.watches:
             self.meter.started()
-        session = Session(self, sock, peer, admitted, listener)
         self._handshaking[session] = None
         session.start()
 
