@@ -90,6 +90,7 @@ class Server:
         self.octets_relayed = 0
         self.users: Users | None
         self.methods: Mapping[int, Method | None]
+        self.prefers_none: bool  # whether method 00 is chosen wherever it is offered
         self.framings: dict[int, AuthFraming] = {}
         self.advertised: AdvertisedAddresses
         self.admits_socks4: bool
@@ -332,6 +333,7 @@ class Server:
         self.settings = terms.settings
         self.users = terms.users
         self.methods = terms.methods
+        self.prefers_none = next(iter(terms.methods), None) == NO_AUTHENTICATION
         # Connections that wait for their greeting have this very table: they are to know what is chosen for them then.
         self.framings.clear()
         self.framings.update(terms.framings)
