@@ -65,7 +65,13 @@ class EdgeSelector(BaseSelector):
         if found:
             timeout = 0
         ready: list[tuple[SelectorKey, int]] = []
-        for edge in self.epoll.poll(-1 if timeout is None else max(0, timeout), BATCH):
+        edges = self.epoll.poll(-1 if timeout is None else max(0, timeout), BATCH)
+        if len(edges) > len(keys):
+            # Much has come, and the loop's own are few: they are looked for, and the engine overlooks them.
+            found += edges
+            told = dict(edges)
+            edges = [(fd, told[fd]) for fd in keys if fd in told]
+        for edge in edges:
             key = keys.get(edge[0])
             if key is None:
                 found.append(edge)
