@@ -27,6 +27,12 @@ class Gate:
         return number
 
 
+async def handed_over(gate: Gate) -> None:
+    """The loop's round in which a step was asked for is over, and it has begun."""
+    async with asyncio.timeout(PATIENCE):
+        await asyncio.to_thread(gate.begun.acquire)
+
+
 async def bounded(future: asyncio.Future[object]) -> object:
     async with asyncio.timeout(PATIENCE):
         return await future
@@ -68,12 +74,12 @@ def test_many_are_told_together() -> None:
 def test_one_more_thread_for_what_takes_long() -> None:
     async def main() -> None:
         gate, threads = Gate(), StepThreads(2, "steps")
-        futures = [threads.ask(gate.step, number) for number in range(4 * ONE_MORE)]
+        futures = [threads.ask(gate.step, number) for number in range(ONE_MORE + 2)]
         for _ in range(2):
-            assert gate.begun.acquire(timeout=PATIENCE)
+            await handed_over(gate)
         assert len(gate.threads) == 2
         gate.open.set()
-        assert [await bounded(future) for future in futures] == list(range(4 * ONE_MORE))
+        assert [await bounded(future) for future in futures] == list(range(ONE_MORE + 2))
         assert len(gate.threads) == 2
 
     asyncio.run(main())
@@ -85,7 +91,7 @@ def test_who_has_left() -> None:
     async def main() -> None:
         gate, threads = Gate(), StepThreads(1, "steps")
         leaving = threads.ask(gate.step, 1)
-        assert gate.begun.acquire(timeout=PATIENCE)
+        await handed_over(gate)
         leaving.cancel()
         gate.open.set()
         assert await bounded(threads.ask(abs, -2)) == 2
@@ -99,11 +105,27 @@ def test_a_loop_that_is_gone() -> None:
 
     async def leave() -> None:
         threads.ask(gate.step, 1)
-        assert gate.begun.acquire(timeout=PATIENCE)
+        threads.ask(abs, -1)
+        await handed_over(gate)
 
     async def stay() -> None:
-        assert await bounded(threads.ask(abs, -2)) == 2
+        asked = threads.ask(abs, -2)
+        gate.open.set()
+        assert await bounded(asked) == 2
 
     asyncio.run(leave())
-    gate.open.set()
     asyncio.run(stay())
+
+
+def test_who_is_quick_need_not_wait_for_who_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hosier.auth.threads._UNTOLD", 0.0)
+
+    async def main() -> None:
+        gate, threads = Gate(), StepThreads(1, "steps")
+        quick, slow = threads.ask(abs, -3), threads.ask(gate.step, 4)
+        assert await bounded(quick) == 3
+        assert not slow.done()
+        gate.open.set()
+        assert await bounded(slow) == 4
+
+    asyncio.run(main())

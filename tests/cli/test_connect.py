@@ -95,6 +95,19 @@ def test_interrupt_ends_it_as_any_program(proxy: ThreadedServer) -> None:
         assert process.stderr.read() == b""
 
 
+@pytest.mark.parametrize("wanted", ["auto", "always"])
+def test_progress(proxy: ThreadedServer, wanted: str) -> None:
+    with ScriptedServer([send(bytes(2 << 20)), receive(1), stall()]) as target:
+        place = target.address[0], str(target.address[1])
+        with running("connect", "--proxy", credentials(proxy), "--progress", wanted, *place) as process:
+            assert len(process.stdout.read(2 << 20)) == 2 << 20
+            if wanted == "always":
+                assert process.stderr.read(8) == b"\rhosier:"
+            process.send_signal(signal.SIGINT)
+            process.wait(PATIENCE)
+            assert wanted == "always" or process.stderr.read() == b""
+
+
 @pytest.fixture(scope="module")
 def certificate(program: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     return Certificate(program("openssl"), tmp_path_factory.mktemp("tls"))

@@ -106,3 +106,24 @@ def test_mistakes(arguments: tuple[str, ...], words: str) -> None:
     status, output, said = ran("forward", "--proxy", "socks5h://127.0.0.1:9", *arguments)
     assert (status, output, said.count("\n")) == (2, b"", 1)
     assert words in said
+
+
+@pytest.mark.parametrize(
+    ("listen", "proxy"),
+    [
+        ("7001", "127.0.0.1:7001"),
+        ("7001", "socks5h://[::1]:7001"),
+        ("127.0.0.1:7001", "http://localhost:7001"),
+        ("*:7001", "127.0.0.1:7001"),
+    ],
+)
+def test_not_through_itself(listen: str, proxy: str) -> None:
+    """One connection would use all sockets up."""
+    status, output, said = ran("forward", "--proxy", proxy, listen, "target.example:80")
+    assert (status, output, said.count("\n")) == (2, b"", 1)
+    assert "would be this very port" in said
+
+
+def test_a_unix_socket_has_no_port() -> None:
+    with running("forward", "--proxy", "socks5h://localhost/nowhere", "127.0.0.1:0", "target.example:80") as process:
+        assert announced(process)[1] > 0

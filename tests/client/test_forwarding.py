@@ -190,16 +190,24 @@ def test_many_in_a_row_come_back_in_order(run: Run) -> None:
     run(main)
 
 
-def test_no_way(run: Run) -> None:
+def test_no_way(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said, and for a while nobody is asked again, however much is sent."""
+
     async def main(lab: Lab) -> None:
         datagrams = Datagrams(lab)
         datagrams.egress.failure = ProxyConnectionError("the proxy is gone")
         datagrams.egress.ready.set()
         client = client_of(lab)
-        for count in (1, 2):
+        for asked, dropped in ((1, 0), (1, 1), (1, 2)):
             client.sendto(b"x", datagrams.place)
-            await until(lambda count=count: len(datagrams.said) == count, "it is said")  # type: ignore[misc]
-        assert datagrams.said == ["the proxy is gone"] * 2
+            await until(lambda count=asked: len(datagrams.said) == count, "it is said")  # type: ignore[misc]
+            await until(
+                lambda count=dropped: datagrams.forward.dropped.dropped.get("no way", 0) == count,  # type: ignore[misc]
+                "what comes meanwhile is dropped",
+            )
+        monkeypatch.setattr(forwarding, "ASK_AGAIN", 0)
+        await until(lambda: client.sendto(b"x", datagrams.place) and len(datagrams.said) >= 3, "others are asked again")
+        assert set(datagrams.said) == {"the proxy is gone"}
         datagrams.forward.close()
 
     run(main)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from ssl import SSLSocket
+from struct import pack
+from unittest.mock import Mock
 
 import pytest
 
 import hosier
+from hosier.client.pairs import tcp_pair
 from hosier.client.plain_end import plain_end
 from hosier.testing import ScriptedServer, receive, reset, send, stall
 from hosier.testing.threaded import ThreadedServer
@@ -16,6 +23,8 @@ from hosier.testing.threaded import ThreadedServer
 from .tls import Certificate, door
 
 SIZE = 10_000_000
+SMALL = 200_000
+"""Octets that the buffers of a connection hold, but not those that were made small."""
 
 
 @pytest.fixture
@@ -56,3 +65,87 @@ def test_ends(outer: hosier.Proxy) -> None:
             sock.sendall(b"bye")
             sock.shutdown(socket.SHUT_WR)
             assert sock.recv(1) == b""
+
+
+def test_each_direction_ends_alone(certificate: Certificate) -> None:
+    """A peer answers what it has heard to the end; another one goes on hearing after its own end."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            for answers in (True, False):
+                with certificate.server.wrap_socket(listener.accept()[0], server_side=True) as sock:
+                    if answers:
+                        while sock.recv(1 << 16):
+                            pass
+                        for piece in (b"x" * SIZE, b"the", b"end"):
+                            sock.sendall(piece)
+                    else:
+                        socket.socket.shutdown(sock, socket.SHUT_WR)
+                        assert sock.recv(100) == b"late"
+
+        with ThreadPoolExecutor(1) as pool:
+            served = pool.submit(serve)
+            for asks in (True, False):
+                raw = socket.create_connection(listener.getsockname(), 20)
+                with plain_end(certificate.client.wrap_socket(raw, server_hostname="localhost")) as sock:
+                    if asks:
+                        sock.sendall(b"y" * SIZE)
+                        sock.shutdown(socket.SHUT_WR)
+                        assert sock.makefile("rb").read() == b"x" * SIZE + b"theend"
+                    else:
+                        assert sock.recv(1) == b""
+                        sock.sendall(b"late")
+            served.result(20)
+
+
+@contextmanager
+def connected(certificate: Certificate) -> Iterator[tuple[socket.socket, SSLSocket]]:
+    """A plain end, and the peer of the TLS behind it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+        accepted = pool.submit(lambda: certificate.server.wrap_socket(listener.accept()[0], server_side=True))
+        raw = socket.create_connection(listener.getsockname(), 20)
+        with (
+            plain_end(certificate.client.wrap_socket(raw, server_hostname="localhost")) as sock,
+            accepted.result(20) as peer,
+        ):
+            yield sock, peer
+
+
+def carriers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "hosier-tls"]
+
+
+@pytest.mark.parametrize("has_more_to_say", [False, True])
+def test_who_is_gone_is_not_waited_for(certificate: Certificate, has_more_to_say: bool) -> None:
+    """Although the peer neither speaks nor ends: no thread and no descriptor is left."""
+    with connected(certificate) as (sock, peer):
+        (carrier,) = carriers()
+        if has_more_to_say:
+            sock.sendall(b"x")
+        sock.shutdown(socket.SHUT_WR)
+        assert peer.recv(2) == b"x" * has_more_to_say
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, pack("ii", 1, 0))  # a reset, at once
+        sock.close()
+        carrier.join(20)
+        assert not carrier.is_alive()
+
+
+def test_waiting_is_asked_of_the_system(certificate: Certificate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether somebody who has ended one direction is still there; and a wait is a wait."""
+    made = tcp_pair()
+    for sock in made:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    monkeypatch.setattr("hosier.client.plain_end.tcp_pair", lambda: made)
+    waits = Mock(side_effect=select.poll)
+    monkeypatch.setattr("hosier.client.plain_end.select.poll", waits)
+    with connected(certificate) as (sock, peer):
+        assert made[1].getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        sock.shutdown(socket.SHUT_WR)
+        assert peer.recv(1) == b""
+        peer.sendall(b"x" * SMALL)
+        peer.close()  # both directions have ended, and nobody reads yet
+        before = waits.call_count
+        assert not threading.Event().wait(0.3)
+        assert waits.call_count - before < 20
+        assert sock.makefile("rb").read() == b"x" * SMALL

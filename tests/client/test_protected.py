@@ -56,6 +56,14 @@ def test_octets(pair: Pair) -> None:
     assert sock.recv(0) == b""
 
 
+def test_a_buffer_that_is_too_small_costs_nothing(pair: Pair) -> None:
+    sock, peer = pair
+    peer.sendall(frame(b"hello"))
+    with pytest.raises(ValueError, match="too small"):
+        sock.recv_into(bytearray(2), 5)
+    assert exactly(sock, 5) == b"hello"
+
+
 def test_half_close(pair: Pair) -> None:
     sock, far = pair
     sock.sendall(b"last")

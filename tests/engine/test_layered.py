@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -55,6 +57,26 @@ def test_octets_are_unwrapped_up_and_wrapped_down(run: Run) -> None:
         assert (joined.relay.down.moved, joined.relay.down.payload) == (len(frames(b"answer")), 6)
 
     run(main)
+
+
+def test_its_keys_vanish_with_the_session(run: Run) -> None:
+    """And not when the garbage collector comes by, which is rare."""
+
+    async def main(lab: Lab) -> None:
+        layers = [ToyLayer()]
+        kept = weakref.ref(layers[0])
+        joined = Joined(lab, configure=lambda relay: relay.protect_near(layers.pop(), b""))
+        joined.client.shutdown(socket.SHUT_WR)
+        joined.target.shutdown(socket.SHUT_WR)
+        await joined.ended()
+        del joined.relay
+        assert kept() is None
+
+    gc.disable()
+    try:
+        run(main)
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("slow", [0, 4096])

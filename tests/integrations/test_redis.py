@@ -37,6 +37,11 @@ def test_commands(proxy: ThreadedServer, redis_server: tuple[str, int]) -> None:
     use(proxy.url, f"redis://{NAME}:{redis_server[1]}/0", **limits)
 
 
+def test_one_connection(proxy: ThreadedServer, redis_server: tuple[str, int]) -> None:
+    """It is made at once, and not round the proxy, which alone knows the name."""
+    use(proxy.url, f"redis://{NAME}:{redis_server[1]}/0", single_connection_client=True)
+
+
 def test_tls(proxy: ThreadedServer, redis_server: tuple[str, int], certificate: Certificate) -> None:
     with door(certificate, redis_server) as (_, port):
         use(proxy.url, f"rediss://{NAME}:{port}/0", ssl_ca_certs=str(certificate.file))

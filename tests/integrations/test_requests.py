@@ -26,6 +26,19 @@ def test_requests(proxy: ThreadedServer, web: Web) -> None:
     assert web.connections == 1
 
 
+def test_password_of_another_proxy(proxy: ThreadedServer, web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of the environment's proxy, which requests adds to what follows a redirect, is nobody's business."""
+    for name, value in (("no_proxy", ""), ("NO_PROXY", ""), ("http_proxy", "http://bob:sesame@127.0.0.1:9")):
+        monkeypatch.setenv(name, value)
+    with session(proxy.url) as client:
+        request = client.prepare_request(requests.Request("GET", f"{web.url}/hello"))
+        client.rebuild_proxies(request, {})  # as at a redirect
+        assert "Proxy-Authorization" in request.headers
+        response = client.send(request, timeout=20)
+    assert response.text == "hello"
+    assert "Proxy-Authorization" not in response.request.headers
+
+
 def test_tls(proxy: ThreadedServer, secure_web: Web, certificate: Certificate) -> None:
     with session(proxy.url) as client:
         assert client.get(f"{secure_web.url}/hello", timeout=20, verify=str(certificate.file)).text == "hello"

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import urllib.error
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
 
 import pytest
 
@@ -33,6 +39,43 @@ def test_tls(proxy: ThreadedServer, secure_web: Web, certificate: Certificate) -
         outer = hosier.Proxy(f"socks5h+tls://{host}:{port}", ssl_context=certificate.client)
         with opener(outer, context=certificate.client).open(f"{secure_web.url}/hello", timeout=20) as response:
             assert response.read() == b"hello"
+
+
+def test_redirect_to_ftp(proxy: ThreadedServer) -> None:
+    """Nobody is connected to beside the proxy."""
+    with socket.create_server(("127.0.0.1", 0)) as ftp, _redirecting(f"ftp://127.0.0.1:{port_of(ftp)}/") as web:
+        assert "ftp does not go through" in str(reason(proxy.url, f"http://127.0.0.1:{web.server_port}/"))
+        ftp.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            ftp.accept()
+
+
+def port_of(sock: socket.socket) -> int:
+    port: int = sock.getsockname()[1]
+    return port
+
+
+@contextmanager
+def _redirecting(where: str) -> Iterator[HTTPServer]:
+    """A web server that sends everybody elsewhere."""
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(302)
+            self.send_header("Location", where)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Elsewhere) as web:
+        thread = threading.Thread(target=web.serve_forever, name="redirecting")
+        thread.start()
+        try:
+            yield web
+        finally:
+            web.shutdown()
+            thread.join()
 
 
 def reason(proxy: str, url: str, timeout: float = 20) -> object:

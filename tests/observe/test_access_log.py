@@ -199,3 +199,10 @@ def test_no_line_for_a_silent_rule() -> None:
 
 def test_the_rule_is_named() -> None:
     assert json.loads(json_line(FULL._replace(rule="rule 2 (mail)"), WHEN))["rule"] == "rule 2 (mail)"
+
+
+def test_no_end_can_forge_a_line() -> None:
+    """It may tell a name that a stranger has chosen."""
+    line = text_line(FULL._replace(end="refused: user eve\nann\x1b[2J\udcff: budget 'é'"), WHEN)
+    assert line.endswith("refused: user eve\\nann\\x1b[2J\\udcff: budget 'é'\n")
+    assert line.count("\n") == 1

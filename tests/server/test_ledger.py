@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -131,3 +132,20 @@ def test_who_is_killed_leaves_what_it_has_added(path: str) -> None:
     ledger = Ledger(path)
     assert ledger.entries()[ANN].octets - told in (0, 1)
     ledger.close()
+
+
+def test_what_cannot_be_written_leaves_no_transaction_open(path: str) -> None:
+    """Neither this process nor another would write anything any more."""
+    one, other = Ledger(path), Ledger(path)
+    with pytest.raises(UnicodeEncodeError):
+        one.add({ANN: Entry(100, 5), ("fair", "user \udcff"): Entry(100, 5)})
+    assert other.add({ANN: Entry(100, 1)}) == one.add({ANN: Entry(100, 0)}) == {ANN: Entry(100, 1)}
+    one.close()
+    other.close()
+
+
+def test_a_table_of_somebody_else(path: str) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE usage (what TEXT)")
+    with pytest.raises(ConfigError, match=r"cannot keep usage in .*: no such column"):
+        Ledger(path)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
@@ -106,3 +108,39 @@ def test_who_has_none_cannot_become_anybody(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(os, "initgroups", initgroups)
     with pytest.raises(ConfigError, match=r"^only root can become 'nobody': leave"):
         drop_privileges(SystemUser("nobody", 65534, 65534))
+
+
+def test_a_system_without_saved_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    """macOS: there setgid and setuid of root change all of them."""
+    done: list[object] = []
+    me = [0, 0]
+
+    def setgid(gid: int) -> None:
+        done.append(("group", gid))
+        me[1] = gid
+
+    def setuid(uid: int) -> None:
+        if me[0]:
+            raise PermissionError
+        done.append(("user", uid))
+        me[0] = uid
+
+    for name in ("setresuid", "setresgid", "getresuid", "getresgid"):
+        monkeypatch.delattr(os, name)
+    for name, value in (("setgid", setgid), ("setuid", setuid), ("initgroups", lambda *_: done.append("groups"))):
+        monkeypatch.setattr(os, name, value)
+    for name, index in (("getuid", 0), ("geteuid", 0), ("getgid", 1), ("getegid", 1)):
+        monkeypatch.setattr(os, name, partial(me.__getitem__, index))
+    monkeypatch.setattr(os, "getgroups", lambda: [60])
+    monkeypatch.setattr(os, "getgrouplist", lambda *_: [60])
+    drop_privileges(SystemUser("somebody", 50, 60))
+    assert done == ["groups", ("group", 60), ("user", 50)]
+
+
+def test_an_id_that_the_container_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(os, "initgroups", refuse)
+    with pytest.raises(ConfigError, match=r"^cannot become 'somebody': Invalid argument$"):
+        drop_privileges(SystemUser("somebody", 1 << 30, 60))

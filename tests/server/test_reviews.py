@@ -15,15 +15,19 @@ import pytest
 
 from hosier.auth.scrypt import hash_password
 from hosier.auth.users_file import change_user
+from hosier.engine.endpoint import Endpoint
+from hosier.engine.task import Task, foreign
 from hosier.policy.accounts import Account
+from hosier.policy.budgets import Budget
 from hosier.policy.rules import Rule
+from hosier.protocol.address import Address
 from hosier.server import reviews as module
 from hosier.server import ruling
 from hosier.server.settings import BindSettings, UdpSettings
 
 from .commands.test_bind import arrive, is_listening, joined, reply, waiting
 from .datagrams import Datagrams, associated
-from .harness import Peer, Stage, login, request4, request5, run, stage, until
+from .harness import FakeEgress, Peer, Stage, login, request4, request5, run, stage, until
 from .test_ruling import ALLOW, DENY, PASSWORDS, allow, answer5, deny, logged_in
 
 LOOPBACK = ip_network("127.0.0.0/8")
@@ -390,5 +394,43 @@ def test_a_method_that_goes_while_it_is_at_work() -> None:
             assert await client.exactly(2) == b"\x01\x01"
             client.close()
             assert (await scene.record()).end == "refused: its method of authentication is not offered any more"
+
+    run(main)
+
+
+class JudgedBefore(FakeEgress):
+    """Everything is judged before it waits, and not again."""
+
+    async def connect(self, task: Task, target: Address, vet: Any, sources: Any = None) -> tuple[Endpoint, Address]:
+        passing = vet((target,))
+        return await FakeEgress.connect(self, task, target, lambda _: passing, sources)
+
+
+def test_who_gets_through_after_a_change_draws_on_the_budgets_of_the_new_rules() -> None:
+    """Those of the rule that let it begin may be gone."""
+
+    async def main() -> None:
+        rules = {name: [allow(name=name, budgets=[name])] for name in ("before", "after")}
+        async with stage(rules=rules["before"], budgets={"before": Budget(sessions=9)}) as scene:
+            asked, changed = asyncio.Event(), asyncio.Event()
+
+            async def wait(_: Address) -> None:
+                asked.set()
+                await foreign(asyncio.get_running_loop(), changed.wait())
+
+            scene.server.egress = JudgedBefore(scene.server, wait)
+            target, client = scene.target(), await scene.client()
+            await client.greet()
+            await client.send(request5(target.host, target.port))
+            await asked.wait()
+            assert reload(scene, rules=rules["after"], budgets={"after": Budget(sessions=9)}) == 0
+            changed.set()
+            assert (await client.reply5())[1] == 0
+            (session,) = scene.server.living()
+            assert [purse.name for purse in session.purses] == ["after"]
+            assert session.verdict is not None
+            assert session.verdict.rule == "rule 1 (after)"
+            (await target.accept()).close()
+            client.close()
 
     run(main)

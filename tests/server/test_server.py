@@ -618,3 +618,17 @@ def test_the_engine_that_was_chosen(name: str, kind: type[Engine]) -> None:
             assert type(scene.server.engine) is kind
 
     run(main)
+
+
+def test_no_name_can_forge_what_is_explained(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with stage() as scene:
+            client = await scene.client()
+            await client.greet()
+            (session,) = scene.server.living()
+            scene.server.explain(session, "eve\n127.0.0.1: all is well\x1b[2J")
+            client.close()
+
+    caplog.set_level("INFO", "hosier")
+    run(main)
+    assert caplog.records[0].getMessage().endswith(": eve\\n127.0.0.1: all is well\\x1b[2J")

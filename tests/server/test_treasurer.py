@@ -14,14 +14,16 @@ from typing import Any
 import pytest
 
 from hosier.errors import ConfigError
-from hosier.observe.counts import value_of
+from hosier.observe.counts import beats, value_of
 from hosier.policy import purses
 from hosier.policy.budgets import Budget
 from hosier.policy.rules import Rule
 from hosier.server import ledger as ledger_module
 from hosier.server import pulse, treasurer
-from hosier.server.settings import ServerSettings, UdpSettings
+from hosier.server.ledger import Ledger
+from hosier.server.settings import BindSettings, ServerSettings, UdpSettings
 
+from .commands.test_bind import waiting
 from .datagrams import Datagrams, associated
 from .harness import SUCCESS5, Peer, Stage, failure5, login, request5, run, stage, until
 
@@ -524,3 +526,45 @@ def test_mistakes(fields: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ConfigError) as caught:
         ServerSettings(**fields)
     assert str(caught.value).startswith(complaint)
+
+
+def test_who_is_being_refused_is_ended_once(file: Path) -> None:
+    """Whoever lingers, so that its client can read why, is not told again at the next beat."""
+
+    async def main() -> None:
+        budgets = {"much": Budget(per="all", octets="1k", period="ever")}
+        async with stage(budgets=budgets, usage_file=file, bind=BindSettings(anyone=True)) as scene:
+            near, far = await scene.joined()
+            client, _ = await waiting(scene, 5)
+            await near.send(b"x" * 1000)
+            await far.exactly(1000)
+            assert (await client.reply5())[1] == 2
+            assert await client.receive() == b""
+            cells = scene.server.meter.counts.cells
+            before = beats(cells)
+            await until(lambda: beats(cells) > before + 2, "further beats")
+            client.close()
+            await until(lambda: len(scene.records) == 2, "all have ended")
+            assert hits(scene, "budget octets") == 1
+
+    run(main)
+
+
+def test_news_that_cannot_be_read_count_nothing_twice(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreadable(_: Ledger) -> None:
+        raise OSError("no news")
+
+    async def main() -> None:
+        budgets = {"much": Budget(octets="1MB", period="ever")}
+        async with stage(users=USERS, budgets=budgets, usage_file=file) as scene:
+            monkeypatch.setattr(Ledger, "news", unreadable)
+            client, target = await joined_as(scene, "ann")
+            await client.send(b"x" * 1000)
+            await target.exactly(1000)
+            await until(lambda: written(file).get(("much", "user ann")) == 1000, "it is written down")
+            await client.send(b"x")
+            await target.exactly(1)
+            await until(lambda: written(file)["much", "user ann"] > 1000, "more is written down")
+            assert written(file)["much", "user ann"] == 1001
+
+    run(main)

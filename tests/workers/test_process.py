@@ -96,3 +96,28 @@ def test_one_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
     assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
     plan.close()
     memory.close()
+
+
+def test_one_that_dies_unnoticed_takes_no_reload_along() -> None:
+    """It answers nothing, before its end is seen and after it."""
+
+    async def main() -> None:
+        (sock,) = listening_sockets(SETTINGS.listen_addresses)
+        table, counts, purses = create_table(SETTINGS.caps, 1), create_counts(1), create_vault_table(1)
+        memory = CommonMemory.create()
+        plans = table.plan, counts.plan, purses.plan, memory.plan
+        worker = WorkerProcess.start(
+            Assignment(SETTINGS, (sock.fileno(),), *plans, 0, "off", uvloop=False, verbose=False)
+        )
+        assert await worker.is_ready()
+        os.kill(worker.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)
+        unseen = worker.prepare(OTHER, [sock])
+        assert await worker.end() == -signal.SIGKILL
+        assert await worker.answer(unseen, 20.0) is None
+        assert await worker.answer(worker.prepare(OTHER, [sock]), 20.0) is None
+        sock.close()
+        for one in (table, counts, purses, memory):
+            one.close()
+
+    asyncio.run(main())

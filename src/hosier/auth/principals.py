@@ -36,6 +36,9 @@ class RealmRule:
 
 def _parts(principal: str) -> tuple[str, str]:
     """Name and realm; a backslash before an @ makes that a letter of either (RFC 1964 §2.1.1)."""
+    if "\\" not in principal:  # nearly always
+        name, _, realm = principal.rpartition("@")
+        return name, realm
     at = -1
     escaped = False
     for place, letter in enumerate(principal):

@@ -8,7 +8,8 @@ from ..client.blocking import connect
 from ..errors import ConfigError, SocksError
 from .endings import ended, failed
 from .proxies import add_proxy_option, chain_for
-from .stdio import join_stdio
+from .seconds import seconds
+from .stdio import add_progress_option, join_stdio
 
 __all__ = ("add_parser",)
 
@@ -35,12 +36,8 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("host", metavar="HOST")
     parser.add_argument("port", metavar="PORT", type=int)
     add_proxy_option(parser)
-    parser.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS", help="for the way there (30)")
-    progress = parser.add_mutually_exclusive_group()
-    progress.add_argument("--progress", action="store_true", default=None, help="tell how much has gone")
-    progress.add_argument(
-        "--no-progress", action="store_false", dest="progress", help="do not, whatever is at the ends"
-    )
+    parser.add_argument("--timeout", type=seconds, default=30.0, metavar="SECONDS", help="for the way there (30)")
+    add_progress_option(parser)
     parser.set_defaults(run=run)
 
 

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Sequence
 from contextlib import ExitStack
 from socket import AF_INET, AF_INET6
-from typing import Any
+from typing import Any, Final
 
 from ..client.egress import ProxiedEgress, Upstreams
 from ..client.forwarding import BUFFER, DatagramForward, StreamForward
@@ -36,6 +36,8 @@ examples:
 
 PORT alone listens on loopback, of both families. It ends with SIGINT or SIGTERM.
 """
+
+_LOOPBACK: Final = ("127.0.0.1", "::1")
 
 
 def add_parser(verbs: Any) -> None:
@@ -70,6 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError("where to? write hosier forward [LOCAL:]PORT HOST:PORT, or --socks")
     host, port = host_and_port(arguments.target)
     chain = chain_for(arguments, host, port)
+    if not arguments.udp and chain[0].path is None:
+        _refuse_own_port(listen, chain[0])
     asyncio.run(_forward(listen, parse_address(host, port), chain, datagrams=arguments.udp))
     return DONE
 
@@ -101,6 +105,14 @@ async def _serve_socks(listen: Sequence[ListenAddress], chain: tuple[Proxy, ...]
         for address in server.addresses:
             say(f"a SOCKS port on {address}, through {_names(chain)}")
         await stop.wait()
+
+
+def _refuse_own_port(listen: Sequence[ListenAddress], nearest: Proxy) -> None:
+    """Who forwards to himself does so until no socket is left. Raises ConfigError."""
+    own = {address.host for address in listen if address.port == nearest.port}
+    everywhere = not own.isdisjoint(("0.0.0.0", "::"))  # noqa: S104  # it is what was asked for
+    if nearest.host in own or (own and nearest.host == "localhost") or (everywhere and nearest.host in _LOOPBACK):
+        raise ConfigError(f"the proxy {nearest} would be this very port: take another one")
 
 
 def _sockets(listen: Sequence[ListenAddress], *, datagrams: bool) -> list[Any]:

@@ -9,6 +9,7 @@ from ..client.blocking import bind
 from ..errors import ConfigError, SocksError
 from .endings import ended, failed
 from .proxies import add_proxy_option, chain_for
+from .seconds import seconds
 from .stdio import add_progress_option, join_stdio
 
 __all__ = ("add_parser",)
@@ -34,8 +35,8 @@ def add_parser(verbs: Any) -> None:
     add("peer", metavar="PEER", help="who may come: a name or an address; many proxies take 0.0.0.0 for anyone")
     add("port", metavar="PORT", type=int, nargs="?", default=0, help="the port to listen on, if it is free")
     add_proxy_option(parser)
-    add("--timeout", type=float, default=30.0, metavar="SECONDS", help="for the way to the proxy (30)")
-    add("--wait", type=float, metavar="SECONDS", help="for the peer (as long as the proxy waits)")
+    add("--timeout", type=seconds, default=30.0, metavar="SECONDS", help="for the way to the proxy (30)")
+    add("--wait", type=seconds, metavar="SECONDS", help="for the peer (as long as the proxy waits)")
     add_progress_option(parser)
     parser.set_defaults(run=run)
 

@@ -10,6 +10,7 @@ from ..client.probe import Finding, Report, probe
 from ..errors import ConfigError, ProxyConnectionError
 from .endings import DONE, PROXY_FAILED, failed
 from .proxies import add_proxy_option, chain_for, host_and_port
+from .seconds import seconds
 
 __all__ = ("add_parser",)
 
@@ -33,7 +34,7 @@ def add_parser(verbs: Any) -> None:
     )
     add_proxy_option(parser)
     parser.add_argument("--target", metavar="HOST:PORT", help="where CONNECT is to lead (to this machine)")
-    parser.add_argument("--timeout", type=float, default=5.0, metavar="SECONDS", help="for each question (5)")
+    parser.add_argument("--timeout", type=seconds, default=5.0, metavar="SECONDS", help="for each question (5)")
     parser.add_argument("--json", action="store_true", help="as one JSON object")
     parser.set_defaults(run=run)
 

@@ -16,7 +16,7 @@ privileges are needed.
 examples:
   hosier run --proxy socks5h://127.0.0.1:1080 curl https://example.com/
   ALL_PROXY=socks5h://127.0.0.1:1080 hosier run -- bash      a shell, and all that is started from it
-  hosier run --bypass 192.168.0.0/16 -- ssh nas              the local network without the proxy
+  hosier run --bypass 192.168.0.0/16 -- ssh 192.168.1.2      the local network without the proxy
   hosier run --check                                         whether this system can do it
 """
 
@@ -33,7 +33,13 @@ def add_parser(verbs: Any) -> None:
     )
     add = parser.add_argument
     add_proxy_option(parser)
-    add("--bypass", action="append", default=[], metavar="NET", help="a network that is reached without it")
+    add(
+        "--bypass",
+        action="append",
+        default=[],
+        metavar="NET",
+        help="a network that is reached without it, by its addresses",
+    )
     add(
         "--loopback",
         choices=("own", "shared"),

@@ -37,6 +37,9 @@ HELD: Final = 32
 
 BUFFER: Final = 1 << 20
 
+ASK_AGAIN: Final = 1.0
+"""Seconds for which new senders of datagrams wait for nothing after a way could not be had, or has ended."""
+
 Say = Callable[[str], None]
 
 
@@ -114,6 +117,7 @@ class DatagramForward:
         self._target = target
         self._say = say
         self._flows: dict[tuple[Any, ...], _Flow] = {}
+        self._ask_after = 0.0
         self.dropped = Traffic()
         """What was dropped here, by reason."""
         self._socket = DatagramSocket(engine, sock, self.dropped, self._arrived)
@@ -128,6 +132,9 @@ class DatagramForward:
         for view, size, sockaddr in zip(views, sizes, sockaddrs, strict=False):
             flow = self._flows.get(sockaddr)
             if flow is None:
+                if self._engine.now < self._ask_after:
+                    self.dropped.drop("no way")
+                    continue
                 if len(self._flows) >= CORRESPONDENTS:
                     self.dropped.drop("too many senders")
                     continue
@@ -149,6 +156,7 @@ class DatagramForward:
     def ended(self, flow: "_Flow", error: Exception | None) -> None:
         self._flows.pop(flow.sockaddr, None)
         if error is not None:
+            self._ask_after = self._engine.now + ASK_AGAIN
             self._say(str(error))
 
 

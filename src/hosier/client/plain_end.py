@@ -13,18 +13,24 @@ __all__ = ("plain_end",)
 
 _AT_ONCE: Final = 1 << 16
 
+_ASK_AFTER: Final = 60
+_ASK_EVERY: Final = 10
+"""Seconds."""
+
 
 def plain_end(sock: socket.socket) -> socket.socket:
     """The same socket, or for one with TLS the end of a pair, which ``SSLContext.wrap_socket`` takes.
 
-    To be cut off looks like an end there, which the layer that is put into it tells apart.
+    Each direction ends alone, which an SSLSocket's own ``shutdown`` cannot do, and one thread may send while another
+    receives. To be cut off looks like an end there, which the layer that is put into it tells apart.
     """
     if not isinstance(sock, SSLSocket):
         return sock
     theirs, ours = tcp_pair()
     theirs.settimeout(sock.gettimeout())
+    _notice_when_gone(ours)
     sock.setblocking(False)
-    Thread(target=_Carrier(sock, ours).run, name="TLS inside TLS", daemon=True).start()
+    Thread(target=_Carrier(sock, ours).run, name="hosier-tls", daemon=True).start()
     return theirs
 
 
@@ -38,13 +44,15 @@ class _Carrier:
         self._down = b""
         self._tls_ended = False
         self._plain_ended = False
+        self._told_plain = False
+        self._told_tls = False
         self._tls_must_write = False
 
     def run(self) -> None:
-        """Until one side has ended, and the other one has all that it sent."""
+        """Until both sides have ended, and each has all that the other one sent."""
         with self._tls, self._plain:
             try:
-                while not (self._tls_ended and not self._down) and not (self._plain_ended and not self._up):
+                while not (self._told_plain and self._told_tls):
                     if not (self._carry_down() | self._carry_up()):
                         self._wait()
             except OSError:
@@ -69,6 +77,9 @@ class _Carrier:
                 moved = True
             except BlockingIOError:
                 pass
+        elif self._tls_ended and not self._told_plain:
+            self._plain.shutdown(socket.SHUT_WR)
+            self._told_plain = moved = True
         return moved
 
     def _carry_up(self) -> bool:
@@ -89,13 +100,34 @@ class _Carrier:
                 pass
             except SSLWantWriteError:
                 self._tls_must_write = True
+        elif self._plain_ended and not self._told_tls:
+            # Not with TLS's announcement, for which OpenSSL would throw away what comes meanwhile; nor with SSLSocket's
+            # own shutdown, which forgets the keys.
+            socket.socket.shutdown(self._tls, socket.SHUT_WR)
+            self._told_tls = moved = True
         return moved
 
     def _wait(self) -> None:
         """Nothing can be moved: until something can."""
-        poll = select.poll()
         reads_tls = not self._down and not self._tls_ended
-        poll.register(self._tls, select.POLLIN * reads_tls | select.POLLOUT * self._tls_must_write)
         reads_plain = not self._up and not self._plain_ended
-        poll.register(self._plain, select.POLLIN * reads_plain | select.POLLOUT * bool(self._down))
-        poll.poll()
+        of_tls = select.POLLIN * reads_tls | select.POLLOUT * self._tls_must_write
+        of_plain = select.POLLIN * reads_plain | select.POLLOUT * bool(self._down)
+        is_waited_for = self._told_tls and not self._told_plain
+        # Not for nothing: of a socket that has ended the system tells that again and again.
+        poll = select.poll()
+        if of_tls:
+            poll.register(self._tls, of_tls)
+        if of_plain or is_waited_for:
+            poll.register(self._plain, of_plain)
+        found = dict(poll.poll())
+        if is_waited_for and found.get(self._plain.fileno(), 0) & (select.POLLERR | select.POLLHUP):
+            raise ConnectionAbortedError  # nobody waits any more
+
+
+def _notice_when_gone(sock: socket.socket) -> None:
+    """The end of one direction and of both look alike; only who is gone does not answer whether it is still there."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, seconds in (("TCP_KEEPIDLE", _ASK_AFTER), ("TCP_KEEPINTVL", _ASK_EVERY)):
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)

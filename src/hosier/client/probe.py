@@ -71,7 +71,7 @@ async def probe(proxy: Proxy, target: tuple[str, int] | None = None, *, timeout:
         async with asyncio.timeout(timeout):
             _, writer = await _open(proxy)
     except OSError as error:
-        raise ProxyConnectionError(f"cannot reach {proxy}: {error.strerror or error or 'no answer'}") from error
+        raise ProxyConnectionError(f"cannot reach {proxy}: {error.strerror or str(error) or 'no answer'}") from error
     reached = Finding(True, "connected", _since(began))
     here = writer.get_extra_info("sockname")[0] if proxy.path is None else "127.0.0.1"
     writer.close()

@@ -57,6 +57,8 @@ class ProtectedSocket(socket.socket):
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """The same, into a buffer."""
         with memoryview(buffer) as view, view.cast("B") as octets:
+            if nbytes > len(octets):
+                raise ValueError("buffer too small for requested bytes")
             data = self.recv(nbytes or len(octets), flags)
             octets[: len(data)] = data
         return len(data)

@@ -210,7 +210,7 @@ class _LayeredFlow(Flow):
 class UnwrappingFlow(_LayeredFlow):
     """From the protected side to the plain one. ``moved`` counts plain octets."""
 
-    __slots__ = ("_frame_size", "_frames")
+    __slots__ = ("_frame_size", "_frames", "_may_end_early")
 
     def __init__(self, relay: "Relay", source: Endpoint, sink: Endpoint, layer: Layer, wrapped: bytes) -> None:
         """``wrapped``: octets that have arrived below the layer already."""
@@ -218,6 +218,7 @@ class UnwrappingFlow(_LayeredFlow):
         self._frames = bytearray(wrapped)
         self._frame_size = 0
         """Of the last one, if it was large."""
+        self._may_end_early = hasattr(layer, "ended")
 
     @property
     def wrapped(self) -> bytes:
@@ -241,7 +242,7 @@ class UnwrappingFlow(_LayeredFlow):
             self._end_well()
 
     def _is_over(self) -> bool:
-        return has_ended_early(self.layer)
+        return self._may_end_early and has_ended_early(self.layer)
 
     def _wanted(self) -> int:
         """Bulk comes in frames of one size: what makes the next one whole need not be put together with others."""

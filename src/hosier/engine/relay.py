@@ -103,25 +103,26 @@ class Relay:
 
     def protect_near(self, layer: Layer, wrapped: bytes) -> None:
         """Puts a security layer between near and the relay, before it runs; ``wrapped`` has arrived below it."""
-        self.near.seen |= EPOLLIN  # so that what has arrived is looked at first
+        if wrapped:
+            self.near.seen |= EPOLLIN  # so that it is looked at first
         beyond = None if self.far.tunnel is None else self.far.tunnel.layer
-        up, down = self.up, self.down
         if beyond is None:
-            self.up = UnwrappingFlow(self, self.near, self.far, layer, wrapped)
-            self.down = WrappingFlow(self, self.far, self.near, layer)
+            self._replace_flows(
+                UnwrappingFlow(self, self.near, self.far, layer, wrapped),
+                WrappingFlow(self, self.far, self.near, layer),
+            )
         else:
-            self.up = UnwrappingFlow(self, self.near, self.far, Translation(layer, beyond), wrapped)
-            self.down = UnwrappingFlow(self, self.far, self.near, Translation(beyond, layer), b"")
-        self._replaced(up, down)
+            self._replace_flows(
+                UnwrappingFlow(self, self.near, self.far, Translation(layer, beyond), wrapped),
+                UnwrappingFlow(self, self.far, self.near, Translation(beyond, layer), b""),
+            )
 
     def pace(self, up: Pacer | None, down: Pacer | None) -> None:
         """Holds the directions to a pace, before it runs; to be told after ``protect_near``."""
-        before = self.up, self.down
-        if up is not None:
-            self.up = paced(self.up, up)
-        if down is not None:
-            self.down = paced(self.down, down)
-        self._replaced(*before)
+        self._replace_flows(
+            paced(self.up, up) if up is not None else self.up,
+            paced(self.down, down) if down is not None else self.down,
+        )
 
     def dissolve(self) -> None:
         """Undoes the ties between its parts, so that they vanish at once; the counters stay."""
@@ -154,13 +155,11 @@ class Relay:
 
     # --- private ---
 
-    def _replaced(self, up: Flow, down: Flow) -> None:
-        """Ties the flows together; those that they follow lose their ties, which would keep everything alive until
-        the collector comes."""
-        for before, now in ((up, self.up), (down, self.down)):
-            if before is not now:
-                del before.relay, before.twin
-        self.up.twin, self.down.twin = self.down, self.up
+    def _replace_flows(self, up: Flow, down: Flow) -> None:
+        # Those that go must not keep each other, and all of the session, until the garbage collector comes by.
+        del self.up.twin, self.down.twin
+        self.up, self.down = up, down
+        up.twin, down.twin = down, up
 
     def _give_up(self) -> None:
         self.finished = True

@@ -25,10 +25,13 @@ def client(proxy: ProxyChain, url: str, **options: Any) -> "redis.Redis":
     """
     import redis
 
-    made = redis.Redis.from_url(url, **options)
-    pool: Any = made.connection_pool
+    is_single = options.pop("single_connection_client", False)
+    pool: Any = redis.ConnectionPool.from_url(url, **options)
     pool.connection_class = _blocking_class(pool.connection_class)
     pool.connection_kwargs["hosier_chain"] = chain_of(proxy)
+    # Not from_url of redis.Redis: a client of one connection makes that at once, before the pool knows of the proxy.
+    made = redis.Redis(connection_pool=pool, single_connection_client=is_single)
+    made.auto_close_connection_pool = True
     return made
 
 

@@ -40,6 +40,8 @@ def adapter(proxy: ProxyChain, **options: Any) -> "HTTPAdapter":
         def send(self, request: "PreparedRequest", *args: Any, **options: Any) -> "Response":
             # Those of the environment, or of one request, would lead round the proxy.
             options["proxies"] = None
+            # At a redirect requests adds the password of the environment's proxy, which the target would be told.
+            request.headers.pop("Proxy-Authorization", None)
             return super().send(request, *args[:4], **options)
 
     return ProxiedAdapter(**options)

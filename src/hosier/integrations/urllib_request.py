@@ -2,8 +2,9 @@
 
 import http.client
 import socket
+import urllib.error
 import urllib.request
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..client.plain_end import plain_end
 from ..client.proxy import ProxyChain, chain_of
@@ -21,9 +22,11 @@ def opener(
 ) -> urllib.request.OpenerDirector:
     """An opener for http and https, with more handlers if you like, whatever the environment says.
 
-    ``timeout`` of ``open`` covers the whole way. What goes wrong is the ``reason`` of a ``URLError``.
+    ``timeout`` of ``open`` covers the whole way. What goes wrong is the ``reason`` of a ``URLError``; so is every ftp
+    URL, also one that a redirect leads to: nothing goes round the proxy.
     """
-    return urllib.request.build_opener(_Handler(proxy, context), urllib.request.ProxyHandler({}), *handlers)
+    ours = _Handler(proxy, context), _NoFtp(), urllib.request.ProxyHandler({})
+    return urllib.request.build_opener(*ours, *handlers)
 
 
 class _Handler(urllib.request.HTTPSHandler, urllib.request.HTTPHandler):
@@ -43,6 +46,13 @@ class _Handler(urllib.request.HTTPSHandler, urllib.request.HTTPHandler):
 
             self._tls = ssl.create_default_context()
         return self.do_open(_Connection, request, chain=self._chain, tls=self._tls)  # type: ignore[arg-type]
+
+
+class _NoFtp(urllib.request.FTPHandler):
+    """In the place of the one that would connect straight to the server, wherever a redirect says that it is."""
+
+    def ftp_open(self, _: urllib.request.Request) -> NoReturn:
+        raise urllib.error.URLError("ftp does not go through this proxy")
 
 
 class _Connection(http.client.HTTPConnection):

@@ -10,7 +10,7 @@ from typing import Final
 
 from .record import DatagramCounts, SessionRecord
 
-__all__ = ("FORMATS", "AccessLog", "json_line", "text_line", "word")
+__all__ = ("FORMATS", "AccessLog", "json_line", "printable", "text_line", "word")
 
 _ESCAPES: Final = str.maketrans({" ": "\\x20", "\\": "\\\\", '"': '\\"'})
 
@@ -25,7 +25,7 @@ def text_line(record: SessionRecord, when: str) -> str:
     return (
         f"{when} {_place(client)} {'-' if user is None else word(user)} {f'socks{version}' if version else '-'} "
         f"{command or '-'} {place} {reached} {'-' if bound is None else bound} {'-' if reply is None else reply} "
-        f"{sent} {received} {seconds:.3f} {end}{'' if datagrams is None else _datagrams(datagrams)}\n"
+        f"{sent} {received} {seconds:.3f} {printable(end)}{'' if datagrams is None else _datagrams(datagrams)}\n"
     )
 
 
@@ -84,6 +84,14 @@ def _datagrams(counts: DatagramCounts) -> str:
 def _place(address: tuple[str, int]) -> str:
     host, port = address
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def printable(text: str) -> str:
+    """A text that may hold what strangers wrote, such as their names, as part of one line: whatever could end it,
+    steer a terminal or not be written is escaped."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def word(text: str) -> str:

@@ -30,6 +30,8 @@ CREATE TABLE IF NOT EXISTS usage (
 ) WITHOUT ROWID
 """
 
+_ALL: Final = "SELECT budget, key, since, octets FROM usage"
+
 # A row of an earlier period is over; one of a later period was written by somebody whose clock is ahead.
 _ADD: Final = """
 INSERT INTO usage (budget, key, since, octets) VALUES (?, ?, ?, ?)
@@ -61,13 +63,14 @@ class Ledger:
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.execute(_SCHEMA)
+            self._connection.execute(f"{_ALL} LIMIT 0")  # it may be somebody else's table
         except sqlite3.Error as error:
             raise ConfigError(f"cannot keep usage in {path}: {error}") from None
 
     def entries(self) -> dict[tuple[str, str], Entry]:
         """All of it, by budget and key. Raises OSError."""
         try:
-            rows = self._connection.execute("SELECT budget, key, since, octets FROM usage").fetchall()
+            rows = self._connection.execute(_ALL).fetchall()
         except sqlite3.Error as error:
             raise OSError(f"{self.path}: {error}") from error
         return {(budget, key): Entry(since, octets) for budget, key, since, octets in rows}
@@ -105,7 +108,7 @@ class Ledger:
                     for key, entry in used.items():
                         found[key] = Entry(*cursor.execute(_ADD, (*key, *entry)).fetchone())
                     cursor.execute("COMMIT")
-                except sqlite3.Error:
+                except BaseException:  # whatever it is: an open transaction would keep all other processes from theirs
                     if self._connection.in_transaction:
                         cursor.execute("ROLLBACK")
                     raise

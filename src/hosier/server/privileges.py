@@ -45,12 +45,25 @@ def drop_privileges(identity: SystemUser) -> None:
     name, uid, gid = identity
     try:
         os.initgroups(name, gid)  # first: afterwards it would be forbidden
-        os.setresgid(gid, gid, gid)
-        os.setresuid(uid, uid, uid)
+        if hasattr(os, "setresuid"):
+            os.setresgid(gid, gid, gid)
+            os.setresuid(uid, uid, uid)
+        else:  # macOS: for root these change the saved ids, too
+            os.setgid(gid)
+            os.setuid(uid)
     except PermissionError:
         raise ConfigError(f"only root can become {name!r}: leave run_as out") from None
-    if os.getresuid() != (uid,) * 3 or os.getresgid() != (gid,) * 3 or _has_foreign_groups(identity) or _can_return():
+    except OSError as error:  # in a container that has no such id
+        raise ConfigError(f"cannot become {name!r}: {error.strerror}") from None
+    if _ids() != {(uid, gid)} or _has_foreign_groups(identity) or _can_return():
         raise ConfigError(f"the privileges of root could not be given up for {name!r}")
+
+
+def _ids() -> set[tuple[int, int]]:
+    """All pairs of a user and a group that this process is."""
+    if hasattr(os, "getresuid"):
+        return set(zip(os.getresuid(), os.getresgid(), strict=True))
+    return {(os.getuid(), os.getgid()), (os.geteuid(), os.getegid())}
 
 
 def _has_foreign_groups(identity: SystemUser) -> bool:

@@ -55,38 +55,39 @@ class Reviews:
     def settle(self, session: "Session", judge: Judge, far: Endpoint | None = None) -> None:
         """For one who has got through: its verdict is known from here on. Raises PolicyDenied if what it has reached
         has been forbidden meanwhile, with ``far`` closed."""
-        if isinstance(judge, Ruling):
-            session.verdict = judge.verdict_of(session.dialled)
         if session.started <= self.since:
             try:
-                self.review(session)
+                judge = self.review(session) or judge
             except PolicyDenied:
                 if far is not None:
                     far.close()
                 raise
+        session.verdict = judge.verdict_of(session.dialled) if isinstance(judge, Ruling) else None
 
-    def review(self, session: "Session") -> None:
-        """Judges all that a session has been allowed so far. Raises PolicyDenied."""
+    def review(self, session: "Session") -> Judge | None:
+        """Judges all that a session has been allowed so far; returns who has judged what it has reached, if it has
+        reached anything. Raises PolicyDenied."""
         server, request = self._server, session.request
         if request is None or server.is_in_handshake(session):
-            return  # it will be judged when it has said what it wants, and who it is
+            return None  # it will be judged when it has said what it wants, and who it is
         self.identify(session)
         if not _is_served(request.command, server.settings):
             raise PolicyDenied(f"{COMMAND_NAMES[request.command]} is switched off")
         if isinstance(session.relay, UdpRelay):
             server.judging(session, None)
             session.relay.judge_again()
-            return
+            return None
         target = request.address.canonical()
         judge = server.judging(session, target)
         waits_for_it = session.bound is not None and not target.is_name and any(target.octets)
         reached = session.dialled or (target if waits_for_it or session.relay is not None else None)
         if reached is None:
-            return  # what it is about to reach is judged when it has
+            return None  # what it is about to reach is judged when it has
         if request.command == Command.BIND:
             judge.vet_peers((reached,))
         else:
             judge.vet((reached,))
+        return judge
 
     def review_all(self) -> int:
         """Ends those that are forbidden now, and tells how many."""

@@ -20,6 +20,7 @@ from ..engine.listener import Listener
 from ..engine.poller import Engine
 from ..engine.resolve import Resolver
 from ..errors import PolicyDenied
+from ..observe.access_log import printable
 from ..observe.counts import Counts
 from ..observe.crowding import CrowdingLog
 from ..observe.record import SessionRecord
@@ -245,7 +246,7 @@ class Server:
             wanted = f" {request.address}" if request is not None else ""
             client = ListenAddress(*session.peer[:2])
             level = logging.WARNING if insist else logging.INFO
-            _log.log(level, "%s%s: %s%s", client, wanted, reason, f"; {advice}" if advice else "")
+            _log.log(level, "%s%s: %s%s", client, wanted, printable(reason), f"; {advice}" if advice else "")
 
     def greeted(self, session: Session) -> None:
         """Its handshake is over, and its request here."""

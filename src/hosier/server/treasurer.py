@@ -12,6 +12,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Final
 
 from ..errors import PolicyDenied
+from ..observe.access_log import printable
 from ..policy.bucket import Pace, Store
 from ..policy.budgets import Budget
 from ..policy.periods import start_of
@@ -143,7 +144,7 @@ class Treasurer:
         today, now = time(), monotonic()
         # By usage: who came under an earlier form of a budget shares that, though not the purse.
         spent = {purse.usage: why for purse in self._purses.values() if (why := _why_spent(purse, today)) is not None}
-        for session in list(sessions) if spent else ():
+        for session in [session for session in sessions if not session.end] if spent else ():
             found = next((spent[purse.usage] for purse in session.purses if purse.usage in spent), None)
             if found is not None:
                 limit, reason = found
@@ -168,7 +169,7 @@ class Treasurer:
     def _keys(self, budget: Budget, session: "Session", rule: str) -> Sequence[str]:
         """Whose purses of a budget a session draws on."""
         if budget.per == "user" and session.user is not None:  # nearly always
-            return (f"user {session.user}",)
+            return (f"user {printable(session.user)}",)
         match budget.per:
             case "all":
                 return ("all",)
@@ -249,7 +250,11 @@ def _write(
     """In a thread: what there is now of those who are here, and of all if others have changed that."""
     if over:
         ledger.forget(over)
-    return ledger.add(used) if used else {}, ledger.news()
+    totals = ledger.add(used) if used else {}
+    try:
+        return totals, ledger.news()
+    except OSError:
+        return totals, None  # what was added is written, and must not be brought again; news can wait
 
 
 def _why_spent(purse: Purse, today: float) -> tuple[str, str] | None:

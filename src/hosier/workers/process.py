@@ -97,6 +97,9 @@ class WorkerProcess:
         """Says a word that will be answered, with what belongs to it. Answers come in the order of the questions, so
         that a late one is nobody else's."""
         answer = asyncio.get_running_loop().create_future()
+        if self._has_ended:
+            answer.set_result(None)
+            return answer
         self._asked[word].append(answer)
         self.tell(word + more)
         return answer
@@ -110,9 +113,14 @@ class WorkerProcess:
     def prepare(self, settings: ServerSettings, sockets: Sequence[socket.socket]) -> "asyncio.Future[Any]":
         """Lets it make what other settings need; ``sockets``: where it is to accept besides. The answer is what is
         wrong with that, empty if nothing is."""
-        if sockets:
-            socket.send_fds(self._doors, [b"d"], [sock.fileno() for sock in sockets])
+        if sockets and not self._has_ended:
+            with contextlib.suppress(ConnectionError):  # it has just died, and will answer nothing
+                socket.send_fds(self._doors, [b"d"], [sock.fileno() for sock in sockets])
         return self.post(PREPARE, packed_settings(settings, len(sockets)))
+
+    @property
+    def _has_ended(self) -> bool:
+        return self._doors.fileno() < 0
 
     @staticmethod
     async def answer(awaited: "asyncio.Future[Any]", patience: float) -> Any:

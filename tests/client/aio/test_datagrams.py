@@ -211,3 +211,27 @@ def test_failures() -> None:
         run(hosier.aio.associate(server.url, timeout=0.1, announce=True))
     with pytest.raises(hosier.ConfigError):
         run(hosier.aio.associate(["one", "two"]))
+
+
+def test_who_gives_up_leaves_it_to_the_next(silent_socket: socket.socket) -> None:
+    """Also when the datagram has come already; and nothing of the wait is left."""
+
+    async def main() -> None:
+        with ScriptedServer(opening(send(granted(silent_socket)), stall())) as proxy:
+            async with await hosier.aio.associate(proxy.url) as endpoint:
+                inbox = endpoint._inbox
+                for _ in range(3):
+                    with pytest.raises(TimeoutError):
+                        await asyncio.wait_for(endpoint.recvfrom(), 0.01)
+                assert not inbox.waiting
+                first, second = (asyncio.create_task(endpoint.recvfrom()) for _ in range(2))
+                while len(inbox.waiting) < 2:
+                    await asyncio.sleep(0)
+                inbox.datagram_received(b"hello", ("192.0.2.1", 53))
+                first.cancel()
+                async with asyncio.timeout(PATIENCE):
+                    assert await second == (b"hello", ("192.0.2.1", 53))
+                assert first.cancelled()
+                assert not inbox.waiting
+
+    asyncio.run(main())

@@ -302,3 +302,46 @@ def test_no_place_is_refused_in_a_loop(relay: Relay) -> None:
 
     run(main())
     assert not relay.conversations
+
+
+def test_without_a_peer_nothing_is_sent(relay: Relay) -> None:
+    """To send without an address is a mistake of the program's, as it is without a proxy."""
+    with hosier.socksify(relay.url), udp() as sock:
+        sock.sendto(b"one", ONE)
+        for send_it in (sock.send, sock.sendall, lambda data: sock.sendmsg([data])):
+            with pytest.raises(OSError, match=r"[Dd]estination") as caught:
+                send_it(b"two")
+            assert caught.value.errno == errno.EDESTADDRREQ
+        sock.sendto(b"three", ONE)
+    assert [relay.udp.recv(100) for _ in range(2)] == [HEADER + b"one", HEADER + b"three"]
+
+
+def test_what_goes_past_the_proxy_needs_another_socket(relay: Relay) -> None:
+    """Its answers would not be heard."""
+    place = ("127.0.0.1", 9)
+    with hosier.socksify(relay.url, bypass="127.0.0.0/8"), udp() as sock:
+        sock.sendto(b"one", ONE)
+        past: list[Callable[[], object]] = [
+            lambda: sock.sendto(b"two", place),
+            lambda: sock.sendmsg([b"two"], (), 0, place),
+            lambda: sock.connect(place),
+        ]
+        for call in past:
+            with pytest.raises(OSError, match="take another one") as caught:
+                call()
+            assert caught.value.errno == errno.EOPNOTSUPP
+        assert sock.connect_ex(place) == errno.EOPNOTSUPP
+        sock.sendto(b"three", ONE)
+    assert [relay.udp.recv(100) for _ in range(2)] == [HEADER + b"one", HEADER + b"three"]
+
+
+def test_a_buffer_that_is_too_small_costs_no_datagram(relay: Relay) -> None:
+    with hosier.socksify(relay.url), udp() as sock:
+        sock.connect(ONE)
+        sock.send(b"hello")
+        _, place = relay.udp.recvfrom(100)
+        relay.say(HEADER + b"answer", place)
+        for receive in (sock.recv_into, sock.recvfrom_into):
+            with pytest.raises(ValueError, match="buffer"):
+                receive(bytearray(4), 6)
+        assert sock.recv(100) == b"answer"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import errno
 import socket
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -236,3 +238,16 @@ def test_callbacks_from_threads(site: Site) -> None:
         loop.close()
     assert site.asked == ["web.invalid:80"]
     until(lambda: not thread.is_alive(), "the loop has ended")
+
+
+def test_bare_threads_inherit(site: Site) -> None:
+    """Those of libraries that have a use of their own for them."""
+    seen: SimpleQueue[object] = SimpleQueue()
+    with hosier.socksify(site.url):
+        scope = current.get()
+        for _ in range(2):
+            _thread.start_new_thread(lambda word, *, end: seen.put((current.get(), word, end)), ("a",), {"end": "b"})
+            assert seen.get(timeout=PATIENCE) == (scope, "a", "b")
+            with hosier.socksify(None):
+                _thread.start_new_thread(lambda: seen.put(current.get()), ())
+                assert seen.get(timeout=PATIENCE) is None

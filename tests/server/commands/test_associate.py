@@ -15,6 +15,7 @@ from hosier.engine.segments import Traffic
 from hosier.protocol.address import parse_address
 from hosier.protocol.auth.base import AuthStep, Outcome
 from hosier.server.settings import Limits, UdpSettings
+from hosier.server.udp_relay import UdpRelay
 from hosier.testing import ToyLayer
 
 from ..datagrams import (
@@ -470,5 +471,22 @@ def test_nothing_else_in_the_record_of_a_stream() -> None:
             far.close()
             assert (await scene.record()).datagrams is None
         assert Traffic().dropped == {}
+
+    run(main)
+
+
+def test_a_socket_that_the_engine_cannot_watch_takes_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system has bounds for what is watched, too."""
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async def main() -> None:
+        async with stage(udp=UdpSettings(per_user=1)) as scene:
+            with monkeypatch.context() as patch:
+                patch.setattr(UdpRelay, "_entrance", full)
+                assert await refused(scene) == 1
+            assert scene.server.associations.in_use == 0
+            await associated(scene)
 
     run(main)

@@ -232,6 +232,13 @@ class _Inbox(asyncio.DatagramProtocol):
         while self.waiting:
             self._wake()
 
+    def give_up(self, waiter: "asyncio.Future[None]") -> None:
+        """Who has waited does not any more."""
+        if waiter in self.waiting:
+            self.waiting.remove(waiter)
+        elif self.arrived:
+            self._wake()
+
     def _wake(self) -> None:
         while self.waiting:
             waiter = self.waiting.popleft()
@@ -286,7 +293,11 @@ class DatagramEndpoint:
                 raise inbox.failure or association_ended()
             waiter = asyncio.get_running_loop().create_future()
             inbox.waiting.append(waiter)
-            await waiter
+            try:
+                await waiter
+            except BaseException:  # cancelled: nobody is to be woken in vain, and what came is the next one's
+                inbox.give_up(waiter)
+                raise
         return inbox.arrived.popleft()
 
     def max_payload(self, host: str | None = None) -> int:

@@ -101,8 +101,8 @@ def sendto(sock: socket.socket, data: Any, *flags_and_address: Any) -> int:
 
 def sendmsg(sock: socket.socket, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None) -> int:
     association = association_of(sock)
-    if address is None and association is not None and association.peer is not None:
-        return association.sendto(b"".join(buffers), association.peer)
+    if address is None and association is not None:
+        return association.send(b"".join(buffers))
     scope = current.get()
     if scope is None or sock.family not in INTERNET or address is None:
         return _sendmsg(sock, buffers, ancdata, flags, address)
@@ -133,6 +133,10 @@ def way_of(scope: Scope, sock: socket.socket, address: Any) -> Route | None:
     route = scope.route(sock.family, host, port)
     if not route.direct and sock.type not in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
         raise OSError(errno.EOPNOTSUPP, "within socksify TCP and UDP go through the proxy, and nothing else")
+    if route.direct and association_of(sock) is not None:
+        raise OSError(
+            errno.EOPNOTSUPP, "this socket hears the proxy only: take another one for what goes past the proxy"
+        )
     return route
 
 

@@ -48,6 +48,12 @@ class AssociatedSocket:
         except LocalProtocolError as error:
             raise OSError(errno.EINVAL, str(error)) from error
 
+    def send(self, data: Any) -> int:
+        """To its peer. Raises OSError, also (EDESTADDRREQ) where there is none."""
+        if self.peer is None:
+            raise OSError(errno.EDESTADDRREQ, os.strerror(errno.EDESTADDRREQ))
+        return self.sendto(data, self.peer)
+
     def receive(self, size: int, flags: int, limit: float | None) -> tuple[bytes, Any]:
         """The next datagram and its sender, as a socket of this family tells it. Raises as a socket does."""
         if flags:
@@ -115,17 +121,15 @@ def take(sock: socket.socket, made: ProxiedDatagramSocket) -> AssociatedSocket:
 
 def send(sock: socket.socket, data: Any, *flags: int) -> int:
     association = association_of(sock)
-    if association is None or association.peer is None:
-        return _send(sock, data, *flags)
-    return association.sendto(data, association.peer)
+    return _send(sock, data, *flags) if association is None else association.send(data)
 
 
 def sendall(sock: socket.socket, data: Any, *flags: int) -> None:
     association = association_of(sock)
-    if association is None or association.peer is None:
+    if association is None:
         _sendall(sock, data, *flags)
     else:
-        association.sendto(data, association.peer)
+        association.send(data)
 
 
 def recv(sock: socket.socket, size: int, flags: int = 0) -> bytes:
@@ -153,6 +157,8 @@ def recvfrom_into(sock: socket.socket, buffer: Any, nbytes: int = 0, flags: int 
     if association is None:
         return _recvfrom_into(sock, buffer, nbytes, flags)
     view = memoryview(buffer).cast("B")
+    if nbytes > len(view):
+        raise ValueError("nbytes is greater than the length of the buffer")
     data, source = association.receive(nbytes or len(view), flags, sock.gettimeout())
     view[: len(data)] = data
     return len(data), source

@@ -5,6 +5,7 @@ pool's thread for as long as it works on what was submitted there. uvloop's loop
 get what they need as sockets that are connected already.
 """
 
+import _thread
 import asyncio
 import errno
 import importlib
@@ -31,6 +32,7 @@ T = TypeVar("T")
 AnyCall = Callable[..., Any]
 
 _start: Final = threading.Thread.start
+_start_bare: Final[Callable[..., int]] = _thread.start_new_thread
 _submit: Final = ThreadPoolExecutor.submit
 
 
@@ -38,6 +40,7 @@ def carriers() -> list[tuple[Any, str, Any]]:
     """With uvloop's, where it is installed: a program may load it later."""
     found: list[tuple[Any, str, Any]] = [
         (threading.Thread, "start", start),
+        (_thread, "start_new_thread", start_bare),
         (ThreadPoolExecutor, "submit", submit),
         (BaseEventLoop, "getaddrinfo", _getaddrinfo(BaseEventLoop.getaddrinfo)),
         (BaseEventLoop, "getnameinfo", _getnameinfo(BaseEventLoop.getnameinfo)),
@@ -66,6 +69,11 @@ def start(thread: threading.Thread) -> None:
 
         thread.run = run  # type: ignore[method-assign]
     carried(None, _start)(thread)
+
+
+def start_bare(function: AnyCall, /, *args: Any) -> int:
+    scope = current.get()
+    return _start_bare(function if scope is None else carried(scope, function), *args)
 
 
 def submit(pool: ThreadPoolExecutor, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> "Future[T]":

@@ -23,6 +23,7 @@ __all__ = (
 )
 
 _VERSION: Final = 0x01
+_LEVELS: Final = tuple(Level)  # by their numbers
 
 MAX_ROUNDS: Final = 16
 """Tokens that one side may send: Kerberos needs one, SPNEGO a few. An endless exchange is an attack."""
@@ -34,6 +35,12 @@ class MessageType(IntEnum):
     TOKEN = 0x01
     LEVEL = 0x02
     ABORT = 0xFF
+
+
+# Plain numbers for what every session asks: on Python 3.11 a look into an Enum class costs a function call.
+_TOKEN: Final = int(MessageType.TOKEN)
+_LEVEL: Final = int(MessageType.LEVEL)
+_ABORT: Final = int(MessageType.ABORT)
 
 
 class GssapiMessage(NamedTuple):
@@ -61,22 +68,23 @@ class GssapiFraming:
             return None
         kind = data[1]
         # An abort is complete here: its length would never come (GS-REQ-21).
-        if kind == MessageType.ABORT and not from_client:
-            return GssapiMessage(MessageType.ABORT), 2
-        if kind not in (MessageType.TOKEN, MessageType.LEVEL):
+        if kind == _ABORT and not from_client:
+            return GssapiMessage(_ABORT), 2
+        if kind != _TOKEN and kind != _LEVEL:
             raise RemoteProtocolError(f"GSSAPI message of type {kind:#04x} in the subnegotiation")
         found = token_of(data)
         return None if found is None else (GssapiMessage(kind, found[0]), found[1])
 
     def encode(self, body: GssapiMessage, *, from_client: bool) -> bytes:
         """Raises LocalProtocolError for a type that does not exist, a client's abort and a token that is too long."""
-        if body.type == MessageType.ABORT and not from_client:
+        kind, token = body
+        if kind == _ABORT and not from_client:
             return self.refusal
-        if body.type not in (MessageType.TOKEN, MessageType.LEVEL):
-            raise LocalProtocolError(f"this side sends no GSSAPI message of type {body.type:#04x}")
-        if len(body.token) > MAX_TOKEN:
+        if kind != _TOKEN and kind != _LEVEL:
+            raise LocalProtocolError(f"this side sends no GSSAPI message of type {kind:#04x}")
+        if len(token) > MAX_TOKEN:
             raise LocalProtocolError(f"a token has at most {MAX_TOKEN} octets")
-        return framed(body.type, body.token)
+        return framed(kind, token)
 
 
 class SecurityContext(Wrapping, Protocol):
@@ -147,7 +155,7 @@ class ServerNegotiation:
             return _refusal(error.reason)
 
     def _on_token(self, message: GssapiMessage) -> AuthStep:
-        if message.type != MessageType.TOKEN:
+        if message.type != _TOKEN:
             return _refusal("the protection level came before the context was complete")
         self._rounds += 1
         if self._rounds > MAX_ROUNDS:
@@ -158,10 +166,10 @@ class ServerNegotiation:
             _check_services(context)
             self._user = self._identify(context.principal)
         # Complete without a token of ours: an empty one is the sign to go on (GS-REQ-17).
-        return AuthStep(GssapiMessage(MessageType.TOKEN, answer))
+        return AuthStep(GssapiMessage(_TOKEN, answer))
 
     def _on_level(self, message: GssapiMessage) -> AuthStep:
-        if message.type != MessageType.LEVEL:
+        if message.type != _LEVEL:
             return _refusal("a token came after the context was complete")
         raw = self._nec and len(message.token) == 1
         level = self._grant(_level(message.token) if raw else _unwrapped_level(self._context, message.token))
@@ -169,7 +177,7 @@ class ServerNegotiation:
         if not raw:
             answer = self._context.wrap(answer, False)
         layer = _layer(self._context, level, self._sealed_up_to)
-        return AuthStep(GssapiMessage(MessageType.LEVEL, answer), Outcome(self._user, layer))
+        return AuthStep(GssapiMessage(_LEVEL, answer), Outcome(self._user, layer))
 
     def _grant(self, wish: Level) -> Level:
         if wish in self._levels:
@@ -274,7 +282,7 @@ def _check_services(context: SecurityContext) -> None:
 
 
 def _check_confidentiality(context: SecurityContext, level: Level) -> None:
-    if level.strength >= Level.SELECTIVE.strength and not context.confidentiality:
+    if not context.confidentiality and level.strength >= Level.SELECTIVE.strength:
         raise RemoteProtocolError(f"the security mechanism grants no confidentiality, which level {level} needs")
 
 
@@ -289,9 +297,9 @@ def _level(octets: bytes) -> Level:
     """GS-REQ-29: one octet, and a level that exists."""
     if len(octets) != 1:
         raise RemoteProtocolError(f"a protection level of {len(octets)} octets instead of 1")
-    if octets[0] > Level.SELECTIVE:
+    if octets[0] >= len(_LEVELS):
         raise RemoteProtocolError(f"there is no protection level {octets[0]}")
-    return Level(octets[0])
+    return _LEVELS[octets[0]]
 
 
 def _layer(context: SecurityContext, level: Level, sealed_up_to: int) -> GssapiLayer | None:

@@ -36,6 +36,12 @@ class Level(IntEnum):
         return (0, 1, 3, 2)[self]
 
 
+# Plain names for what every session asks: on Python 3.11 a look into an Enum class costs a function call.
+_INTEGRITY: Final = Level.INTEGRITY
+_CONFIDENTIALITY: Final = Level.CONFIDENTIALITY
+_SELECTIVE: Final = Level.SELECTIVE
+
+
 class Wrapping(Protocol):
     """What an established context does with messages."""
 
@@ -65,9 +71,9 @@ class GssapiLayer:
     def __init__(self, context: Wrapping, level: Level, *, sealed_up_to: int = MAX_TOKEN) -> None:
         self.level: Level = level
         self._context = context
-        self._must_be_sealed = level == Level.CONFIDENTIALITY
-        self._sealed_up_to = {Level.INTEGRITY: -1, Level.SELECTIVE: sealed_up_to}.get(level, MAX_TOKEN)
-        seals = level != Level.INTEGRITY
+        self._must_be_sealed = level == _CONFIDENTIALITY
+        seals = level != _INTEGRITY
+        self._sealed_up_to = -1 if not seals else sealed_up_to if level == _SELECTIVE else MAX_TOKEN
         self.max_payload: int = context.wrap_limit(_MAX_STREAM_TOKEN, seals)
         """The most plain octets that one frame of the stream holds."""
         self.max_datagram: int = context.wrap_limit(_MAX_DATAGRAM_TOKEN, seals)

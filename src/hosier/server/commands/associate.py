@@ -51,16 +51,19 @@ async def _open(session: "Session", announced: Address, layer: SecurityLayer | N
         session.verdict = judge.verdict
     server.draw(session)
     server.associations.enter(owner)
+    sock = None
     try:
         sock = datagram_socket(near, scope=scope[0] if scope else 0, buffer=udp.buffer, ports=ports)
-    except OSError:
+        relay = (
+            UdpRelay(session, sock, client.host, scope, owner)
+            if layer is None
+            else ProtectedUdpRelay(session, sock, client.host, scope, owner, layer)
+        )
+    except BaseException:
         server.associations.leave(owner)
+        if sock is not None:
+            sock.close()
         raise
-    relay = (
-        UdpRelay(session, sock, client.host, scope, owner)
-        if layer is None
-        else ProtectedUdpRelay(session, sock, client.host, scope, owner, layer)
-    )
     try:
         bound = server.advertised.of(address_of_socket(sock.getsockname()))
         if announced.port and announced.octets in (client.octets, bytes(len(client.octets)), bytes(4)):
