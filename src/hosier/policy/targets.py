@@ -155,7 +155,7 @@ class TargetPolicy:
             if isinstance(answer, PolicyDenied):
                 return answer
             opened = answer
-        if is_boring or opened or not self._protected or not (network := self._protected.find(octets)) or self._allow.find(octets):
+        if is_boring or opened or not (network := self._protected.find(octets)) or self._allow.find(octets):
             return None
         what = next(what for protected, what in PROTECTED if str(protected) == network)
         way = "name it in a rule's networks" if ruling is not None else f"allow it with --allow {network}"
