@@ -129,3 +129,32 @@ def test_workers(ended: int, told: str) -> None:
     settings = ServeSettings()
     assert asyncio.run(change_workers(Supervisor(), settings)) == told  # type: ignore[arg-type]
     assert asked == [(settings, hangup.KEPT | {"verbose"})]
+
+
+def test_a_fault_is_not_the_last_reload(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        said = Said()
+        faults = [RuntimeError("who knows")]
+
+        def read() -> tuple[ServeSettings, Sequence[str]]:
+            if faults:
+                raise faults.pop()
+            return ServeSettings(), []
+
+        async def change(_: ServeSettings) -> str:
+            return "well done"
+
+        ignore_hangup()
+        task = asyncio.ensure_future(reload_at_hangup(read, change, said))
+        await asyncio.sleep(0)
+        os.kill(os.getpid(), signal.SIGHUP)
+        async with asyncio.timeout(PATIENCE):
+            while not caplog.records:
+                await asyncio.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGHUP)
+        await said.until("reloaded: well done")
+        task.cancel()
+
+    asyncio.run(main())
+    (record,) = caplog.records
+    assert "not reloaded" in record.getMessage()

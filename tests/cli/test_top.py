@@ -125,6 +125,8 @@ def test_the_token_is_shown(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
         b"",
         b"SSH-2.0-OpenSSH\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{]}",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]",
+        b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{"status":"up"}',
         b"HTTP/1.1 404 No\r\n\r\nthere are: none",
     ],
 )
@@ -140,5 +142,5 @@ def test_nobody_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     path = tmp_path / "admin.sock"
     assert cli.main(["top", "--once", f"unix:{path}"]) == 2
     assert capsys.readouterr().err.endswith(f"start hosier serve --admin unix:{path}\n")
-    assert cli.main(["top", "--every", "0"]) == 2
+    assert cli.main(["top", "--every", "0"]) == cli.main(["top", "--every", "nan"]) == 2
     assert cli.main(["top", "nowhere"]) == 2

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +16,7 @@ from hosier.server.settings import BindSettings, UdpSettings
 from hosier.testing import ScriptedServer, ThreadedServer, receive, send, stall
 
 from .harness import run
+from .tls import Certificate
 
 Marks = dict[str, bool | None]
 
@@ -102,3 +106,19 @@ def test_nobody_there() -> None:
         probed("socks5h://localhost/nowhere/at/all")
     with pytest.raises(ConfigError, match="SOCKS"):
         probed("http://127.0.0.1")
+
+
+def test_tls_at_a_unix_socket(certificate: Certificate, tmp_path: Path) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError):
+            greeting = await reader.readexactly(3)
+            writer.write(bytes((5, 0 if greeting[2] == 0 else 0xFF)))
+        writer.close()
+
+    async def main() -> Report:
+        path = tmp_path / "proxy"
+        async with await asyncio.start_unix_server(serve, path, ssl=certificate.server):
+            proxy = Proxy(f"socks5h+tls://localhost{path}", ssl_context=certificate.client)
+            return await probe(proxy, timeout=5)
+
+    assert marks(run(main()))["methods"] == {"none": True, "gssapi": False, "password": False}

@@ -276,3 +276,63 @@ def test_needs_more() -> None:
     for data in (b"\x05\x02\x00", b"\x04\x01\x00\x50\xc0\x00\x02\x01user"):
         result = deliver(server, data)
         assert (result.events, result.last) == ([], NEED_DATA)
+
+
+# --- the usual handshake, in a straight line ---
+
+USUAL_GREETINGS = tuple(map(bytes.fromhex, ("050100", "05020001", "05020002", "0503000102")))
+
+
+def state_of(connection: ServerConnection) -> tuple[object, ...]:
+    """All that a connection is."""
+    slots = (slot for kind in type(connection).__mro__ for slot in getattr(kind, "__slots__", ()))
+    return tuple(getattr(connection, slot) for slot in slots)
+
+
+@pytest.mark.parametrize("greeting", USUAL_GREETINGS)
+def test_straight_line_ends_where_the_long_way_does(greeting: bytes) -> None:
+    straight, long = server(), server()
+    feed(long, [greeting])
+    assert straight.take_usual_greeting(greeting) == long.send(MethodSelected(0))
+    straight._faulted_in = long._faulted_in  # where faults were found: nowhere
+    assert state_of(straight) == state_of(long)
+    long.receive_data(CONNECT)
+    assert straight.take_usual_request(CONNECT) == long.next_event()
+    assert state_of(straight) == state_of(long)
+    assert straight.send(Reply(5)) == long.send(Reply(5))
+
+
+@pytest.mark.parametrize("greeting", ["", "05", "0501", "050102", "05020201", "040100", "05010005010001", "474554"])
+def test_unusual_greeting_goes_the_long_way(greeting: str) -> None:
+    connection = server()
+    before = state_of(connection)
+    assert connection.take_usual_greeting(bytes.fromhex(greeting)) is None
+    assert state_of(connection) == before
+
+
+def test_greeting_in_pieces_goes_the_long_way() -> None:
+    connection = server()
+    connection.receive_data(b"\x05")
+    assert connection.take_usual_greeting(USUAL_GREETINGS[0]) is None
+    assert server_at_request().take_usual_greeting(USUAL_GREETINGS[0]) is None
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [b"", CONNECT[:9], CONNECT + b"x", b"\x05\x02" + CONNECT[2:], b"\x04" + CONNECT[1:], b"\x05\x01\x07" + CONNECT[3:]],
+)
+def test_unusual_request_goes_the_long_way(request_: bytes) -> None:
+    connection = server_at_request()
+    before = state_of(connection)
+    assert connection.take_usual_request(request_) is None
+    assert state_of(connection) == before
+
+
+def test_request_out_of_place_goes_the_long_way() -> None:
+    assert server().take_usual_request(CONNECT) is None
+    begun = server_at_request()
+    begun.receive_data(b"\x05")
+    assert begun.take_usual_request(CONNECT) is None
+    protected = server_at_request()
+    protected.layer = ToyLayer(0)
+    assert protected.take_usual_request(CONNECT) is None

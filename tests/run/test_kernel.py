@@ -31,12 +31,19 @@ def test_failures_have_their_number_and_their_call() -> None:
 
 
 def test_a_name_for_the_process() -> None:
-    def work() -> str:
-        kernel.name_process("a-name-that-is-too-long")
-        with open("/proc/self/comm", encoding="ascii") as file:
-            return file.read()
+    """Nothing is left of the arguments, in which a proxy's password may stand."""
 
-    assert forked(work) == "a-name-that-is-\n"
+    def work() -> list[str]:
+        kernel.name_process("a-name-that-is-too-long")
+        found = []
+        for file_name in ("comm", "cmdline"):
+            with open(f"/proc/self/{file_name}", encoding="utf-8") as file:
+                found.append(file.read())
+        return found
+
+    name, arguments = forked(work)
+    assert name == "a-name-that-is-\n"
+    assert arguments.strip("\0") == "a-name-that-is-too-long"
 
 
 def test_the_end_of_a_mount_is_told() -> None:

@@ -632,3 +632,22 @@ def test_no_name_can_forge_what_is_explained(caplog: pytest.LogCaptureFixture) -
     caplog.set_level("INFO", "hosier")
     run(main)
     assert caplog.records[0].getMessage().endswith(": eve\\n127.0.0.1: all is well\\x1b[2J")
+
+
+def test_a_connection_that_the_engine_cannot_watch_takes_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a shortage that is over would leave a server that lets nobody in."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async def main() -> None:
+        async with stage(caps=Caps(sessions=2)) as scene:
+            with monkeypatch.context() as patch:
+                patch.setattr("hosier.server.session.Endpoint", full)
+                for _ in range(3):
+                    assert await (await scene.client()).rest() == b""
+            assert len(scene.crashes) == 3
+            scene.crashes.clear()
+            await scene.joined()
+
+    run(main)

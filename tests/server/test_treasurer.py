@@ -24,7 +24,7 @@ from hosier.server.ledger import Ledger
 from hosier.server.settings import BindSettings, ServerSettings, UdpSettings
 
 from .commands.test_bind import waiting
-from .datagrams import Datagrams, associated
+from .datagrams import Datagrams, associated, dropped
 from .harness import SUCCESS5, Peer, Stage, failure5, login, request5, run, stage, until
 
 DENIED = failure5(2)
@@ -566,5 +566,48 @@ def test_news_that_cannot_be_read_count_nothing_twice(file: Path, monkeypatch: p
             await target.exactly(1)
             await until(lambda: written(file)["much", "user ann"] > 1000, "more is written down")
             assert written(file)["much", "user ann"] == 1001
+
+    run(main)
+
+
+def test_an_association_draws_on_the_budgets_of_whichever_rule_lets_its_datagrams_pass(file: Path) -> None:
+    """The first rule that might hold, which it begins with, need not be the one that does."""
+    rules = [Rule(action="allow", ports=[9]), Rule(action="allow", budgets=["much", "slow"])]
+    budgets = {"much": Budget(octets="1k", period="ever"), "slow": Budget(down="1MB")}
+
+    async def main() -> None:
+        async with stage(rules=rules, budgets=budgets, usage_file=file) as scene:
+            target, client = Datagrams(scene), await associated(scene)
+            (session,) = scene.server.living()
+            assert not session.purses
+            await client.proof(target)
+            drawn = session.purses
+            assert {purse.name for purse in drawn} == {"much", "slow"}
+            changed = {**budgets, "slow": Budget(down="2MB")}
+            server = scene.server
+            server.switch(server.prepare(replace(server.settings, budgets=changed)))
+            await client.proof(target)
+            assert session.purses == drawn, "once, and as it came"
+            left = next(purse.usage.left for purse in drawn if purse.name == "much")
+            client.ask(target.place, b"x" * int(left))
+            assert "are used up" in (await scene.record()).end
+            client = await associated(scene)
+            client.ask(target.place, b"x")
+            await dropped(scene, "refused target")
+
+    run(main)
+
+
+def test_a_name_that_is_allowed_late_is_paid_for(file: Path) -> None:
+    rules = [Rule(action="allow", ports=[9]), Rule(action="allow", budgets=["much"])]
+    budgets = {"much": Budget(octets="1MB", period="ever")}
+
+    async def main() -> None:
+        async with stage(rules=rules, budgets=budgets, usage_file=file) as scene:
+            target, client = Datagrams(scene), await associated(scene)
+            client.ask(("localhost", target.place[1]), b"x" * 1000)
+            await target.receive()
+            await until(lambda: written(file), "it is written down")
+            assert sum(written(file).values()) == 1000
 
     run(main)

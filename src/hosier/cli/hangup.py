@@ -19,6 +19,8 @@ __all__ = ("Change", "Read", "change_server", "change_workers", "ignore_hangup",
 KEPT: Final = frozenset(("admin", "log", "log_file", "log_to", "run_as", "upstream", "uvloop", "workers"))
 """What is settled at the start of the process."""
 
+_log = logging.getLogger("hosier")
+
 Read = Callable[[], tuple[ServeSettings, Sequence[str]]]
 """The settings as they are written now, and warnings about them. Raises ConfigError."""
 
@@ -50,6 +52,8 @@ async def reload_at_hangup(
         except ConfigError as error:
             for line in str(error).splitlines():
                 say(f"not reloaded: {line}")
+        except Exception:  # noqa: BLE001  # a fault of ours must not make this the last reload
+            _log.exception("not reloaded, by a fault of ours")
         else:
             for warning in warnings:
                 say(f"warning: {warning}")

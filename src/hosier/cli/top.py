@@ -25,6 +25,7 @@ MOST: Final = 64 << 20
 """Octets of an answer."""
 
 _CLEAR: Final = "\x1b[H\x1b[2J"
+_SHOWN: Final = frozenset(("alive", "busiest", "counts", "ready", "sessions", "uptime", "users", "version", "why"))
 _UNITS: Final = ("", "k", "M", "G", "T", "P")
 
 
@@ -51,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Until it is interrupted. Raises ConfigError if there is no server to ask."""
     # The same words as the server's; that the token may be missing is for the server to say.
     (place, *_) = AdminSettings(place=arguments.place or DEFAULT, token="-").places  # noqa: S106
-    if arguments.every < 0.1:
+    if not arguments.every >= 0.1:  # nor what is no number
         raise ConfigError(f"--every {arguments.every:g}: at least 0.1 seconds")
     if arguments.once:
         print("\n".join(lines(_status(place), sys.maxsize)))
@@ -139,6 +140,8 @@ def _status(place: "tuple[str, int] | str") -> dict[str, Any]:
             why = body.decode(errors="replace").strip() if answer.status != 401 else "set HOSIER_ADMIN_TOKEN"
             raise ConfigError(f"the server at {shown} does not tell: {why}")
         found: dict[str, Any] = json.loads(body)
+        if not isinstance(found, dict) or not found.keys() >= _SHOWN:
+            raise ValueError("somebody else answers there")
     except (OSError, http.client.HTTPException, ValueError) as error:
         why = " ".join(str(error).split())
         raise ConfigError(f"there are no admin pages at {shown} ({why}): start hosier serve --admin {shown}") from None

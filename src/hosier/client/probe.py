@@ -224,9 +224,10 @@ def _as(proxy: Proxy, protocol: str, *, remote_dns: bool) -> Proxy:
 
 
 async def _open(proxy: Proxy) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    if proxy.path is not None:
-        return await asyncio.open_unix_connection(proxy.path)
     context = (proxy.ssl_context or True) if proxy.tls else None
+    if proxy.path is not None:
+        name = proxy.host if proxy.tls else None
+        return await asyncio.open_unix_connection(proxy.path, ssl=context, server_hostname=name)
     return await asyncio.open_connection(proxy.host, proxy.port, ssl=context, local_addr=proxy.source_address)
 
 

@@ -5,10 +5,11 @@ It holds for whoever the client is, whatever the method that proved it.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime
 from ipaddress import IPv4Network, IPv6Network
 
 from ..errors import PolicyDenied
+from .expiry import end_of
 from .networks import Networks
 
 __all__ = ("Account", "Accounts")
@@ -27,11 +28,7 @@ class Account:
     @property
     def end(self) -> float | None:
         """When it expires, in seconds since the epoch."""
-        if self.expires is None:
-            return None
-        if isinstance(self.expires, datetime):
-            return self.expires.timestamp()
-        return datetime.combine(self.expires + timedelta(days=1), time()).timestamp()
+        return end_of(self.expires)
 
 
 class Accounts:

@@ -1,10 +1,11 @@
 """What one user, group, source, listener or rule may use: sessions, how fast they come, octets a second and in all."""
 
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime
 from typing import Final, Literal, get_args
 
 from ..errors import ConfigError
+from .expiry import end_of
 from .octets import Octets, parse_octets
 from .periods import PERIODS, Period
 
@@ -62,8 +63,4 @@ class Budget:
     @property
     def end(self) -> float | None:
         """When it expires, in seconds since 1970."""
-        if self.expires is None:
-            return None
-        if isinstance(self.expires, datetime):
-            return self.expires.timestamp()
-        return datetime.combine(self.expires + timedelta(days=1), time()).timestamp()
+        return end_of(self.expires)

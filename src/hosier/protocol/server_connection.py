@@ -1,27 +1,40 @@
 """The server's side of a handshake: SOCKS4, 4a and 5; the first octet decides (S5-REQ-08)."""
 
 from collections.abc import Mapping
+from struct import Struct
 from types import MappingProxyType
 from typing import ClassVar, Final
 
 from ..errors import LocalProtocolError, RemoteProtocolError, ReplyCode
 from . import socks4, socks5
-from .address import Buffer
+from .address import IPV4, Address, Buffer
 from .auth.base import AuthFraming, AuthStep
 from .connection import REQUEST_INPUT, Connection, Reader
 from .foreign import foreign_answer, looks_like
-from .messages import NO_ACCEPTABLE_METHODS, Event, MethodSelected, Reply
+from .messages import NO_ACCEPTABLE_METHODS, NO_AUTHENTICATION, Command, Event, MethodSelected, Reply, Request
 from .states import SERVER, Input, State, Table
 
 __all__ = ("ServerConnection",)
 
 _NO_FRAMINGS: Final[Mapping[int, AuthFraming]] = MappingProxyType({})
 _NONE_ACCEPTABLE: Final = socks5.encode_method_selected(MethodSelected(NO_ACCEPTABLE_METHODS))
+_NONE_NEEDED: Final = socks5.encode_method_selected(MethodSelected(NO_AUTHENTICATION))
 
+_USUAL_GREETINGS: Final = frozenset(
+    (b"\x05\x01\x00", b"\x05\x02\x00\x01", b"\x05\x02\x00\x02", b"\x05\x03\x00\x01\x02")
+)
+"""What nearly all clients say first; each offers method 00."""
+
+_USUAL_REQUEST: Final = Struct(">I4sH")
+_CONNECT: Final = int(Command.CONNECT)
+_CONNECT_IPV4: Final = 0x05010001  # VER, CMD, RSV and ATYP of the usual request
+_new: Final = tuple.__new__  # without the named tuples' Python-level constructors
 
 # Plain names for what every session asks: on Python 3.11 a look into an Enum class costs a function call.
 _AWAIT_OPENING: Final = State.AWAIT_OPENING
 _SELECT_METHOD: Final = State.SELECT_METHOD
+_AWAIT_REQUEST: Final = State.AWAIT_REQUEST
+_ANSWER_CONNECT: Final = State.ANSWER_CONNECT
 _OFFER: Final = Input.OFFER
 _GRANTED: Final = Input.GRANTED
 _REFUSED: Final = Input.REFUSED
@@ -78,6 +91,30 @@ class ServerConnection(Connection):
         data = self._refusal(self.state if self._error is None else self._faulted_in, code)
         self.state = steps[symbol]
         return data
+
+    # --- the usual handshake, in a straight line ---
+
+    def take_usual_greeting(self, data: bytes) -> bytes | None:
+        """If ``data`` is the greeting of nearly all clients: the octets that select method 00, and the request is
+        awaited. Else None, nothing has changed, and ``data`` goes the long way, into ``receive_data``. Only for who
+        would choose method 00 whatever else is offered."""
+        if data not in _USUAL_GREETINGS or self.state is not _AWAIT_OPENING or self._buffer:
+            return None
+        self.version = 5
+        self._offered = data[2:]
+        self.state = _AWAIT_REQUEST
+        return _NONE_NEEDED
+
+    def take_usual_request(self, data: bytes) -> Request | None:
+        """If ``data`` is a CONNECT to an IPv4 address and nothing else: the Request, and the reply is ours. Else
+        None, nothing has changed, and ``data`` goes the long way."""
+        if len(data) != 10 or self.state is not _AWAIT_REQUEST or self._buffer or self.layer is not None:
+            return None
+        head, octets, port = _USUAL_REQUEST.unpack(data)
+        if head != _CONNECT_IPV4:
+            return None
+        self.state = _ANSWER_CONNECT
+        return _new(Request, (5, _CONNECT, _new(Address, (IPV4, octets, port)), b""))
 
     # --- private ---
 

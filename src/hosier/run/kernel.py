@@ -35,6 +35,8 @@ _MNT_DETACH: Final = 2
 _IN_CLOEXEC: Final = 0o2000000
 _IN_UNMOUNT: Final = 0x2000
 _PR_SET_NAME: Final = 15
+_ARG_START: Final = 48
+_ARG_END: Final = 49
 _SO_ATTACH_FILTER: Final = 26
 
 
@@ -83,8 +85,15 @@ def watch_until_unmounted(path: str) -> int:
 
 
 def name_process(name: str) -> None:
-    """What ``ps`` shows as the command's name; at most 15 octets."""
+    """What ``ps`` shows: the command's name, at most 15 octets, and the same in the place of the arguments, which may
+    hold a password and are for everybody to see."""
     _libc().prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
+    with open("/proc/self/stat", encoding="utf-8", errors="replace") as file:
+        fields = file.read().rpartition(")")[2].split()  # from the third one on (proc_pid_stat(5))
+    start, end = (int(fields[number - 3]) for number in (_ARG_START, _ARG_END))
+    if end > start:
+        ctypes.memset(start, 0, end - start)
+        ctypes.memmove(start, name.encode(), min(len(name.encode()), end - start - 1))
 
 
 def attach_filter(sock: SocketType, program: list[tuple[int, int, int, int]]) -> None:

@@ -4,7 +4,7 @@ import os
 from contextlib import suppress
 from typing import Final
 
-from ..errors import AuthError, ProxyConnectionError, RemoteProtocolError
+from ..errors import AuthError, ProxyConnectionError, RemoteProtocolError, SocksError
 
 __all__ = ("Voice",)
 
@@ -31,7 +31,7 @@ class Voice:
         """A connection could not be made. What is wrong with the proxy concerns everything that follows, and is told
         without the target that it was noticed with."""
         if self._verbose:
-            self.say(str(error))
+            self.say(str(error) if isinstance(error, SocksError) else error.strerror or str(error))
         elif isinstance(error, AuthError | ProxyConnectionError | RemoteProtocolError):
             reason = OSError.__str__(error)
             self.say(reason if error.place is None else f"{reason} [{error.place.proxy}, {error.place.step}]")

@@ -1,6 +1,5 @@
 """Which way leads to a place that a program knows: what it means, and through whom it is reached."""
 
-import os
 from collections.abc import Sequence
 from errno import EHOSTUNREACH, ENETUNREACH, ETIMEDOUT
 from ipaddress import IPv4Network, IPv6Network, ip_address
@@ -49,7 +48,7 @@ class Ways:
             if (name := self._names.name_of(host)) is not None:
                 return self._proxied, parse_address(name, port)
             if host in (OWN_IPV4, OWN_IPV6) or self._names.is_fake(host):
-                raise OSError(EHOSTUNREACH, os.strerror(EHOSTUNREACH), f"{host} stands for no name")
+                raise OSError(EHOSTUNREACH, f"{host} stands for no name")
             egress = self._known[host] = self._choose(host)
         return egress, parse_address(host, port)
 

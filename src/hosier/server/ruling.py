@@ -21,7 +21,10 @@ from ..protocol.messages import Command
 if TYPE_CHECKING:
     from .session import Session
 
-__all__ = ("COMMAND_NAMES", "Judge", "Ruling", "may_lead_to", "minute_of_week", "no_way_out", "refusal", "words")
+__all__ = (
+    *("COMMAND_NAMES", "DatagramRuling", "Judge", "Ruling", "may_lead_to", "minute_of_week", "no_way_out", "refusal"),
+    "words",
+)
 
 COMMAND_NAMES: Final[Mapping[int, str]] = MappingProxyType(
     {Command.CONNECT: "connect", Command.BIND: "bind", Command.UDP_ASSOCIATE: "associate"}
@@ -144,6 +147,20 @@ class Ruling:
         if not verdict.allowed:
             return refusal(verdict)
         return octets is not None and verdict.opened.find(octets) is not None
+
+
+class DatagramRuling(Ruling):
+    """The Judge of one target of an association, which from then on draws on the budgets of the rule that lets it
+    pass, too: none of its rules is known when it begins."""
+
+    __slots__ = ()
+
+    def vet(self, addresses: Sequence[Address]) -> Sequence[Address]:
+        passing = super().vet(addresses)
+        verdict = self.verdict_of(passing[0])
+        if verdict is not None and verdict.budgets:
+            self._server.treasurer.draw_more(self._session, verdict)
+        return passing
 
 
 def facts_of(session: "Session", target: Address | None) -> Facts:

@@ -90,6 +90,7 @@ class Server:
         self.octets_relayed = 0
         self.users: Users | None
         self.methods: Mapping[int, Method | None]
+        self.prefers_none: bool  # whether method 00 is chosen wherever it is offered
         self.framings: dict[int, AuthFraming] = {}
         self.advertised: AdvertisedAddresses
         self.admits_socks4: bool
@@ -332,6 +333,7 @@ class Server:
         self.settings = terms.settings
         self.users = terms.users
         self.methods = terms.methods
+        self.prefers_none = next(iter(terms.methods), None) == NO_AUTHENTICATION
         # Connections that wait for their greeting have this very table: they are to know what is chosen for them then.
         self.framings.clear()
         self.framings.update(terms.framings)
@@ -364,9 +366,15 @@ class Server:
                 self._crowding.refused(*admitted, peer[0], "closed")
                 sock.close()
                 return
+        try:
+            session = Session(self, sock, peer, admitted, listener)
+        except BaseException:  # the system does not watch another socket: nobody is here who could give the place back
+            for tally in admitted:
+                tally.greeted()
+                tally.leave()
+            raise
         if self.watches:
             self.meter.started()
-        session = Session(self, sock, peer, admitted, listener)
         self._handshaking[session] = None
         session.start()
 

@@ -206,7 +206,16 @@ class Session(Task):
         exchange: ServerExchange | None = None
         # Nearly always the greeting has come with the connection.
         if (greeting := client.recv_some(_READ)) is not None:
-            connection.receive_data(greeting)
+            if self.server.prefers_none and (selected := connection.take_usual_greeting(greeting)) is not None:
+                self.method = NO_AUTHENTICATION
+                if rest := client.send_some(selected):
+                    await client.send_all(rest)
+                data = await client.recv(_READ)
+                if (request := connection.take_usual_request(data)) is not None:
+                    return self._requested(request)
+                connection.receive_data(data)
+            else:
+                connection.receive_data(greeting)
         while True:
             event = connection.next_event()
             if event is NEED_DATA:
@@ -222,12 +231,10 @@ class Session(Task):
                 if method != NO_AUTHENTICATION:
                     exchange = self._begin_auth(method)
             elif isinstance(event, Request):
-                self.request = event
                 if event.version == 4 and self.server.questions_socks4:
+                    self.request = event
                     await identify(self, event)
-                self.server.greeted(self)
-                self.server.admit(self)
-                return event
+                return self._requested(event)
             elif isinstance(event, AuthMessage) or event is PAUSED:
                 assert exchange is not None  # the tables lead here through a selected method only
                 message = event.body if isinstance(event, AuthMessage) else None
@@ -237,6 +244,13 @@ class Session(Task):
                 assert isinstance(event, ConnectionClosed)
                 self.end = "client left in the handshake"
                 return None
+
+    def _requested(self, request: Request) -> Request:
+        """The handshake is over. Raises PolicyDenied for a user who may not go on."""
+        self.request = request
+        self.server.greeted(self)
+        self.server.admit(self)
+        return request
 
     def _choose(self, offered: bytes) -> int:
         for method in self.server.methods:

@@ -17,6 +17,7 @@ from ..policy.bucket import Pace, Store
 from ..policy.budgets import Budget
 from ..policy.periods import start_of
 from ..policy.purses import Exhausted, Purse, Usage, Vault
+from ..policy.rules import Verdict
 from ..policy.sources import source_of
 from .ledger import Entry, Ledger
 
@@ -110,7 +111,8 @@ class Treasurer:
             for name in names:
                 for key in self._keys(self._budgets[name], session, rule):
                     purse = self._purses.get((name, key)) or self._opened(name, key)
-                    if purse in session.purses or purse in entered:
+                    # By usage: a session goes on under the form of a budget that it came under.
+                    if purse in entered or any(purse.usage is held.usage for held in session.purses):
                         continue
                     purse.enter(now, today)
                     entered.append(purse)
@@ -121,6 +123,13 @@ class Treasurer:
                 self._limited(denied.limit)
             raise
         session.purses += tuple(entered)
+
+    def draw_more(self, session: "Session", verdict: Verdict) -> None:
+        """Opens those that a rule gives to a session which is under way already. Raises PolicyDenied."""
+        before = session.purses
+        self.draw(session, verdict.budgets, verdict.rule)
+        if session.purses != before:
+            self.hold(session)
 
     def hold(self, session: "Session") -> None:
         """Holds the session's flows to its purses, before its relay runs."""

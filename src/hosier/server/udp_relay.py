@@ -25,7 +25,7 @@ from ..protocol.address import Address
 from ..protocol.fragments import REASSEMBLY_SECONDS, Reassembly
 from ..protocol.udp import HEADER_SIZES, decode_datagram, encode_header
 from .answerers import Answerers
-from .ruling import Ruling, may_lead_to
+from .ruling import DatagramRuling, may_lead_to
 
 if TYPE_CHECKING:
     from socket import SocketType
@@ -73,7 +73,8 @@ class UdpRelay:
         self._client: tuple[Any, ...] | None = None
         self._up_pace: Pacer | None = None
         self._to_client: PeerLane
-        self._inner, self._to_client = self._entrance(sock)
+        self._inner, self._unpaced = self._entrance(sock)
+        self._to_client = self._unpaced
         self._lanes: Recent[bytes, Lane] = Recent(self._udp.targets)
         self._answerers = Answerers(Filtering(self._udp.filtering), self._udp.targets)
         self._age_at = session.engine.now + REMEMBERED
@@ -102,11 +103,11 @@ class UdpRelay:
         self.first_ended = near
 
     def pace(self, up: Pacer | None, down: Pacer | None) -> None:
-        """Holds the directions to a pace; what is too fast is dropped."""
+        """Holds the directions to a pace, and to none that was before; what is too fast is dropped."""
         self._up_pace = up
         self._lanes = Recent(self._udp.targets)  # those of before know nothing of it
         if down is not None:
-            self._to_client = PacedLane(self._to_client, self.down, down, self._engine)
+            self._to_client = PacedLane(self._unpaced, self.down, down, self._engine)
 
     def counts(self) -> DatagramCounts:
         """For the log."""
@@ -129,7 +130,7 @@ class UdpRelay:
         self._abandon_fragments()
         self._lanes = Recent(2)
         self._task.server.associations.leave(self._owner)
-        del self._to_client, self._task
+        del self._to_client, self._unpaced, self._task
 
     # --- from the client ---
 
@@ -237,7 +238,7 @@ class UdpRelay:
     def _open_lane(self, key: bytes, target: Address) -> Lane:
         lane: Lane
         try:
-            judge = Ruling(self._task, target)
+            judge = DatagramRuling(self._task, target)
             lane = self.far.lane(target, judge.vet, judge.sources)
         except PolicyDenied as denied:
             self._explain(denied)
