@@ -126,7 +126,7 @@ class Treasurer:
     def draw_more(self, session: "Session", verdict: Verdict) -> None:
         """Opens those that a rule gives to a session which is under way already. Raises PolicyDenied."""
         before = session.purses
-        self.draw(session, verdict.budgets, verdict.rule)
+        self.draw(session, verdict.budgets, verdict.owner)
         if session.purses != before:
             self.hold(session)
 
@@ -182,7 +182,7 @@ class Treasurer:
             case "listener":
                 return (f"listener {session.listener}",)
             case "rule":
-                return (f"rule {rule}",)
+                return (rule,)
             case "group":
                 return [f"group {group}" for group in self._groups.get(session.user or "", ())]
         if budget.per == "user" and session.user is not None:
