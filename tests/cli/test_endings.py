@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from hosier.cli.endings import NOBODY_READS, PROXY_FAILED, TARGET_FAILED, ended, failed
-from hosier.errors import AuthError, ConfigError, ProxyConnectionError, ReplyCode, reply_error
+from hosier.errors import AuthError, ConfigError, LocalProtocolError, ProxyConnectionError, ReplyCode, reply_error
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,8 @@ def test_whose_fault(error: Exception, code: int, capsys: pytest.CaptureFixture[
 def test_mistakes_are_the_users() -> None:
     with pytest.raises(ConfigError):
         failed(ConfigError("write something else"))
+    with pytest.raises(ConfigError, match="octets"):
+        failed(LocalProtocolError("a host name has 1 to 255 octets"))
 
 
 def test_ends_of_connections(capsys: pytest.CaptureFixture[str]) -> None:

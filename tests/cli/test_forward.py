@@ -97,6 +97,7 @@ def test_fixed_port_for_datagrams_and_one_that_is_taken() -> None:
     [
         (("0",), "where to?"),
         (("0", "localhost"), "is no place"),
+        (("0", "localhost:0"), "is no place"),
         (("--socks", "0", "localhost:1"), "leave it out"),
         (("--socks", "*:1081"), "hosier serve --upstream"),
         (("nonsense:x", "localhost:1"), "is not a port"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import subprocess
 import sys
 
@@ -41,7 +42,7 @@ def test_help(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) ->
     [
         ((), "hosier: the following arguments are required: VERB; see hosier --help"),
         (("--nonsense",), "hosier: the following arguments are required: VERB; see hosier --help"),
-        (("serve", "--nonsense"), "hosier: unrecognized arguments: --nonsense; see hosier --help"),
+        (("serve", "--nonsense"), "hosier: unrecognized arguments: --nonsense; see hosier serve --help"),
         (("serve", "--listen"), "hosier: argument --listen: expected one argument; see hosier serve --help"),
     ],
 )
@@ -121,6 +122,15 @@ def test_who_reads_no_more_is_no_mistake() -> None:
     program += "def run(_): raise BrokenPipeError\npasswd.run = run\nraise SystemExit(m.main(['passwd', 'a', 'b']))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_an_interrupt_is_no_fault() -> None:
+    """Wherever it comes: we end as any program does."""
+    program = "from hosier.cli import main as m, passwd\n"
+    program += "def run(_): raise KeyboardInterrupt\npasswd.run = run\nraise SystemExit(m.main(['passwd', 'a', 'b']))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 
 def test_a_verb_loads_alone() -> None:

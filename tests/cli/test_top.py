@@ -115,8 +115,11 @@ def test_the_token_is_shown(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     code, _, messages, asked = answered(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n", capsys)
     assert code == 2
     assert b"Authorization: Bearer open-sesame\r\n" in asked
-    assert messages.endswith("does not tell: set HOSIER_ADMIN_TOKEN\n")
+    assert messages.endswith("does not tell: HOSIER_ADMIN_TOKEN is not its token\n")
     assert "sesame" not in messages
+    monkeypatch.delenv("HOSIER_ADMIN_TOKEN")
+    code, _, messages, _ = answered(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n", capsys)
+    assert (code, messages.endswith("does not tell: set HOSIER_ADMIN_TOKEN\n")) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +131,7 @@ def test_the_token_is_shown(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]",
         b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{"status":"up"}',
         b"HTTP/1.1 404 No\r\n\r\nthere are: none",
+        b"HTTP/1.1 404 No\r\n\r\n<html>\n<p>there are: none</p>\n</html>",
     ],
 )
 def test_a_server_that_is_another(answer: bytes, capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,7 +139,7 @@ def test_a_server_that_is_another(answer: bytes, capsys: pytest.CaptureFixture[s
     assert code == 2
     assert not output
     assert len(messages.splitlines()) == 1
-    assert "admin pages at" in messages or "does not tell: there are: none" in messages
+    assert "admin pages at" in messages or "does not tell: there are: none" in messages or "it answers 404" in messages
 
 
 def test_nobody_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,4 +147,6 @@ def test_nobody_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert cli.main(["top", "--once", f"unix:{path}"]) == 2
     assert capsys.readouterr().err.endswith(f"start hosier serve --admin unix:{path}\n")
     assert cli.main(["top", "--every", "0"]) == cli.main(["top", "--every", "nan"]) == 2
+    capsys.readouterr()
     assert cli.main(["top", "nowhere"]) == 2
+    assert capsys.readouterr().err == "hosier: 'nowhere' is no place of admin pages: write HOST:PORT or unix:PATH\n"

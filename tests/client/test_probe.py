@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from hosier.client import probe as module
+from hosier.client.gssapi import Gssapi
 from hosier.client.probe import Report, probe
 from hosier.client.proxy import Proxy
 from hosier.errors import ConfigError, ProxyConnectionError
@@ -63,6 +66,16 @@ def test_with_a_password() -> None:
         assert "none of the methods" in strangers.commands["connect"].says
 
 
+def test_a_ticket_is_shown_in_the_questions_too() -> None:
+    as_five = partial(module._as, protocol="socks5", remote_dns=True)
+    ticket = as_five(Proxy("socks5h+gssapi://proxy.example", gssapi=Gssapi(host="other.example", level=1)))
+    assert (ticket.methods, ticket.gssapi) == (("gssapi",), Gssapi(host="other.example", level=1))
+    both = Proxy("socks5h://ann:sesame@proxy.example", methods=("gssapi", "password"))
+    assert as_five(both).methods == ("gssapi", "password")
+    assert module._as(both, "socks4", remote_dns=False).methods == ()
+    assert as_five(Proxy("socks4://proxy.example")).methods == ("none",)
+
+
 def test_what_is_switched_off_is_told() -> None:
     with ThreadedServer(bind=BindSettings(enabled=False), udp=UdpSettings(enabled=False)) as server:
         report = probed(server.url)
@@ -94,15 +107,25 @@ def test_what_is_no_proxy(script: list[object]) -> None:
     with ScriptedServer(script) as server:  # type: ignore[arg-type]
         report = probed(server.url)
         assert not report.speaks_socks
+        assert report.versions["socks5"].says == report.methods["none"].says
         assert all(mark is not True for part in marks(report).values() for mark in part.values())
+
+
+def test_too_slow_to_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def opening(_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(module, "_open", opening)
+    with pytest.raises(ProxyConnectionError, match=r"cannot reach .*: no answer in time$"):
+        probed("socks5h://127.0.0.1:9")
 
 
 def test_nobody_there() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
-        with pytest.raises(ProxyConnectionError, match="cannot reach"):
+        with pytest.raises(ProxyConnectionError, match=r"cannot reach .*: Connection refused$"):
             probed(f"socks5h://127.0.0.1:{closed.getsockname()[1]}")
-    with pytest.raises(ProxyConnectionError, match="cannot reach"):
+    with pytest.raises(ProxyConnectionError, match=r"cannot reach .*: No such file or directory$"):
         probed("socks5h://localhost/nowhere/at/all")
     with pytest.raises(ConfigError, match="SOCKS"):
         probed("http://127.0.0.1")

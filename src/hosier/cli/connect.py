@@ -5,8 +5,9 @@ import signal
 from typing import Any
 
 from ..client.blocking import connect
-from ..errors import ConfigError, SocksError
+from ..errors import SocksError
 from .endings import ended, failed
+from .ports import port
 from .proxies import add_proxy_option, chain_for
 from .seconds import seconds
 from .stdio import add_progress_option, join_stdio
@@ -33,8 +34,8 @@ def add_parser(verbs: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("host", metavar="HOST")
-    parser.add_argument("port", metavar="PORT", type=int)
+    parser.add_argument("host", metavar="HOST", help="a name or an address")
+    parser.add_argument("port", metavar="PORT", type=port, help="a number")
     add_proxy_option(parser)
     parser.add_argument("--timeout", type=seconds, default=30.0, metavar="SECONDS", help="for the way there (30)")
     add_progress_option(parser)
@@ -43,8 +44,6 @@ def add_parser(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Relays until both directions have ended; the exit code. Raises ConfigError."""
-    if not 0 < arguments.port <= 0xFFFF:
-        raise ConfigError(f"{arguments.port} is not a port: 1 to 65535 are")
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # we end as any program does, with the signal's own status
     chain = chain_for(arguments, arguments.host, arguments.port)
     try:

@@ -4,7 +4,7 @@ import errno
 import sys
 from typing import Final
 
-from ..errors import ConfigError, ReplyError
+from ..errors import ConfigError, LocalProtocolError, ReplyError
 
 __all__ = ("DONE", "NOBODY_READS", "PROXY_FAILED", "TARGET_FAILED", "ended", "failed", "say")
 
@@ -17,9 +17,11 @@ NOBODY_READS: Final = 128 + 13
 
 
 def failed(error: Exception) -> int:
-    """Tells why a way through proxies could not be made: the target's fault, or theirs. Raises a ConfigError again."""
+    """Tells why there is no way through proxies: the target's fault, or theirs. Raises ConfigError if the user's."""
     if isinstance(error, ConfigError):
         raise error
+    if isinstance(error, LocalProtocolError):  # nobody was asked: no such name can be, or no such address in SOCKS4
+        raise ConfigError(str(error)) from error
     say(str(error))
     return TARGET_FAILED if isinstance(error, ReplyError) else PROXY_FAILED
 

@@ -93,7 +93,7 @@ async def _forward(
             forward = (DatagramForward if datagrams else StreamForward)(engine, egress, sock, target, say)
             stack.callback(forward.close)
             place = ListenAddress(*sock.getsockname()[:2])
-            say(f"{'datagrams to ' if datagrams else ''}{place} go to {target} through {_names(chain)}")
+            say(f"{'datagrams' if datagrams else 'connections'} to {place} go to {target} through {_names(chain)}")
         await stop.wait()
 
 

@@ -6,8 +6,9 @@ import sys
 from typing import Any
 
 from ..client.blocking import bind
-from ..errors import ConfigError, SocksError
+from ..errors import SocksError
 from .endings import ended, failed
+from .ports import listen_port
 from .proxies import add_proxy_option, chain_for
 from .seconds import seconds
 from .stdio import add_progress_option, join_stdio
@@ -33,7 +34,7 @@ def add_parser(verbs: Any) -> None:
     )
     add = parser.add_argument
     add("peer", metavar="PEER", help="who may come: a name or an address; many proxies take 0.0.0.0 for anyone")
-    add("port", metavar="PORT", type=int, nargs="?", default=0, help="the port to listen on, if it is free")
+    add("port", metavar="PORT", type=listen_port, nargs="?", default=0, help="the port to listen on, if it is free")
     add_proxy_option(parser)
     add("--timeout", type=seconds, default=30.0, metavar="SECONDS", help="for the way to the proxy (30)")
     add("--wait", type=seconds, metavar="SECONDS", help="for the peer (as long as the proxy waits)")
@@ -43,8 +44,6 @@ def add_parser(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Relays until both directions have ended; the exit code. Raises ConfigError."""
-    if not 0 <= arguments.port <= 0xFFFF:
-        raise ConfigError(f"{arguments.port} is not a port: 0 to 65535 are")
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         listener = bind(chain_for(arguments), arguments.peer, arguments.port, timeout=arguments.timeout)

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -26,13 +27,23 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code: 0, or 2 for mistakes of the user's, which cost a line each."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        return _main(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:  # whatever was going on: we end as any program does, with the signal's own status
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGINT)
+        raise
+
+
+def _main(arguments: Sequence[str]) -> int:
     parser = _Parser(prog="hosier", description="Everything SOCKS.")
     parser.add_argument("--version", action="version", version=f"hosier {__version__}")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for verb in arguments[:1] if arguments[:1] and arguments[0] in _VERBS else _VERBS:
         import_module(f".{verb}", __package__).add_parser(verbs)
-    chosen = parser.parse_args(arguments)
+    chosen, rest = parser.parse_known_args(arguments)
+    if rest:
+        verbs.choices.get(arguments[0], parser).error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         code: int = chosen.run(chosen)
     except ConfigError as error:

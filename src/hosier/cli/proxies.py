@@ -41,6 +41,10 @@ def host_and_port(text: str, default: str = "") -> tuple[str, int]:
     if not colon:
         host = default
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if not (port.isascii() and port.isdigit() and int(port) <= 0xFFFF) or not bare or (":" in bare and bare == host):
+    if (
+        not (port.isascii() and port.isdigit() and 0 < int(port[:6]) <= 0xFFFF)
+        or not bare
+        or (":" in bare and bare == host)
+    ):
         raise ConfigError(f"{text!r} is no place: write HOST:PORT, an IPv6 address in brackets")
     return bare, int(port)

@@ -50,8 +50,7 @@ def add_parser(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Until it is interrupted. Raises ConfigError if there is no server to ask."""
-    # The same words as the server's; that the token may be missing is for the server to say.
-    (place, *_) = AdminSettings(place=arguments.place or DEFAULT, token="-").places  # noqa: S106
+    place = _place(arguments.place or DEFAULT)
     if not arguments.every >= 0.1:  # nor what is no number
         raise ConfigError(f"--every {arguments.every:g}: at least 0.1 seconds")
     if arguments.once:
@@ -124,6 +123,24 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
+def _place(text: str) -> "tuple[str, int] | str":
+    """The first that ``--admin`` would listen at. Raises ConfigError."""
+    try:
+        # That the token may be missing is for the server to say.
+        (place, *_) = AdminSettings(place=text, token="-").places  # noqa: S106
+    except ConfigError:
+        raise ConfigError(f"{text!r} is no place of admin pages: write HOST:PORT or unix:PATH") from None
+    return place
+
+
+def _why(status: int, body: bytes, token: str | None) -> str:
+    """Why there is no answer, in one line; other servers explain themselves in pages."""
+    if status == 401:
+        return "HOSIER_ADMIN_TOKEN is not its token" if token else "set HOSIER_ADMIN_TOKEN"
+    text = body.decode(errors="replace").strip()
+    return f"it answers {status}" if "\n" in text or not text.isprintable() else text
+
+
 def _status(place: "tuple[str, int] | str") -> dict[str, Any]:
     """What the server says of itself. Raises ConfigError."""
     if isinstance(place, str):
@@ -137,13 +154,12 @@ def _status(place: "tuple[str, int] | str") -> dict[str, Any]:
         answer = connection.getresponse()
         body = answer.read(MOST)
         if answer.status != 200:
-            why = body.decode(errors="replace").strip() if answer.status != 401 else "set HOSIER_ADMIN_TOKEN"
-            raise ConfigError(f"the server at {shown} does not tell: {why}")
+            raise ConfigError(f"the server at {shown} does not tell: {_why(answer.status, body, token)}")
         found: dict[str, Any] = json.loads(body)
         if not isinstance(found, dict) or not found.keys() >= _SHOWN:
             raise ValueError("somebody else answers there")
     except (OSError, http.client.HTTPException, ValueError) as error:
-        why = " ".join(str(error).split())
+        why = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise ConfigError(f"there are no admin pages at {shown} ({why}): start hosier serve --admin {shown}") from None
     finally:
         connection.close()

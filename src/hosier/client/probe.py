@@ -5,7 +5,8 @@ else is bothered. Where NAT or its rules are in the way, the answer tells that, 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import os
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -71,7 +72,7 @@ async def probe(proxy: Proxy, target: tuple[str, int] | None = None, *, timeout:
         async with asyncio.timeout(timeout):
             _, writer = await _open(proxy)
     except OSError as error:
-        raise ProxyConnectionError(f"cannot reach {proxy}: {error.strerror or str(error) or 'no answer'}") from error
+        raise ProxyConnectionError(f"cannot reach {proxy}: {_reason(error)}") from error
     reached = Finding(True, "connected", _since(began))
     here = writer.get_extra_info("sockname")[0] if proxy.path is None else "127.0.0.1"
     writer.close()
@@ -92,7 +93,7 @@ async def probe(proxy: Proxy, target: tuple[str, int] | None = None, *, timeout:
         {
             "socks4": _version(found["version socks4"]),
             "socks4a": _version(found["version socks4a"]),
-            "socks5": Finding(any(one.works is not None for one in spoken), "answers a greeting"),
+            "socks5": _greeting(spoken),
         },
         {name: found[f"method {name}"] for name in METHODS},
         {name: _command(found[f"command {name}"]) for name in ("connect", "bind", "associate")},
@@ -170,7 +171,7 @@ async def _asked(question: Question, timeout: float) -> Finding:
     except asyncio.IncompleteReadError:
         return Finding(None, "it closes the connection")
     except (SocksError, OSError) as error:
-        return Finding(None, str(error.args[0] if isinstance(error, SocksError) else error.strerror or error))
+        return Finding(None, str(error.args[0]) if isinstance(error, SocksError) else _reason(error))
     return Finding(says != "refused", says, _since(began))
 
 
@@ -185,6 +186,20 @@ def _version(found: Finding) -> Finding:
     """Who refuses in the words of a version may still not serve it."""
     works = found.works or (None if isinstance(found, _Refused) else False)
     return Finding(works, found.says, found.ms)
+
+
+def _greeting(spoken: Sequence[Finding]) -> Finding:
+    """Any answer to a greeting is one in SOCKS5, a refusal, too."""
+    if any(one.works is not None for one in spoken):
+        return Finding(True, "answers a greeting")
+    return Finding(False, spoken[0].says)
+
+
+def _reason(error: OSError) -> str:
+    """asyncio puts the address into its text, and has none for what takes too long."""
+    if error.errno and error.errno > 0:
+        return os.strerror(error.errno)
+    return error.strerror or str(error) or "no answer in time"
 
 
 def _command(found: Finding) -> Finding:
@@ -217,6 +232,8 @@ def _as(proxy: Proxy, protocol: str, *, remote_dns: bool) -> Proxy:
         f"{scheme}://{place}",
         username=proxy.username,
         password=None if protocol == "socks4" else proxy.password,
+        methods=None if protocol == "socks4" else proxy.methods or None,
+        gssapi=None if protocol == "socks4" else proxy.gssapi,
         remote_dns=remote_dns,
         ssl_context=proxy.ssl_context,
         source_address=proxy.source_address,

@@ -35,8 +35,8 @@ class AdminSettings:
         beyond = [place for place in self.places if not isinstance(place, str) and not place.is_loopback]
         if beyond and not self.token:
             raise ConfigError(
-                f"the admin pages on {beyond[0]} would tell strangers who does what: set a token for them, "
-                "or listen on loopback or a unix socket"
+                f"the admin pages on {beyond[0]} would tell strangers who does what: set HOSIER_ADMIN_TOKEN "
+                "or admin.token, or listen on loopback or a unix socket"
             )
 
     @property

@@ -38,7 +38,7 @@ class Caps:
     """From one source, 0: no cap. Not set: half of all, if others than this machine can reach the server."""
 
     sessions_per_user: int | None = None
-    """Of one user, once it is known who it is, 0: no cap. Not set: likewise."""
+    """Of one user, once it is known who it is. Not set, or 0: no cap."""
 
     handshakes: int | None = None
     """From accept to the request, in all. Not set: as many as sessions."""
