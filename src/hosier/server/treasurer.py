@@ -127,7 +127,7 @@ class Treasurer:
     def draw_more(self, session: "Session", verdict: Verdict) -> None:
         """Opens those that a rule gives to a session which is under way already. Raises PolicyDenied."""
         before = session.purses
-        self.draw(session, verdict.budgets, verdict.rule)
+        self.draw(session, verdict.budgets, verdict.owner)
         if session.purses != before:
             self.hold(session)
 
@@ -185,7 +185,7 @@ class Treasurer:
             case "listener":
                 return (f"listener {session.listener}",)
             case "rule":
-                return (f"rule {rule}",)
+                return (rule,)
             case "group":
                 return [f"group {group}" for group in self._groups.get(session.user or "", ())]
         return (f"source {source_of(session.peer[0])}",)
