@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from ipaddress import ip_address, ip_network
+from typing import Any
 
+import pytest
+
+from hosier.policy import rulebook
 from hosier.policy.facts import Facts
 from hosier.policy.rulebook import Rulebook, label_of
 from hosier.policy.rules import Rule
@@ -34,6 +39,56 @@ def test_where_no_rule_holds() -> None:
     for otherwise in (True, False):
         verdict = book(Rule(action="deny", users=["eve"]), otherwise=otherwise).decide(Facts())
         assert (verdict.allowed, verdict.rule) == (otherwise, "")
+
+
+def test_what_was_decided_is_remembered_for_the_same_facts_only() -> None:
+    """Every fact counts: whichever is another one, the verdict is another one."""
+    wanted = Facts(
+        "here:1", INSIDE, "ann", frozenset(("staff",)), 5, "password", "connect", "a.example", INSIDE, 443, 7
+    )
+    rules = book(
+        Rule(
+            action="allow",
+            listeners=["here:1"],
+            clients=[TEN],
+            users=["ann"],
+            groups=["staff"],
+            versions=[5],
+            methods=["password"],
+            commands=["connect"],
+            names=["a.example"],
+            networks=[TEN],
+            ports=[443],
+            times=["mon 00:07-00:08"],
+        )
+    )
+    others: dict[str, Any] = {
+        "listener": "there:1",
+        "client": OUTSIDE,
+        "user": "eve",
+        "groups": frozenset(),
+        "version": 4,
+        "method": "none",
+        "command": "bind",
+        "name": "b.example",
+        "address": OUTSIDE,
+        "port": 80,
+        "minute": 8,
+    }
+    assert others.keys() == {field.name for field in fields(Facts)}
+    assert rules.recall(wanted) is rules.recall(replace(wanted)) is rules.decide(wanted)
+    assert rules.recall(wanted).allowed
+    for name, value in others.items():
+        assert not rules.recall(replace(wanted, **{name: value})).allowed, name
+    assert rules.recall(wanted).allowed
+
+
+def test_so_many_verdicts_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rulebook, "MOST_REMEMBERED", 3)
+    rules = book(Rule(action="allow", ports=[2, 4]))
+    for _ in range(2):
+        assert [rules.recall(Facts(port=port)).allowed for port in range(6)] == [port in (2, 4) for port in range(6)]
+        assert len(rules._remembered) <= 3
 
 
 def test_groups() -> None:

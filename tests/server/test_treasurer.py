@@ -611,3 +611,23 @@ def test_a_name_that_is_allowed_late_is_paid_for(file: Path) -> None:
             assert sum(written(file).values()) == 1000
 
     run(main)
+
+
+def test_a_rule_keeps_its_budget_where_another_comes_before_it(file: Path) -> None:
+    """By its name: nobody gets more by a reload, and no rule what another has used."""
+    rules = [Rule(action="allow", name="guests", budgets=["much"])]
+
+    async def main() -> None:
+        budgets = {"much": Budget(per="rule", octets="1k", period="ever")}
+        async with stage(rules=rules, budgets=budgets, usage_file=file) as scene:
+            near, far = await scene.joined()
+            await near.send(b"x" * 1000)
+            await far.exactly(1000)
+            await scene.record()
+            server = scene.server
+            server.switch(server.prepare(replace(server.settings, rules=[Rule(action="deny", ports=[9]), *rules])))
+            client = await scene.client()
+            assert await client.connect("127.0.0.1", scene.target().port) == DENIED
+        assert written(file) == {("much", "rule 'guests'"): 1000}
+
+    run(main)

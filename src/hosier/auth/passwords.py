@@ -9,6 +9,8 @@ from .users import Users
 
 __all__ = ("PasswordMethod",)
 
+_new: Final = tuple.__new__  # without the named tuples' Python-level constructors
+_ACCEPTED: Final = Status(0)
 _REFUSED: Final = AuthStep(Status(1), Outcome(None))
 
 
@@ -63,4 +65,5 @@ class _ClientSide:
 def _answer(credentials: Credentials, right: bool) -> AuthStep:
     if not right:
         return _REFUSED  # the same for a wrong name and a wrong password (UP-REQ-13)
-    return AuthStep(Status(0), Outcome(credentials.username.decode("utf-8", "backslashreplace")))
+    outcome = Outcome(credentials.username.decode("utf-8", "backslashreplace"))
+    return _new(AuthStep, (_ACCEPTED, outcome))

@@ -1,5 +1,6 @@
 """Methods by number and by name: the registry's names for logs, other packages' methods by entry point."""
 
+from functools import lru_cache
 from importlib.metadata import entry_points
 from typing import Final
 
@@ -26,6 +27,7 @@ _REGISTERED: Final = {
 _OURS: Final = frozenset((0x00, 0x01, 0x02, 0xFF))
 
 
+@lru_cache(maxsize=256)
 def method_label(code: int) -> str:
     """A method's number and name as a log shows them."""
     name = _REGISTERED.get(code) or ("private" if code >= 0x80 else "unassigned")

@@ -20,9 +20,11 @@ def text_line(record: SessionRecord, when: str) -> str:
     client, user, version, _, command, target, dialled, bound, reply, sent, received, seconds, end, datagrams, *_ = (
         record
     )
+    place = "-" if target is None else str(target)
+    reached = place if dialled == target else "-" if dialled is None else str(dialled)  # mostly the same
     return (
         f"{when} {_place(client)} {'-' if user is None else word(user)} {f'socks{version}' if version else '-'} "
-        f"{command or '-'} {target or '-'} {dialled or '-'} {bound or '-'} {'-' if reply is None else reply} "
+        f"{command or '-'} {place} {reached} {'-' if bound is None else bound} {'-' if reply is None else reply} "
         f"{sent} {received} {seconds:.3f} {printable(end)}{'' if datagrams is None else _datagrams(datagrams)}\n"
     )
 

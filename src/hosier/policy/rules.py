@@ -67,6 +67,9 @@ class Verdict(NamedTuple):
     opened: Networks = Networks()  # nobody changes it
     """Protected networks that the rule opens."""
 
+    owner: str = ""
+    """Whose the budgets are that are per rule: the rule of a name, wherever it stands; without a name, of a place."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
@@ -157,6 +160,7 @@ class Rule:
             tuple(self.budgets),
             self.log_level,
             Networks(network for network in self.networks if is_protected(network)),
+            f"rule {self.name!r}" if self.name else label,
         )
 
     def _refuse_what_says_nothing(self) -> None:

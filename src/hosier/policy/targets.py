@@ -138,14 +138,16 @@ class TargetPolicy:
         return self._judge_octets(octets, address, ruling)
 
     def _judge_octets(self, octets: bytes, address: Address, ruling: Ruling | None) -> PolicyDenied | None:
-        if self._never.find(octets):
+        # Nearly every IPv4 address is in no network of interest; its first octet tells.
+        is_boring = len(octets) == 4 and octets[0] not in self._of_interest
+        if not is_boring and self._never.find(octets):
             what = next(what for network, what in _NEVER if Networks((network,)).find(octets))
             return PolicyDenied(f"{address.host} is {what}")
         if address.port in self._listener_ports and self._is_own(
             Address(1 if len(octets) == 4 else 4, octets, address.port)
         ):
             return PolicyDenied(f"{address} is this server itself")
-        if network := self._deny.find(octets):
+        if not is_boring and (network := self._deny.find(octets)):
             return PolicyDenied(f"{address.host} is in {network}, which is denied")
         opened = False
         if ruling is not None:
@@ -153,7 +155,7 @@ class TargetPolicy:
             if isinstance(answer, PolicyDenied):
                 return answer
             opened = answer
-        if opened or not self._protected or not (network := self._protected.find(octets)) or self._allow.find(octets):
+        if is_boring or opened or not (network := self._protected.find(octets)) or self._allow.find(octets):
             return None
         what = next(what for protected, what in PROTECTED if str(protected) == network)
         way = "name it in a rule's networks" if ruling is not None else f"allow it with --allow {network}"

@@ -74,7 +74,10 @@ class Address(NamedTuple):
         return self.host, self.port
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if self.kind == IPV6 else f"{self.host}:{self.port}"
+        kind, octets, port = self
+        if kind == IPV4:
+            return f"{inet_ntop(AF_INET, octets)}:{port}"
+        return f"[{self.host}]:{port}" if kind == IPV6 else f"{self.host}:{port}"
 
     def canonical(self) -> "Address":
         """The same place without disguise: a literal in a name's place becomes an address (S5-REQ-32, S4A-REQ-14),

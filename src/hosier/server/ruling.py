@@ -74,6 +74,8 @@ class Ruling:
             return
         if target is not None and target.is_name and self._facts.name is None and rulebook.has_names:
             raise PolicyDenied("a name with a backslash could be any name", code=ReplyCode.NOT_ALLOWED)
+        if rulebook.has_times:
+            self._facts.minute = minute_of_week()
         foresee = rulebook.foresee_any if target is None else rulebook.foresee
         verdict = self._foreseen = foresee(self._facts)
         if not verdict.allowed:
@@ -86,7 +88,8 @@ class Ruling:
 
     def verdict_of(self, address: Address | None) -> Verdict | None:
         """The one that let this address pass; None: what was passed on."""
-        return self.verdict if address is None else self._verdicts.get(address, self.verdict)
+        found = None if address is None else self._verdicts.get(address)
+        return self.verdict if found is None else found
 
     def sources(self, address: Address) -> Address | None:
         verdict = self.verdict_of(address)
@@ -138,7 +141,7 @@ class Ruling:
         facts.address = octets
         if rulebook.has_times:
             facts.minute = minute_of_week()
-        verdict = self._last = rulebook.decide(facts)
+        verdict = self._last = rulebook.recall(facts)
         if verdict.log_level == "verbose":
             self._server.explain(self._session, words(verdict), insist=True)
         if not verdict.allowed:
@@ -161,7 +164,7 @@ class DatagramRuling(Ruling):
 
 
 def facts_of(session: "Session", target: Address | None) -> Facts:
-    """What is known of a session's request."""
+    """What is known of a session's request; the minute is looked up when it is judged."""
     server, request = session.server, session.request
     assert request is not None  # it is what is judged
     rulebook = server.rulebook
@@ -178,7 +181,6 @@ def facts_of(session: "Session", target: Address | None) -> Facts:
         plain_name(target[1]) if target is not None and target[0] == NAME else None,
         None,
         None if target is None or command == "bind" else target[2],
-        minute_of_week() if rulebook is not None and rulebook.has_times else 0,
     )
 
 

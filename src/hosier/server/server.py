@@ -270,7 +270,7 @@ class Server:
         """Opens the budgets that the session's rule gives it. Raises PolicyDenied."""
         verdict = session.verdict
         if verdict is not None and verdict.budgets:
-            self.treasurer.draw(session, verdict.budgets, verdict.rule)
+            self.treasurer.draw(session, verdict.budgets, verdict.owner)
 
     def admit(self, session: Session) -> None:
         """Judges who a session is, past its handshake, and counts it among its user's. Raises PolicyDenied."""

@@ -6,7 +6,7 @@ Only what a step needs from outside is asked of the server; what a command does 
 import asyncio
 from socket import SocketType
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..auth.base import Method, ServerExchange
 from ..auth.registry import method_label
@@ -50,6 +50,8 @@ __all__ = ("Session",)
 _READ = 4096  # octets; a handshake's messages are smaller, a layer's frames come in pieces
 
 
+_COMMANDS: Final = {int(command): command.name for command in Command}
+_new: Final = tuple.__new__
 _SELECTED = tuple(map(MethodSelected, range(256)))
 
 
@@ -173,12 +175,14 @@ class Session(Task):
         """What is known of it, for those who watch."""
         request, relay = self.request, self.relay
         spoken = request if request is not None else self.connection
-        return SessionRecord(
+        verdict = self.verdict
+        # Past the named tuple's own constructor, which costs a logged session as much as its line does.
+        fields = (
             (self.peer[0], self.peer[1]),
             self.user,
             0 if spoken is None else spoken.version,
             "" if self.method is None else method_label(self.method),
-            "" if request is None else Command(request.command).name,
+            "" if request is None else _COMMANDS[request.command],
             None if request is None else request.address,
             self.dialled,
             self.bound,
@@ -188,9 +192,10 @@ class Session(Task):
             monotonic() - self.started,
             self.end or self._relay_end(),
             relay.counts() if isinstance(relay, UdpRelay) else None,
-            "" if self.verdict is None else self.verdict.rule,
-            "normal" if self.verdict is None else self.verdict.log_level,
+            "" if verdict is None else verdict.rule,
+            "normal" if verdict is None else verdict.log_level,
         )
+        return _new(SessionRecord, fields)
 
     # --- the handshake ---
 
@@ -296,7 +301,7 @@ class Session(Task):
     def _claim(self, message: Any) -> Claim:
         assert self.method is not None  # there is none without authentication
         user = message.username if isinstance(message, Credentials) else None
-        return Claim(self.peer[0], user, self._offered(self.method).name, 5)
+        return _new(Claim, (self.peer[0], user, self._offered(self.method).name, 5))
 
     def _offered(self, code: int) -> Method:
         """The method that was chosen. Raises PolicyDenied if it is offered no more: settings may have changed."""

@@ -38,6 +38,7 @@ LAST_WORDS: Final = 2.0
 """Seconds that the last writing may take when the server stops."""
 
 _HOUR: Final = 3600.0
+_UNPACED: Final = (None, None)
 _Totals = dict[tuple[str, str], Entry]
 _log = logging.getLogger("hosier")
 
@@ -105,11 +106,11 @@ class Treasurer:
     def draw(self, session: "Session", names: Sequence[str], rule: str = "") -> None:
         """Opens those of the named budgets for a session, all or none. Raises PolicyDenied."""
         entered: list[Purse] = []
-        now, today = monotonic(), time()
+        now, today = session.engine.now, time()
         try:
             for name in names:
                 for key in self._keys(self._budgets[name], session, rule):
-                    purse = self._purse(name, key)
+                    purse = self._purses.get((name, key)) or self._opened(name, key)
                     # By usage: a session goes on under the form of a budget that it came under.
                     if purse in entered or any(purse.usage is held.usage for held in session.purses):
                         continue
@@ -126,7 +127,7 @@ class Treasurer:
     def draw_more(self, session: "Session", verdict: Verdict) -> None:
         """Opens those that a rule gives to a session which is under way already. Raises PolicyDenied."""
         before = session.purses
-        self.draw(session, verdict.budgets, verdict.rule)
+        self.draw(session, verdict.budgets, verdict.owner)
         if session.purses != before:
             self.hold(session)
 
@@ -139,7 +140,7 @@ class Treasurer:
             ways = zip(*((purse.up, purse.down) for purse in session.purses), strict=True)
             up, down = ([store for stores in way for store in stores] for way in ways)
             paces = self._paces[session.purses] = _pace(up), _pace(down)
-        if paces != (None, None) and session.relay is not None:
+        if paces != _UNPACED and session.relay is not None:
             session.relay.pace(*paces)
 
     def leave(self, session: "Session") -> None:
@@ -176,31 +177,30 @@ class Treasurer:
 
     def _keys(self, budget: Budget, session: "Session", rule: str) -> Sequence[str]:
         """Whose purses of a budget a session draws on."""
+        if budget.per == "user" and session.user is not None:  # nearly always
+            return (f"user {printable(session.user)}",)
         match budget.per:
             case "all":
                 return ("all",)
             case "listener":
                 return (f"listener {session.listener}",)
             case "rule":
-                return (f"rule {rule}",)
+                return (rule,)
             case "group":
                 return [f"group {group}" for group in self._groups.get(session.user or "", ())]
-        if budget.per == "user" and session.user is not None:
-            return (f"user {printable(session.user)}",)
         return (f"source {source_of(session.peer[0])}",)
 
-    def _purse(self, name: str, key: str) -> Purse:
-        purse = self._purses.get((name, key))
-        if purse is None:
-            has_place = self._ledger is None or (name, key) in self._known or len(self._known) < MOST_KNOWN
-            slot = self._vault.open(_slot_of(name, key)) if has_place else None
-            if slot is None:
-                raise Exhausted("table", f"there is no room for another {key} in the budgets")
-            budget, now = self._budgets[name], time()
-            since, used = self._known.get((name, key), (0, 0))
-            limit = None if budget.octets is None else int(budget.octets)
-            usage = Usage(limit, budget.period, now, used if since == start_of(budget.period, now) else 0)
-            purse = self._purses[name, key] = Purse(name, budget, key, slot, usage)
+    def _opened(self, name: str, key: str) -> Purse:
+        """The purse of one who has not come yet, or was forgotten. Raises Exhausted."""
+        has_place = self._ledger is None or (name, key) in self._known or len(self._known) < MOST_KNOWN
+        slot = self._vault.open(_slot_of(name, key)) if has_place else None
+        if slot is None:
+            raise Exhausted("table", f"there is no room for another {key} in the budgets")
+        budget, now = self._budgets[name], time()
+        since, used = self._known.get((name, key), (0, 0))
+        limit = None if budget.octets is None else int(budget.octets)
+        usage = Usage(limit, budget.period, now, used if since == start_of(budget.period, now) else 0)
+        purse = self._purses[name, key] = Purse(name, budget, key, slot, usage)
         return purse
 
     def _forget_idle(self, now: float) -> None:
