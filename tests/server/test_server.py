@@ -292,7 +292,8 @@ def test_drain_waits_for_sessions() -> None:
             client.close()
             far.close()
             assert await draining
-            assert [record.end for record in scene.records] == ["client closed"] * 2
+            # Both sides ended at once: whose end is seen first is anybody's guess.
+            assert [record.end.partition(" ")[2] for record in scene.records] == ["closed"] * 2
 
     run(main)
 
