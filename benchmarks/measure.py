@@ -84,6 +84,14 @@ def settle(seconds: float = 3.0) -> None:
         time.sleep(0.25)
 
 
+def await_free_ports(most: int = 15_000, patience: float = 90.0) -> None:
+    """Waits until few closed connections still hold their ports (TIME_WAIT, a minute each): with too many of them
+    nobody can connect any more, and that is no server's fault."""
+    deadline = time.monotonic() + patience
+    while _sockets().get("tw", 0) > most and time.monotonic() < deadline:
+        time.sleep(0.5)
+
+
 def _sockets() -> dict[str, int]:
     """The line "TCP: inuse 5 orphan 0 tw 7 alloc 9 mem 1" of /proc/net/sockstat."""
     for line in Path("/proc/net/sockstat").read_text().splitlines():
