@@ -149,3 +149,18 @@ def test_a_table_of_somebody_else(path: str) -> None:
         connection.execute("CREATE TABLE usage (what TEXT)")
     with pytest.raises(ConfigError, match=r"cannot keep usage in .*: no such column"):
         Ledger(path)
+
+
+def test_two_may_open_a_new_file_at_once(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The change to WAL fails at once while another process makes it; so it is tried again, for a time."""
+    monkeypatch.setattr(module, "WAIT", 0.0)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        other.execute("CREATE TABLE other (number INTEGER)")
+        with monkeypatch.context() as patch, pytest.raises(ConfigError, match=r"database is locked$"):
+            patch.setattr(module, "OPENING", 0.0)
+            Ledger(path)
+        monkeypatch.setattr(module, "sleep", lambda _: other.execute("COMMIT") if other.in_transaction else None)
+        ledger = Ledger(path)
+        assert ledger.entries() == {}
+        ledger.close()

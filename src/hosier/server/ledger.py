@@ -7,7 +7,7 @@ again.
 import sqlite3
 from collections.abc import Iterable, Mapping
 from contextlib import closing
-from time import monotonic
+from time import monotonic, sleep
 from typing import Final, NamedTuple
 
 from ..errors import ConfigError
@@ -16,6 +16,9 @@ __all__ = ("Entry", "Ledger")
 
 WAIT: Final = 0.5
 """Seconds to wait for another process that writes."""
+
+OPENING: Final = 3.0
+"""Seconds to wait for another process that opens the file too: the change to WAL waits for nobody by itself."""
 
 READ_SHARE: Final = 50
 """Times as long as reading took, before it is read again."""
@@ -57,15 +60,15 @@ class Ledger:
         self.path = path
         self._version = -1
         self._read_again = 0.0
-        try:
-            self._connection = sqlite3.connect(path, timeout=WAIT, isolation_level=None, check_same_thread=False)
-            # Readers and a writer do not wait for each other, and a process that dies leaves what it has committed.
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = NORMAL")
-            self._connection.execute(_SCHEMA)
-            self._connection.execute(f"{_ALL} LIMIT 0")  # it may be somebody else's table
-        except sqlite3.Error as error:
-            raise ConfigError(f"cannot keep usage in {path}: {error}") from None
+        deadline = monotonic() + OPENING
+        while True:
+            try:
+                self._connection = _opened(path)
+                return
+            except sqlite3.Error as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or monotonic() >= deadline:
+                    raise ConfigError(f"cannot keep usage in {path}: {error}") from None
+            sleep(0.02)
 
     def entries(self) -> dict[tuple[str, str], Entry]:
         """All of it, by budget and key. Raises OSError."""
@@ -135,3 +138,17 @@ class Ledger:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _opened(path: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=WAIT, isolation_level=None, check_same_thread=False)
+    try:
+        # Readers and a writer do not wait for each other, and a process that dies leaves what it has committed.
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(_SCHEMA)
+        connection.execute(f"{_ALL} LIMIT 0")  # it may be somebody else's table
+    except BaseException:
+        connection.close()
+        raise
+    return connection
