@@ -157,9 +157,10 @@ def test_two_may_open_a_new_file_at_once(path: str, monkeypatch: pytest.MonkeyPa
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         other.execute("CREATE TABLE other (number INTEGER)")
-        with monkeypatch.context() as patch, pytest.raises(ConfigError, match=r"database is locked$"):
+        with monkeypatch.context() as patch:
             patch.setattr(module, "OPENING", 0.0)
-            Ledger(path)
+            with pytest.raises(ConfigError, match=r"database is locked$"):
+                Ledger(path)
         monkeypatch.setattr(module, "sleep", lambda _: other.execute("COMMIT") if other.in_transaction else None)
         ledger = Ledger(path)
         assert ledger.entries() == {}
