@@ -13,7 +13,6 @@ The options of the second server are in ``SETTINGS``; ``ACCOUNTING`` is the same
 
 import argparse
 import datetime
-import json
 import socket
 import statistics
 import sys
@@ -26,10 +25,10 @@ from pathlib import Path
 from typing import Any
 
 import measure
-from generator import HERE, Target, job
+from generator import Target, job
 from peers import Hosier, Server, running
 
-from run import commit, machine
+from run import commit, keep, machine
 
 GB = 1e9
 RATES = (1, 10, 100)  # MB/s
@@ -230,9 +229,7 @@ def main() -> None:
     text = report(results)
     print(text)
     if not (options.no_save or options.quick):
-        name = f"{results['date']}-accounting"
-        (HERE / "results" / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        (HERE / "results" / f"{name}.md").write_text(text, encoding="utf-8")
+        keep("accounting", results, text)
 
 
 if __name__ == "__main__":

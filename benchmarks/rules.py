@@ -13,7 +13,6 @@ What the full server is told besides its rules is in ``accounting.ACCOUNTING``.
 
 import argparse
 import datetime
-import json
 import statistics
 import sys
 import tempfile
@@ -38,7 +37,7 @@ from peers import Dante, Hosier, MissingPeer, Peer, Server, running
 from hosier.policy.facts import Facts
 from hosier.policy.rulebook import Rulebook
 from hosier.policy.rules import Rule
-from run import commit, machine
+from run import commit, keep, machine
 
 RULES = 1_000
 BOOKS = (10, 1_000, 10_000)
@@ -236,9 +235,7 @@ def main() -> None:
     text = report(results)
     print(text)
     if not (options.no_save or options.quick):
-        name = f"{results['date']}-rules"
-        (HERE / "results" / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        (HERE / "results" / f"{name}.md").write_text(text, encoding="utf-8")
+        keep("rules", results, text)
 
 
 if __name__ == "__main__":

@@ -366,6 +366,13 @@ def machine() -> dict[str, Any]:
     }
 
 
+def keep(name: str, results: dict[str, Any], text: str) -> None:
+    """Puts the figures of a benchmark and the report of them with the others."""
+    path = HERE / "results" / f"{results['date']}-{name}"
+    path.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    path.with_suffix(".md").write_text(text, encoding="utf-8")
+
+
 def commit() -> str:
     git = ["git", "-C", str(HERE), "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
     done = subprocess.run(git, capture_output=True, text=True, check=False)

@@ -31,15 +31,14 @@ def name_server(program: Callable[..., str], folder: Path) -> Iterator[Address]:
     raise AssertionError("no free port for nsd")
 
 
-@contextmanager
-def _running(binary: str, folder: Path, address: Address) -> Iterator[bool]:
-    """nsd on this port; False when somebody else took the port in the meantime."""
+def configured(folder: Path, host: str, port: int) -> Path:
+    """The file that tells nsd of its one zone."""
     (folder / "example.test").write_text(ZONE)
     config = folder / "nsd.conf"
     config.write_text(
         f"""\
 server:
-  ip-address: {address.host}@{address.port}
+  ip-address: {host}@{port}
   username: ""
   chroot: ""
   zonesdir: "{folder}"
@@ -54,6 +53,13 @@ zone:
   zonefile: example.test
 """
     )
+    return config
+
+
+@contextmanager
+def _running(binary: str, folder: Path, address: Address) -> Iterator[bool]:
+    """nsd on this port; False when somebody else took the port in the meantime."""
+    config = configured(folder, address.host, address.port)
     log = folder / "nsd.log"
     with log.open("wb") as output:
         process = subprocess.Popen([binary, "-d", "-c", config], stdin=subprocess.DEVNULL, stdout=output, stderr=output)

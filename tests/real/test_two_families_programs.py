@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from .harness import PATIENCE, ROOT, command, run, wait_until
-from .name_server import ZONE
+from .name_server import configured
 from .namespaces import Machine
 from .sshd import account_is_locked
 from .two_families import CHAINS, CLIENT_SIDE, SERVERS, gateways_and_servers
@@ -120,26 +120,7 @@ def test_ssh(
 @contextmanager
 def nsd(program: Callable[..., str], machine: Machine, folder: Path, host: str) -> Iterator[None]:
     """A name server at port 53 of the machine."""
-    (folder / "example.test").write_text(ZONE)
-    config = folder / "nsd.conf"
-    config.write_text(
-        f"""\
-server:
-  ip-address: {host}@53
-  username: ""
-  chroot: ""
-  zonesdir: "{folder}"
-  pidfile: ""
-  xfrdfile: ""
-  zonelistfile: "{folder}/zones"
-  server-count: 1
-remote-control:
-  control-enable: no
-zone:
-  name: example.test
-  zonefile: example.test
-"""
-    )
+    config = configured(folder, host, 53)
     with machine.daemon(program("nsd"), "-d", "-c", config, port=53):
         yield
 
