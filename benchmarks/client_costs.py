@@ -30,11 +30,11 @@ from typing import Any
 
 import python_socks
 import socks
+from generator import pin
 from python_socks.async_.asyncio import Proxy as AsyncioProxy
 from python_socks.sync import Proxy as SyncProxy
 
 import hosier
-from generator import pin
 
 # Greeting, choice, request, success, and a UDP echo for a relay: headers go back as they came, and runs as runs, as in
 # Hosier's own server.

@@ -7,5 +7,6 @@ import sys
 
 from .integrations import pysocks
 from .integrations.pysocks import *  # noqa: F403 - for type checkers, which read on
+from .integrations.pysocks import __version__ as __version__
 
 sys.modules[__name__] = pysocks

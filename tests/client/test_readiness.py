@@ -17,7 +17,6 @@ from hosier.client.readiness import is_readable, readable_of, wait_for_either, w
 
 from .harness import PATIENCE
 
-
 SOURCE = Path(readiness.__file__).parents[1]
 
 

@@ -1,7 +1,6 @@
 """The network of httpcore, and of its successor httpcore2, led through a proxy: asyncio."""
 
 import asyncio
-import socket
 from collections.abc import Iterable
 from ssl import SSLContext
 from types import ModuleType
