@@ -7,7 +7,6 @@ import threading
 
 import pytest
 
-from hosier.auth import threads
 from hosier.auth.threads import ONE_MORE, StepThreads
 
 PATIENCE = 20.0
@@ -68,22 +67,6 @@ def test_many_are_told_together() -> None:
         gate.open.set()
         assert [await bounded(future) for future in futures] == list(range(ONE_MORE))
         assert len(gate.threads) == 1
-
-    asyncio.run(main())
-
-
-def test_a_loop_is_called_once_until_it_has_looked(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        calls: list[object] = []
-        monkeypatch.setattr(loop, "call_soon_threadsafe", calls.append)
-        outbox = threads._Outbox(loop)
-        outbox.call()
-        outbox.call()
-        assert calls == [outbox._tell]
-        outbox._tell()
-        outbox.call()
-        assert len(calls) == 2
 
     asyncio.run(main())
 
