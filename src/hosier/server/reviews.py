@@ -68,7 +68,7 @@ class Reviews:
         """Judges all that a session has been allowed so far; returns who has judged what it has reached, if it has
         reached anything. Raises PolicyDenied."""
         server, request = self._server, session.request
-        if request is None or server.is_in_handshake(session):
+        if request is None or server.entrance.is_in_handshake(session):
             return None  # it will be judged when it has said what it wants, and who it is
         self.identify(session)
         if not _is_served(request.command, server.settings):

@@ -7,7 +7,6 @@ import socket
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from socket import SocketType
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,14 +18,12 @@ from ..engine.egress import DirectEgress, Egress, MakeEgress
 from ..engine.listener import Listener
 from ..engine.poller import Engine
 from ..engine.resolve import Resolver
-from ..errors import PolicyDenied
 from ..observe.access_log import printable
 from ..observe.counts import Counts
-from ..observe.crowding import CrowdingLog
 from ..observe.record import SessionRecord
 from ..policy.accounts import Accounts
 from ..policy.backoff import Backoff, Failures
-from ..policy.limits import Admission, Caps, LocalTallyBook, Refusal, Tally, TallyBook
+from ..policy.limits import Caps, LocalTallyBook, TallyBook
 from ..policy.purses import LocalVault, Vault
 from ..policy.quota import Quota
 from ..policy.rulebook import Rulebook
@@ -36,8 +33,8 @@ from ..protocol.auth.base import AuthFraming
 from ..protocol.auth.password import PasswordFraming
 from ..protocol.messages import NO_AUTHENTICATION
 from .advertise import AdvertisedAddresses
-from .capacity import room
 from .doorkeeper import Doorkeeper
+from .entrance import Entrance
 from .ledger import Ledger
 from .listening import configured_address, listening_sockets
 from .meter import Meter
@@ -105,19 +102,14 @@ class Server:
         self.engine: Engine
         self.egress: Egress
         self.policy: TargetPolicy
-        self.admission: Admission
-        self.caps: Caps
-        """Complete after the start: what was set, and what the machine carries."""
+        self.entrance = Entrance(self, tallies if tallies is not None else LocalTallyBook())
         self.meter = Meter(counts or Counts())
         self.watches = counts is not None or bool(self.settings.budgets)
         """Whether anybody wants to know; else no session is counted in the meter."""
         self._vault = vault if vault is not None else LocalVault()
         self.treasurer: Treasurer
         self._pulse: Pulse | None = None
-        self._tallies = tallies if tallies is not None else LocalTallyBook()
         self._make_egress = egress if egress is not None else self._straight
-        self._handshaking: dict[Session, None] = {}  # in the order of their accept
-        self._crowding = CrowdingLog(_warn)
         self._on_session_end = on_session_end
         self._started = False
         self._listeners: dict[Listener, ListenAddress] = {}  # with how the settings write it
@@ -134,6 +126,11 @@ class Server:
     def sessions(self) -> int:
         """Sessions under way."""
         return len(self.engine.tasks) if self._started else 0
+
+    @property
+    def caps(self) -> Caps:
+        """How many may come in, complete after the start: what was set, and what the machine carries."""
+        return self.entrance.caps
 
     @property
     def listens(self) -> bool:
@@ -251,14 +248,9 @@ class Server:
 
     def greeted(self, session: Session) -> None:
         """Its handshake is over, and its request here."""
-        del self._handshaking[session]
-        for tally in session.tallies:
-            tally.greeted()
+        self.entrance.greeted(session)
         if self.watches:
             self.meter.greeted(session)
-
-    def is_in_handshake(self, session: Session) -> bool:
-        return session in self._handshaking
 
     def answered(self, session: Session) -> None:
         """Its command has succeeded; what follows is its relay."""
@@ -277,27 +269,13 @@ class Server:
         if self.accounts or session.started <= self.reviews.since:
             self.reviews.identify(session)
         if session.user is not None:
-            self._admit_user(session, session.user)
+            self.entrance.identified(session, session.user)
         if self.settings.budgets:
             self.treasurer.admit(session)
 
-    def _admit_user(self, session: Session, user: str) -> None:
-        admitted = self.admission.enter_as(user)
-        if isinstance(admitted, Refusal):
-            self.meter.limited(admitted.name)
-            self._crowding.refused(*admitted, f"user {user!r}"[:80], "refused")
-            raise PolicyDenied(f"this user has {admitted.cap} sessions already")
-        session.tallies += admitted
-
     def ended(self, session: Session) -> None:
         """The last thing that a session does."""
-        greeted = session not in self._handshaking
-        if not greeted:
-            del self._handshaking[session]
-            for tally in session.tallies:
-                tally.greeted()
-        for tally in session.tallies:
-            tally.leave()
+        greeted = self.entrance.left(session)
         self.sessions_served += 1
         relay = session.relay
         if relay is not None:
@@ -345,51 +323,15 @@ class Server:
 
     def _listen(self, sock: socket.socket) -> None:
         address = configured_address(sock, self.settings.listen_addresses)
-        accepted = partial(self._accepted, str(address))
-        self._listeners[Listener(self.engine, sock, accepted, self._exhausted)] = address
+        accepted = partial(self.entrance.accepted, str(address))
+        self._listeners[Listener(self.engine, sock, accepted, self.entrance.exhausted)] = address
 
     def _enforce(self) -> None:
         """Makes what follows from the terms once it is known where we listen."""
-        self.caps = self.settings.caps.complete(room(), is_public=self.settings.is_public)
-        self.admission = Admission(self.caps, self._tallies)
+        self.entrance.open()
         self.egress = self._make_egress(self.engine, self._resolver)
         self.policy = protection_of(self.settings, self.addresses)
         self.reviews.arm()
-
-    def _accepted(self, listener: str, sock: SocketType, peer: Any) -> None:
-        admitted = self.admission.enter(peer[0])
-        if isinstance(admitted, Refusal):
-            if admitted.name in ("sessions", "handshakes") and self._handshaking:
-                admitted = self._push_in(peer[0], admitted)
-            if isinstance(admitted, Refusal):
-                self.meter.limited(admitted.name)
-                self._crowding.refused(*admitted, peer[0], "closed")
-                sock.close()
-                return
-        try:
-            session = Session(self, sock, peer, admitted, listener)
-        except BaseException:  # the system does not watch another socket: nobody is here who could give the place back
-            for tally in admitted:
-                tally.greeted()
-                tally.leave()
-            raise
-        if self.watches:
-            self.meter.started()
-        self._handshaking[session] = None
-        session.start()
-
-    def _push_in(self, host: str, refusal: Refusal) -> tuple[Tally, ...] | Refusal:
-        """Where all places are taken, the oldest handshake makes room. Honest clients need few round trips for theirs:
-        the oldest is hardly one of them, even when strangers hold most places."""
-        self._crowding.refused(*refusal, host, "the oldest handshake was ended")
-        oldest = next(iter(self._handshaking))
-        place, oldest.tallies = oldest.tallies, ()
-        oldest.limit = "handshakes"
-        oldest.interrupt(TimeoutError("pushed out by newer handshakes"))
-        return self.admission.take_over(host, place)
-
-    def _exhausted(self, error: OSError) -> None:
-        _log.warning("cannot accept: %s; raise the limit of open files (ulimit -n)", error.strerror)
 
     def _stop_listening(self) -> None:
         while self._listeners:
