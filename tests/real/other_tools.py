@@ -69,6 +69,13 @@ def comparison() -> str:
     return "\n".join(lines) + "\n"
 
 
+def outcome(works: bool, through: bool, went_past: bool) -> str:
+    """What to call it, if a program got what it wanted, got it through the proxy, or sent something past it."""
+    if through:
+        return PARTLY if went_past else WORKS
+    return PAST if works or went_past else FAILS
+
+
 def prefix_of(tool: str, program: Program, proxy: Address, folder: Path) -> list[str]:
     """The beginning of a command that the tool leads to the proxy."""
     config = folder / f"{tool}.conf"
@@ -87,7 +94,7 @@ def beside_tor(proxy: Address) -> Iterator[Address]:
         thread = threading.Thread(target=front.serve_forever, args=(0.05,), daemon=True)
         thread.start()
         try:
-            yield Address(*front.server_address[:2])
+            yield Address("127.0.0.1", int(front.server_address[1]))
         finally:
             front.shutdown()
             thread.join(10)

@@ -12,7 +12,7 @@ import pytest
 
 from .bed import NOBODY, USER_ID, as_user, bed, leaked
 from .harness import ROOT, Address, Hosier, clean_environment, command
-from .other_tools import FAILS, OUTCOMES, PARTLY, PAST, TOOLS, WORKS, beside_tor, prefix_of
+from .other_tools import OUTCOMES, TOOLS, beside_tor, outcome, prefix_of
 from .proxies import danted, ssh_dynamic
 from .run_programs import Site, site
 
@@ -106,8 +106,5 @@ def test_the_same_through_other_tools(place: Site, program: Program, tool: str, 
             said = "no end"
     works = place.rows[name].expected in said
     went_past = leaked() > before
-    if works and hosier.logged:  # the log is complete
-        found = PARTLY if went_past else WORKS
-    else:
-        found = PAST if works or went_past else FAILS
-    assert found == OUTCOMES[name][TOOLS.index(tool)], said
+    through = works and hosier.logged > 0  # the log is complete
+    assert outcome(works, through, went_past) == OUTCOMES[name][TOOLS.index(tool)], said

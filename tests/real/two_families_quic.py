@@ -1,8 +1,8 @@
 """HTTP/3 between machines of either family, by aioquic.
 
-``python -m tests.real.two_families_quic serve FOLDER HOST PORT`` serves; ``… fetch HOST PORT OCTETS`` downloads, as a
-program that knows nothing of SOCKS. It looks up nothing but addresses of the family that it is told (``4`` or ``6``, the
-last word), and prints the sender's address and the checksum of what came.
+``python -m tests.real.two_families_quic serve FOLDER HOST PORT`` serves; ``… fetch HOST PORT OCTETS FAMILY`` downloads,
+as a program that knows nothing of SOCKS and no family but the one that it is told (``4`` or ``6``), and prints the
+address that it went to and the checksum of what came.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import ssl
 import sys
 from pathlib import Path
 
-from aioquic.asyncio import connect
+from aioquic.asyncio.client import connect
 from aioquic.h3.connection import H3_ALPN
 from aioquic.quic.configuration import QuicConfiguration
 
@@ -33,7 +33,7 @@ async def fetch(host: str, port: str, octets: str, family: str) -> None:
     places = await asyncio.get_running_loop().getaddrinfo(
         host, int(port), family=FAMILIES[family], type=socket.SOCK_DGRAM
     )
-    address: str = places[0][4][0]
+    address = str(places[0][4][0])
     # The certificate is the test's own.
     settings = QuicConfiguration(is_client=True, alpn_protocols=H3_ALPN, verify_mode=ssl.CERT_NONE)
     settings.max_datagram_size = 1200
@@ -45,4 +45,4 @@ async def fetch(host: str, port: str, octets: str, family: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run({"serve": serve, "fetch": fetch}[sys.argv[1]](*sys.argv[2:]))
+    asyncio.run(serve(*sys.argv[2:]) if sys.argv[1] == "serve" else fetch(*sys.argv[2:]))
