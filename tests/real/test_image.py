@@ -104,7 +104,14 @@ def test_it_serves_as_a_user_of_its_own(
         wait_until(lambda: b"room for" in said.read_bytes() or server.poll() is not None, "it is ready")
         owners = run(["ss", "--no-header", "--listening", "--tcp", "--numeric", "--extended", f"sport = :{port}"])
         assert b" uid:1080 " in owners.stdout, (owners.stdout, said.read_bytes())
-        fetch = ["curl", "--silent", "--fail", "--proxy", f"socks5h://{listener}", f"http://127.0.0.1:{target.port}/peer"]
+        fetch = [
+            "curl",
+            "--silent",
+            "--fail",
+            "--proxy",
+            f"socks5h://{listener}",
+            f"http://127.0.0.1:{target.port}/peer",
+        ]
         run([*fetch, "--proxy-user", "ann:open sesame"])
         run([*fetch, "--proxy-user", "ann:wrong"], status=97)
     finally:
