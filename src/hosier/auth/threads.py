@@ -14,7 +14,7 @@ from threading import Thread
 from time import monotonic
 from typing import Any, Final
 
-__all__ = ("Answer", "StepThreads")
+__all__ = ("StepOutcome", "StepThreads")
 
 ONE_MORE: Final = 64
 """Steps that wait for each thread before there is another one: what takes long is then shared. Quick ones are done
@@ -24,7 +24,7 @@ _UNTOLD: Final = 0.001
 """Seconds after which the loop is told, although more is to be done: slow steps are told of one by one."""
 
 
-class Answer(asyncio.Future[Any]):
+class StepOutcome(asyncio.Future[Any]):
     """The outcome of a step, for one loop."""
 
     __slots__ = ("_waiter",)
@@ -50,7 +50,7 @@ class Answer(asyncio.Future[Any]):
             self._waiter(self)
 
 
-_Outcome = tuple[Answer, Any, BaseException | None]
+_Outcome = tuple[StepOutcome, Any, BaseException | None]
 
 
 class _Outbox:
@@ -77,7 +77,7 @@ class _Outbox:
             answer.tell(result, error)
 
 
-_Job = tuple[_Outbox, Answer, Callable[[Any], Any], Any]
+_Job = tuple[_Outbox, StepOutcome, Callable[[Any], Any], Any]
 
 
 class StepThreads:
@@ -93,14 +93,14 @@ class StepThreads:
         self._outbox: _Outbox | None = None
         self._due: asyncio.Handle | None = None
 
-    def ask(self, step: Callable[[Any], Any], argument: Any) -> Answer:
+    def ask(self, step: Callable[[Any], Any], argument: Any) -> StepOutcome:
         """The outcome of ``step(argument)``, for the running loop."""
         loop = asyncio.get_running_loop()
         outbox = self._outbox
         if outbox is None or outbox.loop is not loop:
             outbox = self._outbox = _Outbox(loop)
             self._due = None  # that loop may be gone, and its round with it
-        answer = Answer(loop)
+        answer = StepOutcome(loop)
         self._jobs.append((outbox, answer, step, argument))
         if self._due is None:
             self._due = loop.call_soon(self._hand_over)
