@@ -31,7 +31,7 @@ from ..policy.targets import TargetPolicy
 from ..protocol.address import Address
 from ..protocol.auth.base import AuthFraming
 from ..protocol.auth.password import PasswordFraming
-from ..protocol.messages import NO_AUTHENTICATION
+from ..protocol.messages import NO_ACCEPTABLE_METHODS, NO_AUTHENTICATION
 from .advertise import AdvertisedAddresses
 from .doorkeeper import Doorkeeper
 from .entrance import Entrance
@@ -87,7 +87,7 @@ class Server:
         self.octets_relayed = 0
         self.users: Users | None
         self.methods: Mapping[int, Method | None]
-        self.prefers_none: bool  # whether method 00 is chosen wherever it is offered
+        self.preferred: int  # the method that is chosen wherever it is offered
         self.framings: dict[int, AuthFraming] = {}
         self.advertised: AdvertisedAddresses
         self.admits_socks4: bool
@@ -311,7 +311,7 @@ class Server:
         self.settings = terms.settings
         self.users = terms.users
         self.methods = terms.methods
-        self.prefers_none = next(iter(terms.methods), None) == NO_AUTHENTICATION
+        self.preferred = next(iter(terms.methods), NO_ACCEPTABLE_METHODS)
         # Connections that wait for their greeting have this very table: they are to know what is chosen for them then.
         self.framings.clear()
         self.framings.update(terms.framings)
