@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from .endpoint import READABLE, Endpoint
 from .events import EPOLLIN
-from .flow import Flow
+from .flow import ABANDONED, DONE, Flow
 from .layered import Layer, Translation, UnwrappingFlow, WrappingFlow
 from .linger import LINGER, linger, reset_when_sent
 from .paced import Pacer, paced
@@ -127,9 +127,8 @@ class Relay:
 
     def dissolve(self) -> None:
         """Undoes the ties between its parts, so that they vanish at once; the counters stay."""
-        for flow in (self.up, self.down):
-            del flow.relay, flow.twin
-        del self.task
+        up, down = self.up, self.down
+        del self.task, up.relay, up.twin, down.relay, down.twin
 
     async def part(self) -> None:
         """Closes both endpoints in the way their ends deserve: a reset is passed on as a reset, and a peer that
@@ -139,9 +138,9 @@ class Relay:
         if near.was_reset or far.was_reset:
             self.task.set_limit("linger", 2 * LINGER)
             await reset_when_sent(far if near.was_reset else near)
-        elif self.up.abandoned:
+        elif self.up.status & ABANDONED:
             await linger(self.task, near)
-        elif self.down.abandoned:
+        elif self.down.status & ABANDONED:
             await linger(self.task, far)
 
     def finish(self) -> None:
@@ -165,5 +164,5 @@ class Relay:
     def _give_up(self) -> None:
         self.finished = True
         for flow in (self.up, self.down):
-            if not flow.done:
+            if not flow.status & DONE:
                 flow.abandon()
