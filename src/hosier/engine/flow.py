@@ -26,19 +26,21 @@ BULK_AFTER: Final = 4  # full reads in a row
 SMALL_SPLICE: Final = 16384  # octets; a splice that moves less is small talk again
 
 
-# What keeps a flow from copying at once.
+# What keeps a flow from copying at once. The later ones are larger, so that a comparison tells who is past which.
 QUEUED: Final = 1
 """It waits for its turn."""
-BLOCKED: Final = 2
-"""The sink is full; its next writable edge calls ``flush``."""
-BULK: Final = 4
+BULK: Final = 2
 """It moves in turns, by splice."""
+BLOCKED: Final = 4
+"""The sink is full; its next writable edge calls ``flush``."""
 OVER: Final = 8
 """Nothing more is read from the source."""
 DONE: Final = 16
 """Everything is delivered and the end passed on, or the direction is given up."""
 ABANDONED: Final = 32
 """Given up: the source may still be sending."""
+
+_ENDED_WELL: Final = OVER | DONE
 
 
 class Flow:
@@ -94,7 +96,7 @@ class Flow:
 
     @property
     def ended(self) -> bool:
-        return self.status & OVER != 0
+        return self.status >= OVER
 
     def on_edge(self, source: Endpoint, events: int) -> None:
         """An edge of the source: octets or an end to read, or room for the twin, which writes there.
@@ -150,7 +152,7 @@ class Flow:
         if self.status & BLOCKED:
             if not self._emptied():
                 return
-        elif self.status & OVER:
+        elif self.status >= OVER:
             return
         engine = self.source.engine
         # The fuller the engine, the smaller the share that one slow reader may come to hold.
@@ -216,7 +218,7 @@ class Flow:
             self.sink.was_reset = True
         self.relay.ended_well = False
         self.abandon()
-        if twin.status & DONE:
+        if twin.status >= DONE:
             self.relay.finish()
         else:
             twin.pump()
@@ -228,13 +230,14 @@ class Flow:
 
     def _heed(self, events: int) -> bool:
         """Other news of the source than octets alone; whether there is something to read, too."""
-        twin = self.twin
-        self.source.seen |= events & ENDED
-        if events & WRITABLE and twin.status & BLOCKED:
+        source, twin = self.source, self.twin
+        source.seen |= events
+        if twin.status & BLOCKED and events & WRITABLE:
             twin.on_writable()
-        if not self.status & OVER:
-            return events & READABLE != 0
-        self._look_whether_broken(twin)
+        if self.status < OVER:
+            return events != EPOLLOUT
+        if twin.status < DONE and events & BROKEN:
+            twin.sink_died(ConnectionResetError(ECONNRESET, "connection lost"))  # no read will tell
         return False
 
     def _put_off(self) -> None:
@@ -269,7 +272,7 @@ class Flow:
             self.sink.hear(EPOLLOUT)
             return False
         self.status &= ~BLOCKED
-        if self.status & OVER:
+        if self.status >= OVER:
             self._pass_end()
             return False
         return True
@@ -370,11 +373,8 @@ class Flow:
             self.status |= OVER
         else:
             self._pass_end()
-        self._look_whether_broken(twin)
-
-    def _look_whether_broken(self, twin: "Flow") -> None:
-        """Where a stream has ended, no read will tell that the connection is gone altogether."""
-        if self.source.seen & BROKEN and not twin.status & DONE:
+        if twin.status < DONE and source.seen & BROKEN:
+            # Its stream has ended, so no read will tell: the connection is gone altogether.
             twin.sink_died(ConnectionResetError(ECONNRESET, "connection lost"))
 
     def _source_died(self) -> None:
@@ -387,14 +387,14 @@ class Flow:
             self.relay.first_ended = source
             self.relay.first_was_reset = True
         twin = self.twin
-        if not twin.status & DONE:
+        if twin.status < DONE:
             twin.abandon()
         if not self.status & BLOCKED:
             self._pass_end()
 
     def _pass_end(self) -> None:
-        self.status |= OVER | DONE
-        if self.twin.status & DONE:
+        self.status = _ENDED_WELL
+        if self.twin.status >= DONE:
             self.relay.finish()
         else:
             self.sink.shutdown()

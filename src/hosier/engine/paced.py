@@ -103,7 +103,7 @@ class _Paced(SteppingFlow):
 
     def _paid(self) -> None:
         """The wait is over. The engine may have slept meanwhile, or be closed; who was abandoned has no more turns."""
-        if not self.status & DONE:
+        if self.status < DONE:
             self.source.engine.queue(self)
 
     def _return_credit(self) -> None:

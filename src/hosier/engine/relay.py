@@ -138,9 +138,9 @@ class Relay:
         if near.was_reset or far.was_reset:
             self.task.set_limit("linger", 2 * LINGER)
             await reset_when_sent(far if near.was_reset else near)
-        elif self.up.status & ABANDONED:
+        elif self.up.status >= ABANDONED:
             await linger(self.task, near)
-        elif self.down.status & ABANDONED:
+        elif self.down.status >= ABANDONED:
             await linger(self.task, far)
 
     def finish(self) -> None:
@@ -164,5 +164,5 @@ class Relay:
     def _give_up(self) -> None:
         self.finished = True
         for flow in (self.up, self.down):
-            if not flow.status & DONE:
+            if flow.status < DONE:
                 flow.abandon()

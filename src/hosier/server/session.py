@@ -97,7 +97,7 @@ class Session(Task):
         # The kernel holds a connection back until the greeting is there, so a first look is never in vain.
         self.client = Endpoint(engine, sock, self, EPOLLIN)
         self.connection: ServerConnection | None = ServerConnection(server.framings, strict=server.settings.strict)
-        self.started = self.asked = monotonic()
+        self.started = self.asked = engine.now = monotonic()
         self.user: str | None = None
         self.method: int | None = None
         self.request: Request | None = None
@@ -248,7 +248,6 @@ class Session(Task):
     def _requested(self, request: Request) -> Request:
         """The handshake is over. Raises PolicyDenied for a user who may not go on."""
         self.request = request
-        self.server.greeted(self)
         self.server.admit(self)
         return request
 
