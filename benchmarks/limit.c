@@ -1,6 +1,7 @@
 /* limit.c: the limit, a SOCKS5 server in C that does nothing but the system calls.
  *
  *   limit PORT        no authentication, CONNECT to IPv4 addresses, on 127.0.0.1
+ *   limit PORT copy   the same, but it never splices: what it passes on arrives in the kernel's own large pages
  *
  * It makes the very system calls that Hosier's engine makes for a session, and almost nothing between them, so it says how
  * cheap a server on this kernel can be, and what Python costs on top. It is a yardstick, not a product: it has no
@@ -67,6 +68,7 @@ struct session {
 
 static struct {
     int epoll, listener, burst;
+    bool copies;
     struct pipe *spare, *pipes;
     struct flow *first, **last;
     struct session *dead;
@@ -183,7 +185,7 @@ static void copy(struct flow *flow) {
         ssize_t put = send(flow->dst->fd, buffer, (size_t)got, MSG_NOSIGNAL);
         if (put < 0 && errno != EAGAIN) return close_session(flow->session);
         if (put < 0) put = 0;
-        flow->large = got >= LARGE ? flow->large + 1 : 0;
+        flow->large = got >= LARGE && !engine.copies ? flow->large + 1 : 0;
         if (got < SMALL && !(flow->src->seen & ENDS)) flow->src->seen &= ~(uint32_t)EPOLLIN;
         if (put < got) {
             flow->left = (size_t)(got - put), flow->offset = 0;
@@ -380,8 +382,9 @@ static void start(uint16_t port) {
 
 int main(int argc, char **argv) {
     struct epoll_event events[BATCH];
-    if (argc != 2) {
-        fprintf(stderr, "usage: limit PORT\n");
+    engine.copies = argc == 3 && strcmp(argv[2], "copy") == 0;
+    if (argc != 2 && !engine.copies) {
+        fprintf(stderr, "usage: limit PORT [copy]\n");
         return 2;
     }
     signal(SIGPIPE, SIG_IGN);

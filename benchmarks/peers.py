@@ -147,6 +147,15 @@ class Limit(Peer):
         return "limit.c, " + output_of("cc", "--version").splitlines()[0]
 
 
+class CopyingLimit(Limit):
+    """The limit as a proxy that never splices, for what stands before one."""
+
+    name = "limit, copying"
+
+    def command(self, port: int) -> list[str]:
+        return [*super().command(port), "copy"]
+
+
 class Microsocks(Peer):
     name = "microsocks"
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import select
 import shutil
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
+
+from hosier.client import readiness
 
 from .kerberos_realm import Realm
 
@@ -44,3 +48,11 @@ def realm(program: Callable[..., str], tmp_path_factory: pytest.TempPathFactory)
         pytest.skip(message)
     with Realm(tmp_path_factory.mktemp("realm"), program) as running:
         yield running
+
+
+@pytest.fixture(params=["poll", "select"])
+def poll_or_select(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client waits as this system does, and as one without poll."""
+    if request.param == "select":
+        monkeypatch.setattr(readiness, "_HAS_POLL", False)
+        monkeypatch.setattr(readiness, "select", SimpleNamespace(select=select.select))

@@ -26,6 +26,8 @@ from hosier.observe.access_log import json_line
 from hosier.observe.record import SessionRecord
 from hosier.server.settings import Limits, UdpSettings
 
+from .real.other_tools import comparison
+
 ROOT = Path(__file__).parents[1]
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")),
@@ -336,6 +338,12 @@ def test_every_page_is_linked() -> None:
             if target.suffix == ".md" and target.exists() and target not in reached:
                 waiting.append(target)
     assert {name(page) for page in PAGES} <= {name(page) for page in reached}
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/run.md"])
+def test_what_became_of_programs_with_other_tools(page: str) -> None:
+    """The table says what the tests find (tests/real/test_run_programs.py)."""
+    assert comparison() in (ROOT / page).read_text(encoding="utf-8")
 
 
 def test_decisions_are_complete() -> None:

@@ -37,8 +37,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("server", "client", "workers", "run", "config", "__init__"),
     },
     "aio": {"client"},
+    "pysocks": {"integrations"},
     "__main__": {"cli"},
-    "__init__": {"errors", "server", "client", "aio", "integrations"},
+    "__init__": {"errors", "server", "client", "aio", "pysocks"},
 }
 
 # All that the core needs of the standard library; of socket only what is pure.

@@ -27,7 +27,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from . import aio
+    from . import aio, pysocks
     from .client.blocking import BindListener, associate, bind, connect, resolve, resolve_ptr
     from .client.datagrams import ProxiedDatagramSocket
     from .client.environment import ProxyChoice, explain_environment, proxy_from_environment
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from .client.protected import ProtectedSocket
     from .client.proxy import Proxy, ProxyChain
     from .client.socksify import socksify
-    from .integrations import pysocks
     from .server.server import Server
 
 __version__ = "0.1.0"
@@ -89,7 +88,7 @@ _LATER: Final = {
     "ProxyChain": "client.proxy",
     "Server": "server.server",
     "aio": "aio",
-    "pysocks": "integrations.pysocks",
+    "pysocks": "pysocks",
     "socksify": "client.socksify",
 }
 

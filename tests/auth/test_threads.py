@@ -129,3 +129,19 @@ def test_who_is_quick_need_not_wait_for_who_is_slow(monkeypatch: pytest.MonkeyPa
         assert await bounded(slow) == 4
 
     asyncio.run(main())
+
+
+def test_a_loop_that_is_busy_is_called_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has not looked at what it was called for before: it finds that and the rest together."""
+    monkeypatch.setattr("hosier.auth.threads._UNTOLD", 0.0)
+
+    async def main() -> None:
+        threads, both_told = StepThreads(1, "steps"), threading.Event()
+        first, second = threads.ask(abs, -1), threads.ask(abs, -2)
+        third = threads.ask(lambda _: both_told.set(), None)
+        asyncio.get_running_loop().call_soon(both_told.wait, PATIENCE)  # after the round's steps were handed over
+        assert await bounded(second) == 2
+        assert first.done()
+        await bounded(third)
+
+    asyncio.run(main())

@@ -11,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hosier.auth import users_file as module
-from hosier.auth.scrypt import ScryptHash, hash_password
+from hosier.auth.scrypt import ScryptHash, parse_hash
 from hosier.auth.users_file import change_user, file_stamp, is_exposed, parse_users, read_users
 from hosier.errors import ConfigError
 
-ANN, BOB = (hash_password(password, log_n=1, r=1, p=1) for password in (b"open sesame", b"other"))
+# Of "open sesame" and "other"; written out, so that the cases below have the same names in each run.
+ANN = parse_hash("$scrypt$ln=1,r=1,p=1$acWI3Thxfg90MAlcXTXHjQ$86jMyOEgEv9pTDn2zIFsX8AGbuR7UkyQWNYhq9iMdF0")
+BOB = parse_hash("$scrypt$ln=1,r=1,p=1$YoNU81yRp1AqG9SufZKnkw$EaEUf0jAw3OA10bwuzs8MiJ6B7Ub/zzddZQyS65KLdk")
 
 
 @pytest.fixture

@@ -32,13 +32,13 @@ def ran(*arguments: str, data: bytes = b"", env: Mapping[str, str] | None = None
 
 
 @contextmanager
-def running(*arguments: str, env: Mapping[str, str] | None = None) -> Iterator[Any]:
+def running(*arguments: str, env: Mapping[str, str] | None = None, stderr: int = subprocess.PIPE) -> Iterator[Any]:
     """A command that goes on, as a Popen whose pipes are all there; it is ended behind the block."""
     process = subprocess.Popen(
         [sys.executable, "-m", "hosier", *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         env=environment(env),
     )
     with process:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import errno
+import re
+from pathlib import Path
 
 import pytest
 
-from hosier.cli.endings import NOBODY_READS, PROXY_FAILED, TARGET_FAILED, ended, failed
+from hosier.cli.endings import DONE, NOBODY_READS, PROXY_FAILED, TARGET_FAILED, ended, failed
+from hosier.cli.main import main
 from hosier.errors import AuthError, ConfigError, LocalProtocolError, ProxyConnectionError, ReplyCode, reply_error
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -36,3 +41,14 @@ def test_ends_of_connections(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == ""
     assert ended(ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")) == TARGET_FAILED
     assert capsys.readouterr().err == "hosier: the connection broke: Connection reset by peer\n"
+
+
+@pytest.mark.parametrize("verb", ["connect", "forward", "listen", "probe"])
+def test_one_table_for_all(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same codes in each command's help as in the page."""
+    with pytest.raises(SystemExit):
+        main([verb, "--help"])
+    told = re.findall(r"^ +(\d+)  \w", capsys.readouterr().out, re.MULTILINE)
+    page = re.findall(r"^\| (\d+) \|", (ROOT / "docs" / "commands.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert told == page == ["0", "1", "2", "3", "141"]
+    assert [int(code) for code in told] == [DONE, TARGET_FAILED, 2, PROXY_FAILED, NOBODY_READS]

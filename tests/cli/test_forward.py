@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import re
 import signal
 import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -128,3 +133,104 @@ def test_not_through_itself(listen: str, proxy: str) -> None:
 def test_a_unix_socket_has_no_port() -> None:
     with running("forward", "--proxy", "socks5h://localhost/nowhere", "127.0.0.1:0", "target.example:80") as process:
         assert announced(process)[1] > 0
+
+
+# --- progress ---
+
+
+class Flood:
+    """A target that sends to whoever comes, and goes on until it is told to stop; then the connection stays."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self.enough = threading.Event()
+        self.left = threading.Event()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        with suppress(OSError), self._listener.accept()[0] as sock:
+            sock.recv(1)
+            while not self.enough.is_set():
+                sock.sendall(bytes(1 << 16))
+            self.left.wait(PATIENCE)
+
+
+@contextmanager
+def flood() -> Iterator[tuple[str, Flood]]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        flood = Flood(listener)
+        flood.thread.start()
+        try:
+            yield f"127.0.0.1:{listener.getsockname()[1]}", flood
+        finally:
+            flood.enough.set()
+            flood.left.set()
+            listener.shutdown(socket.SHUT_RDWR)
+            flood.thread.join(PATIENCE)
+
+
+def swallow(sock: socket.socket) -> threading.Thread:
+    def read() -> None:
+        with suppress(OSError):
+            while sock.recv(1 << 18):
+                pass
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    return thread
+
+
+def until(terminal: int, words: bytes) -> bytes:
+    """What is told up to these words, and a little more."""
+    told = b""
+    while words not in told:
+        piece = os.read(terminal, 4096)
+        assert piece
+        told += piece
+    return told
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("socks", [False, True], ids=["port", "socks"])
+def test_progress_on_a_terminal(socks: bool) -> None:
+    """While octets flow in bulk, and no longer; what else is said has a line of its own."""
+    terminal, theirs = pty.openpty()
+    with ThreadedServer() as proxy, flood() as (place, target):
+        what = ("--socks", "127.0.0.1:0") if socks else ("127.0.0.1:0", place)
+        with running("forward", "--proxy", proxy.url, *what, stderr=theirs) as process:
+            os.close(theirs)
+            said = until(terminal, b"\n").decode()
+            port = int(re.findall(r"127\.0\.0\.1:(\d+)", said)[0])
+            host, _, target_port = place.partition(":")
+            if socks:
+                sock = hosier.connect(f"socks5h://127.0.0.1:{port}", host, int(target_port), timeout=PATIENCE)
+            else:
+                sock = socket.create_connection(("127.0.0.1", port), PATIENCE)
+            with sock:
+                sock.sendall(b"x")
+                reader = swallow(sock)
+                told = until(terminal, b"/s")
+                assert re.match(rb"\rhosier: .* up, .* [MG]B down, .*B/s", told)
+                target.enough.set()
+                until(terminal, b" \r")  # nothing moves any more, and the line is gone
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(PATIENCE) == 0
+                reader.join(PATIENCE)
+    os.close(terminal)
+
+
+def test_no_progress_where_nobody_looks() -> None:
+    with (
+        ThreadedServer() as proxy,
+        flood() as (place, target),
+        running("forward", "--proxy", proxy.url, "127.0.0.1:0", place) as process,
+    ):
+        with socket.create_connection(announced(process), PATIENCE) as sock:
+            sock.sendall(b"x")
+            moved = 0
+            while moved < 4 << 20:
+                moved += len(sock.recv(1 << 18))
+            target.enough.set()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+        assert process.stderr.read() == b""

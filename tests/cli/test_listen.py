@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 
 from hosier.server.settings import BindSettings, Limits
-from hosier.testing import ThreadedServer
+from hosier.testing import ScriptedServer, ThreadedServer, stall
 
 from .harness import PATIENCE, ran, running
 
@@ -29,7 +29,12 @@ def test_nobody_comes_or_it_may_not_be() -> None:
         status, output, said = ran("listen", "--proxy", proxy.url, "127.0.0.1")
         assert (status, len(output.split())) == (1, 2)
         assert "TTL expired (reply 6)" in said
-        assert ran("listen", "--proxy", proxy.url, "127.0.0.1", "--wait", "0.01")[0] == 3
+        status, output, said = ran("listen", "--proxy", proxy.url, "127.0.0.1", "--wait", "0.01")
+        assert (status, len(output.split()), said) == (1, 2, "hosier: nobody came within 0.01 s\n")
+    with ScriptedServer([stall()]) as silent:
+        url = f"socks5://127.0.0.1:{silent.address[1]}"
+        status, output, said = ran("listen", "--proxy", url, "127.0.0.1", "--timeout", "0.1")
+        assert (status, output, "no result within 0.1 s" in said) == (3, b"", True)
     with ThreadedServer(bind=BindSettings(enabled=False)) as proxy:
         status, output, said = ran("listen", "--proxy", proxy.url, "127.0.0.1")
         assert (status, output, "reply 2" in said) == (1, b"", True)

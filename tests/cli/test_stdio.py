@@ -166,7 +166,8 @@ def test_person_at_a_terminal_is_not_waited_for() -> None:
         os.close(theirs)
 
 
-def test_input_that_is_closed() -> None:
+@pytest.mark.parametrize("progress", ["auto", "never"])
+def test_input_that_is_closed(progress: str) -> None:
     """As with `<&-`: an end, and nothing more."""
     program = f"exec {sys.executable} -c '{CHILD}' \"$@\" <&-"
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -174,7 +175,7 @@ def test_input_that_is_closed() -> None:
         theirs = listener.accept()[0]
     with ours, theirs:
         number = str(theirs.fileno())
-        process = subprocess.Popen(["sh", "-c", program, "sh", number, "never"], pass_fds=(theirs.fileno(),))
+        process = subprocess.Popen(["sh", "-c", program, "sh", number, progress], pass_fds=(theirs.fileno(),))
         theirs.close()
         with process:
             ours.sendall(b"")

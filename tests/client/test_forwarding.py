@@ -73,6 +73,10 @@ def test_streams(run: Run) -> None:
         far.close()
         assert await exactly(client, 8) == b"the rest"
         assert await receive(client) == b""
+        assert streams.forward.moved == (100_000, 17)
+        client.close()
+        await until(lambda: not lab.engine.tasks, "the connection is over")
+        assert streams.forward.moved == (100_000, 17)
         streams.forward.close()
         assert streams.said == []
 
@@ -150,8 +154,10 @@ def test_datagrams_of_each_sender_have_their_own_way(run: Run) -> None:
             datagrams.target.sendto(b"answer", way)
             assert await receive(client) == b"answer"
         assert len(ways) == 3
+        assert datagrams.forward.moved == (3, 18)
         datagrams.forward.close()
         await until(lambda: not lab.engine.tasks, "the associations end")
+        assert datagrams.forward.moved == (3, 18)
         assert datagrams.said == []
 
     run(main)

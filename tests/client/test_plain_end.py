@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -17,10 +16,13 @@ import pytest
 import hosier
 from hosier.client.pairs import tcp_pair
 from hosier.client.plain_end import plain_end
+from hosier.client.readiness import wait_for_either
 from hosier.testing import ScriptedServer, receive, reset, send, stall
 from hosier.testing.threaded import ThreadedServer
 
 from .tls import Certificate, door
+
+pytestmark = pytest.mark.usefixtures("poll_or_select")
 
 SIZE = 10_000_000
 SMALL = 200_000
@@ -137,8 +139,8 @@ def test_waiting_is_asked_of_the_system(certificate: Certificate, monkeypatch: p
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     monkeypatch.setattr("hosier.client.plain_end.tcp_pair", lambda: made)
-    waits = Mock(side_effect=select.poll)
-    monkeypatch.setattr("hosier.client.plain_end.select.poll", waits)
+    waits = Mock(side_effect=wait_for_either)
+    monkeypatch.setattr("hosier.client.plain_end.wait_for_either", waits)
     with connected(certificate) as (sock, peer):
         assert made[1].getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         sock.shutdown(socket.SHUT_WR)

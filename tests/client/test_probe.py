@@ -66,6 +66,37 @@ def test_with_a_password() -> None:
         assert "none of the methods" in strangers.commands["connect"].says
 
 
+@pytest.mark.parametrize("user_ids", [False, True])
+def test_wrong_credentials_fail_once_for_each_version(user_ids: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """So that a look costs nobody the free failures."""
+    with ThreadedServer(users={"ann": "sesame"}, socks4_userid=user_ids) as server:
+        url = server.url.replace("//", "//eve:guess@")
+        report = probed(url)
+        failures = [record.message for record in caplog.records if "authentication failure" in record.message]
+        assert len(failures) == 1 + user_ids
+    found = marks(report)
+    assert found["methods"] == {"none": False, "gssapi": False, "password": True}
+    assert found["commands"] == {"connect": None, "bind": None, "associate": None}
+    assert found["addresses"] == {"ipv4": None, "ipv6": None, "name": None}
+    assert found["versions"] == {"socks4": None, "socks4a": None, "socks5": True}
+    assert report.commands["bind"].says == f"not asked: {report.commands['connect'].says}"
+
+
+def test_a_target_that_is_not_reached_is_no_refused_login() -> None:
+    with ThreadedServer(users={"ann": "sesame"}) as server, socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        report = probed(server.url.replace("//", "//ann:sesame@"), target=closed.getsockname())
+        assert marks(report)["commands"] == {"connect": None, "bind": True, "associate": True}
+
+
+def test_who_never_answers_a_request_has_let_us_in() -> None:
+    """A limit there says nothing of the credentials."""
+    script = [receive(4), send(b"\x05\x02"), receive(3 + 3 + 6), send(b"\x01\x00"), stall()]
+    with ScriptedServer(script) as server:
+        report = probed(server.url.replace("//", "//ann:sesame@"))
+        assert {finding.says for finding in report.commands.values()} == {"no answer in time"}
+
+
 def test_a_ticket_is_shown_in_the_questions_too() -> None:
     as_five = partial(module._as, protocol="socks5", remote_dns=True)
     ticket = as_five(Proxy("socks5h+gssapi://proxy.example", gssapi=Gssapi(host="other.example", level=1)))

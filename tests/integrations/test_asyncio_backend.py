@@ -41,6 +41,7 @@ def _over(run: Callable[..., None], proxy: str | hosier.Proxy, host: str, port: 
     run(main())
 
 
+@pytest.mark.usefixtures("poll_or_select")
 def test_what_it_tells_of_a_stream(over: Over, proxy: ThreadedServer, web: Web) -> None:
     async def work(stream: AsyncioStream) -> None:
         assert stream.get_extra_info("server_addr") == proxy.address

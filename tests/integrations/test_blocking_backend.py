@@ -15,6 +15,8 @@ from hosier.testing.threaded import ThreadedServer
 from ..client.tls import Certificate
 from .web import NAME, Web
 
+pytestmark = pytest.mark.usefixtures("poll_or_select")
+
 
 def test_what_it_tells_of_a_stream(proxy: ThreadedServer, web: Web) -> None:
     stream = BlockingBackend(httpcore, proxy.url).connect_tcp(NAME, web.port, 20)

@@ -18,6 +18,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 import hosier
+import hosier.pysocks
 from hosier import pysocks
 from hosier.integrations import aiohttp as for_aiohttp
 from hosier.integrations import asyncssh as for_asyncssh
@@ -85,4 +86,6 @@ def as_before() -> bytes:
     except pysocks.ProxyError as error:
         print(error.socket_err, error.msg, pysocks.SOCKS5_ERRORS[1])
     pysocks.install()
+    by_its_own_import: hosier.pysocks.socksocket = own
+    by_its_own_import.close()
     return sock.recv(1) + str(own.get_proxy_sockname()).encode()

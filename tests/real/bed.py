@@ -24,6 +24,9 @@ USER_ID = 47110
 ANYWHERE = ("203.0.113.10", "2001:db8::10")
 """Addresses of the bed; its names have one of them or both."""
 
+NOBODY = "192.0.2.2"
+"""A host on the cable that never answers."""
+
 HOSTS = f"""\
 127.0.0.1 localhost
 ::1 localhost
@@ -88,8 +91,8 @@ def _make_up(folder: Path) -> None:
         "link set cable up",
         "link set cut up",
         "addr add 192.0.2.1/24 dev cable",
-        "route add default via 192.0.2.2",
-        "neigh add 192.0.2.2 lladdr 02:00:00:00:00:01 dev cable",
+        f"route add default via {NOBODY}",
+        f"neigh add {NOBODY} lladdr 02:00:00:00:00:01 dev cable",
     ):
         run(["ip", *line.split()])
     run(["nft", "-f", "-"], data=LEAKS.encode())

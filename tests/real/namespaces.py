@@ -31,22 +31,28 @@ class Machine:
         return ["ip", "netns", "exec", self.name, *map(str, arguments)]
 
     @contextmanager
-    def daemon(self, *arguments: str | Path, port: int) -> Iterator[subprocess.Popen[str]]:
-        """A program that listens on the port."""
+    def daemon(self, *arguments: str | Path, port: int, over: str = "tcp") -> Iterator[subprocess.Popen[str]]:
+        """A program that listens on the port, ``over`` tcp or udp."""
         with subprocess.Popen(self.command(*arguments), stdout=subprocess.PIPE, text=True) as process:
             try:
-                wait_until(lambda: process.poll() is not None or _listens(process.pid, port), f"{arguments[0]} listens")
+                wait_until(
+                    lambda: process.poll() is not None or _listens(process.pid, port, over), f"{arguments[0]} listens"
+                )
                 assert process.poll() is None, f"{arguments} ended with {process.returncode}"
                 yield process
             finally:
                 stop(process)
 
 
-def _listens(pid: int, port: int) -> bool:
-    """Whether anybody in the process's namespace listens on the port (proc(5): state 0A)."""
-    tables = [Path(f"/proc/{pid}/net/{name}") for name in ("tcp", "tcp6")]
+LISTENING = {"tcp": "0A", "udp": "07"}
+"""The states in which sockets wait for everybody (proc(5); a datagram socket's is that of a closed connection)."""
+
+
+def _listens(pid: int, port: int, over: str) -> bool:
+    """Whether anybody in the process's namespace listens on the port."""
+    tables = [Path(f"/proc/{pid}/net/{name}") for name in (over, f"{over}6")]
     lines = [line for table in tables if table.exists() for line in table.read_text().splitlines()[1:]]
-    return any(line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "0A" for line in lines)
+    return any(line.split()[1].endswith(f":{port:04X}") and line.split()[3] == LISTENING[over] for line in lines)
 
 
 def need_namespaces() -> None:

@@ -160,11 +160,11 @@ class Headers(asyncio.DatagramTransport, asyncio.DatagramProtocol):
 
 
 @asynccontextmanager
-async def web(folder: Path, host: str) -> AsyncIterator[int]:
-    """A running HTTP/3 server on an address of this machine; its port."""
+async def web(folder: Path, host: str, port: int = 0) -> AsyncIterator[int]:
+    """A running HTTP/3 server on an address of this machine, at that port or a free one; its port."""
     settings = QuicConfiguration(is_client=False, alpn_protocols=H3_ALPN, max_datagram_size=1350)
     settings.load_cert_chain(*certificate(folder))
-    server = await serve(host, 0, configuration=settings, create_protocol=Web)
+    server = await serve(host, port, configuration=settings, create_protocol=Web)
     assert server._transport is not None
     sock = server._transport.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ROOM)

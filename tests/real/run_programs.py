@@ -54,11 +54,17 @@ from aioquic.quic.configuration import QuicConfiguration
 from tests.real.quic import Download
 from tests.real.target import digest
 async def main():
-    settings = QuicConfiguration(is_client=True, alpn_protocols=H3_ALPN, verify_mode=ssl.CERT_NONE)
+    settings = QuicConfiguration(is_client=True, alpn_protocols=H3_ALPN, verify_mode=ssl.CERT_NONE, idle_timeout=20)
     async with connect("four.test", int(sys.argv[1]), configuration=settings, create_protocol=Download) as client:
         client.fetch(3_000_000)
         print("the word" if await asyncio.wait_for(client.done, 60) == digest(3_000_000) else "another")
 asyncio.run(main())
+"""
+REFUSED = """import socket, sys
+try:
+    socket.create_connection((sys.argv[1], 1), 30)
+except ConnectionRefusedError:
+    print("the word")
 """
 PAGE = b"<!doctype html><p id=p>not yet<script src=/script.js></script>"
 SCRIPT = b"document.getElementById('p').textContent = 'the' + ' word'"
@@ -101,7 +107,7 @@ class Site:
             "curl": Row(["curl", "-sS", f"{url}/word"]),
             "git (http)": Row(
                 [
-                    "sh",
+                    "/bin/sh",
                     "-c",
                     f"rm -rf $HOME/http && git clone -q {url}/git/project.git $HOME/http && cat $HOME/http/word",
                 ],
@@ -109,7 +115,7 @@ class Site:
             ),
             "git (ssh)": Row(
                 [
-                    "sh",
+                    "/bin/sh",
                     "-c",
                     f"rm -rf $HOME/ssh && git clone -q {remote} $HOME/ssh && cat $HOME/ssh/word",
                 ],
@@ -119,7 +125,7 @@ class Site:
             "Go, static": Row([str(folder / "go-client"), f"four.test:{target.port}"]),
             "Python": Row([sys.executable, "-c", PYTHON, f"{url}/word"]),
             "Node": Row(["node", "-e", NODE, f"{url}/word"]),
-            "apt-get": Row(["sh", "-c", f"apt-get {apt(lists)} update -q"], "Fetched 18 B"),
+            "apt-get": Row(["/bin/sh", "-c", f"apt-get {apt(lists)} update -q"], "Fetched 18 B"),
             "pip": Row(
                 [
                     *(sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-cache-dir", "--dest=/dev/shm"),
@@ -143,6 +149,8 @@ class Site:
             ),
             "HTTP/3": Row([sys.executable, "-c", HTTP3, str(quic)]),
             "UDP": Row([sys.executable, "-c", DATAGRAM, ANYWHERE[0], str(echo)]),
+            "IPv6": Row([sys.executable, "-c", PYTHON, f"http://[{ANYWHERE[1]}]:{target.port}/word"]),
+            "a refusal": Row([sys.executable, "-c", REFUSED, "four.test"]),
         }
 
 

@@ -1,31 +1,25 @@
-"""Every program of the list through `hosier run`, as root and as an ordinary user; and through proxychains4."""
+"""Every program of the list through `hosier run`, as root and as an ordinary user; and through other tools."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import pytest
 
-from .bed import USER_ID, as_user, bed, leaked
+from .bed import NOBODY, USER_ID, as_user, bed, leaked
 from .harness import ROOT, Address, Hosier, clean_environment, command
+from .other_tools import OUTCOMES, TOOLS, beside_tor, outcome, prefix_of
 from .proxies import danted, ssh_dynamic
 from .run_programs import Site, site
 
 pytestmark = [pytest.mark.real, pytest.mark.linux, pytest.mark.timeout(240)]
 
-NAMES = [
-    *("curl", "git (http)", "git (ssh)", "ssh", "Go, static", "Python", "Node", "apt-get", "pip", "dig", "Chromium"),
-    *("HTTP/3", "UDP"),
-]
+NAMES = list(OUTCOMES)
 NO_UDP = ("HTTP/3", "UDP")
-
-# What proxychains4 does with the same list; docs/run.md shows it.
-PROXYCHAINS_FAILS = {"Go, static", "dig", "Chromium", "HTTP/3"}
-PROXYCHAINS_LEAKS = {"UDP"}
 
 Program = Callable[..., str]
 
@@ -68,9 +62,10 @@ def fetch(site: Site, name: str, who: str, prefix: list[str], home: Path, patien
 
 @pytest.mark.parametrize("name", NAMES)
 def test_through_hosier(place: Site, hosier: Hosier, who: str, name: str, tmp_path: Path) -> None:
+    before = leaked()
     said = fetch(place, name, who, command("run", f"--proxy=socks5h://{hosier.address}", "--"), tmp_path)
     assert place.rows[name].expected in said
-    assert leaked() == 0
+    assert leaked() == before
 
 
 @pytest.mark.parametrize("upstream", ["danted", "ssh -D"])
@@ -81,34 +76,35 @@ def test_through_others(place: Site, program: Program, upstream: str, name: str,
         "danted": lambda: danted(program, tmp_path),
         "ssh -D": lambda: ssh_dynamic(program, place.folder, place.ssh),
     }
+    before = leaked()
     with opened[upstream]() as proxy:
         said = fetch(place, name, "root", command("run", f"--proxy=socks5h://{proxy}", "--"), tmp_path)
     if upstream == "ssh -D" and name in NO_UDP:
         assert "hosier: no UDP: " in said
     else:
         assert place.rows[name].expected in said, said
-    assert leaked() == 0
+    assert leaked() == before
 
 
+@pytest.mark.parametrize("tool", TOOLS)
 @pytest.mark.parametrize("name", NAMES)
-def test_the_same_through_proxychains4(
-    place: Site, program: Program, hosier: Hosier, name: str, tmp_path: Path
-) -> None:
-    """So that the table in the documentation is true. A leak is seen at the proxy, which was not asked."""
-    config = tmp_path / "proxychains.conf"
-    config.write_text(f"strict_chain\nproxy_dns\nquiet_mode\n[ProxyList]\nsocks5 {hosier.host} {hosier.port}\n")
-    # A name that only the proxy knows, as it is for hosier run; an answer without the proxy is a leak.
-    hosts = tmp_path / "hosts"
-    hosts.write_text("127.0.0.1 localhost\n")
-    alone = ["unshare", "-m", "sh", "-c", f'mount --bind {hosts} /etc/hosts && exec "$@"', "sh"]
-    prefix = [*alone, program("proxychains4"), "-f", str(config)]
-    try:
-        said = fetch(place, name, "root", prefix, tmp_path, patience=15)
-    except subprocess.TimeoutExpired:
-        said = "no end"
+def test_the_same_through_other_tools(place: Site, program: Program, tool: str, name: str, tmp_path: Path) -> None:
+    """So that the table in the documentation is true. A leak is a packet on the cable, or success without the proxy."""
+    # Only the proxy knows the names, as it is for hosier run. Who asks the name server asks past the proxy.
+    (tmp_path / "hosts").write_text("127.0.0.1 localhost\n")
+    (tmp_path / "resolv.conf").write_text(f"nameserver {NOBODY}\noptions timeout:1 attempts:1\n")
+    mounts = [f"mount --bind {tmp_path}/{file} /etc/{file}" for file in ("hosts", "resolv.conf")]
+    alone = ["unshare", "-m", "sh", "-c", " && ".join([*mounts, 'exec "$@"']), "sh"]
+    before = leaked()
+    with Hosier() as hosier, ExitStack() as stack:
+        proxy = stack.enter_context(beside_tor(hosier.address)) if tool == "torsocks" else hosier.address
+        try:
+            said = fetch(
+                place, name, "root", [*alone, *prefix_of(tool, program, proxy, tmp_path)], tmp_path, patience=20
+            )
+        except subprocess.TimeoutExpired:
+            said = "no end"
     works = place.rows[name].expected in said
-    if name in PROXYCHAINS_LEAKS:
-        assert works
-        assert hosier.logged == 0
-    else:
-        assert works is (name not in PROXYCHAINS_FAILS), said
+    went_past = leaked() > before
+    through = works and hosier.logged > 0  # the log is complete
+    assert outcome(works, through, went_past) == OUTCOMES[name][TOOLS.index(tool)], said

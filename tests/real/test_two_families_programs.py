@@ -7,15 +7,16 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
-from .harness import PATIENCE, ROOT, command, run, wait_until
+from .harness import ROOT, command, run, stop, wait_until
 from .name_server import configured
 from .namespaces import Machine
 from .sshd import account_is_locked
+from .target import digest
 from .two_families import CHAINS, CLIENT_SIDE, SERVERS, gateways_and_servers
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
@@ -125,6 +126,19 @@ def nsd(program: Callable[..., str], machine: Machine, folder: Path, host: str) 
         yield
 
 
+@contextmanager
+def forwarded(machine: Machine, proxy: str, local: str, target: str) -> Iterator[None]:
+    """`hosier forward --udp` runs on the machine."""
+    told = command("forward", "--udp", "--proxy", proxy, local, target)
+    with subprocess.Popen(machine.command(*told), stderr=subprocess.PIPE, cwd=ROOT) as process:
+        try:
+            assert process.stderr is not None
+            assert b"datagrams to" in process.stderr.readline()
+            yield
+        finally:
+            stop(process)
+
+
 @chains
 @crossing
 def test_questions_to_a_name_server(
@@ -134,19 +148,46 @@ def test_questions_to_a_name_server(
     proxy, last = gateway(near, chain)
     client = machines[f"client{near}"]
     local = "127.0.0.1" if near == 4 else "::1"
-    told = ("forward", "--udp", "--proxy", proxy, f"{bracketed(local)}:5300", f"server{far}.{last}:53")
-    with nsd(program, machines[f"server{far}"], tmp_path, SERVERS[far]):
-        process = subprocess.Popen(client.command(*command(*told)), stderr=subprocess.PIPE, cwd=ROOT)
-        try:
-            assert process.stderr is not None
-            assert b"datagrams to" in process.stderr.readline()
-            for kind, answer in (("A", b"192.0.2.7"), ("AAAA", b"2001:db8::7")):
-                asked = (program("drill"), "-p", "5300", f"@{local}", "www.example.test", kind)
-                assert answer in run(client.command(*asked)).stdout
-        finally:
-            process.terminate()
-            process.wait(PATIENCE)
-            process.stderr.close()  # type: ignore[union-attr]
+    with (
+        nsd(program, machines[f"server{far}"], tmp_path, SERVERS[far]),
+        forwarded(client, proxy, f"{bracketed(local)}:5300", f"server{far}.{last}:53"),
+    ):
+        for kind, answer in (("A", b"192.0.2.7"), ("AAAA", b"2001:db8::7")):
+            asked = (program("drill"), "-p", "5300", f"@{local}", "www.example.test", kind)
+            assert answer in run(client.command(*asked)).stdout
+
+
+@pytest.fixture(scope="module")
+def quic(machines: dict[str, Machine], tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """HTTP/3 at port 4433 of both servers."""
+    with ExitStack() as stack:
+        for family, host in SERVERS.items():
+            told = ("-m", "tests.real.two_families_quic", "serve", tmp_path_factory.mktemp("quic"), host, "4433")
+            daemon = machines[f"server{family}"].daemon(sys.executable, *told, port=4433, over="udp")
+            stack.enter_context(daemon)
+        yield
+
+
+@pytest.mark.parametrize("how", ["run", "forward"])
+@chains
+@crossing
+def test_http3(machines: dict[str, Machine], quic: None, how: str, near: int, far: int, chain: str) -> None:
+    """A program of one family downloads from a server of the other, and knows nothing of SOCKS: `hosier run` leads it
+    through the gateways, or it asks the port that `hosier forward --udp` has opened."""
+    proxy, last = gateway(near, chain)
+    client = machines[f"client{near}"]
+    octets = 1_000_000
+    fetch = (sys.executable, "-m", "tests.real.two_families_quic", "fetch")
+    if how == "run":
+        told = (*command("run", "--proxy", proxy, "--"), *fetch, f"server{far}.{last}", "4433", str(octets), str(near))
+        done = run(client.command(*told), cwd=ROOT, patience=110)
+    else:
+        local = "127.0.0.1" if near == 4 else "::1"
+        with forwarded(client, proxy, f"{bracketed(local)}:5443", f"server{far}.{last}:4433"):
+            done = run(client.command(*fetch, local, "5443", str(octets), str(near)), cwd=ROOT, patience=110)
+    address, checksum = done.stdout.decode().split()
+    assert (":" in address) is (near == 6)
+    assert checksum == digest(octets)
 
 
 @chains

@@ -6,23 +6,22 @@ from typing import Any
 
 from ..client.blocking import connect
 from ..errors import SocksError
-from .endings import ended, failed
+from .endings import DONE, EXIT_CODES, ended, failed
 from .ports import port
+from .progress import add_progress_option
 from .proxies import add_proxy_option, chain_for
 from .seconds import seconds
-from .stdio import add_progress_option, join_stdio
+from .stdio import join_stdio
 
 __all__ = ("add_parser",)
 
-_EPILOG = """\
+_EPILOG = f"""\
 examples:
   ssh -o ProxyCommand='hosier connect --proxy socks5h://gate:1080 %h %p' server.example
   ALL_PROXY=socks5h://gate:1080 hosier connect server.example 25
   hosier connect --proxy socks5h://near --proxy socks5h://far server.example 80 < request > answer
 
-exit codes: 0 all is over, 1 the target was not reached or the connection broke, 2 a mistake in the options, 3 the proxy
-was not reached, or it refused us.
-"""
+{EXIT_CODES}"""
 
 
 def add_parser(verbs: Any) -> None:
@@ -38,7 +37,7 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("port", metavar="PORT", type=port, help="a number")
     add_proxy_option(parser)
     parser.add_argument("--timeout", type=seconds, default=30.0, metavar="SECONDS", help="for the way there (30)")
-    add_progress_option(parser)
+    add_progress_option(parser, "with a file at one end")
     parser.set_defaults(run=run)
 
 
@@ -54,4 +53,4 @@ def run(arguments: argparse.Namespace) -> int:
         join_stdio(sock, progress=arguments.progress)
     except OSError as error:
         return ended(error)
-    return 0
+    return DONE

@@ -6,7 +6,7 @@ from typing import Final
 
 from ..errors import ConfigError, LocalProtocolError, ReplyError
 
-__all__ = ("DONE", "NOBODY_READS", "PROXY_FAILED", "TARGET_FAILED", "ended", "failed", "say")
+__all__ = ("DONE", "EXIT_CODES", "NOBODY_READS", "PROXY_FAILED", "TARGET_FAILED", "ended", "failed", "say")
 
 DONE: Final = 0
 TARGET_FAILED: Final = 1
@@ -14,6 +14,16 @@ PROXY_FAILED: Final = 3
 
 NOBODY_READS: Final = 128 + 13
 """As for a program that SIGPIPE has ended."""
+
+EXIT_CODES: Final = """\
+exit codes of connect, forward, listen and probe:
+    0  all is over; forward: it was told to stop; probe: the proxy speaks SOCKS
+    1  the target was not reached, no peer came, or the connection broke
+    2  a mistake in the options
+    3  a proxy was not reached in time, refused us or broke the protocol; probe: it does not speak SOCKS
+  141  nobody reads the output any more
+"""
+"""For the end of their help."""
 
 
 def failed(error: Exception) -> int:

@@ -5,13 +5,13 @@ import asyncio
 import errno
 import os
 import signal
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from socket import AF_INET, AF_INET6
 from typing import Any, Final
 
 from ..client.egress import ProxiedEgress, Upstreams
-from ..client.forwarding import BUFFER, DatagramForward, StreamForward
+from ..client.forwarding import BUFFER, DatagramForward, Moved, StreamForward, together
 from ..client.proxy import Proxy
 from ..engine.choice import make_engine
 from ..engine.listener import listening_socket
@@ -19,23 +19,26 @@ from ..engine.ports import PortRange
 from ..engine.resolve import Resolver
 from ..engine.udp import datagram_socket
 from ..errors import ConfigError
+from ..observe.counts import Counts, place_of
 from ..protocol.address import Address, parse_address
 from ..server.process import explain_on_stderr
 from ..server.server import Server
 from ..server.settings import ListenAddress, parse_listen
-from .endings import DONE, say
+from .endings import DONE, EXIT_CODES, say
+from .progress import TELL_EVERY, ProgressLine, add_progress_option, is_wanted
 from .proxies import add_proxy_option, chain_for, host_and_port
 
 __all__ = ("add_parser",)
 
-_EPILOG = """\
+_EPILOG = f"""\
 examples:
   hosier forward --proxy socks5h://gate:1080 8080 intranet.example:80
   hosier forward --proxy socks5h://gate:1080 --udp 5353 ns.example:53
   hosier forward --proxy env:GATE --socks 1081          for a browser, which cannot log in to a SOCKS proxy
 
 PORT alone listens on loopback, of both families. It ends with SIGINT or SIGTERM.
-"""
+
+{EXIT_CODES}"""
 
 _LOOPBACK: Final = ("127.0.0.1", "::1")
 
@@ -55,18 +58,20 @@ def add_parser(verbs: Any) -> None:
     kind.add_argument("--udp", action="store_true", help="forward datagrams; each sender has an association")
     kind.add_argument("--socks", action="store_true", help="be a SOCKS port without authentication, for this machine")
     add_proxy_option(parser)
+    add_progress_option(parser, "while octets flow in bulk")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Forwards until SIGINT or SIGTERM; 0. Raises ConfigError."""
     listen = parse_listen(arguments.listen)
+    telling = is_wanted(arguments.progress)
     if arguments.socks:
         if arguments.target is not None:
             raise ConfigError("with --socks whoever connects names the target: leave it out")
         if not all(address.is_loopback for address in listen):
             raise ConfigError("a SOCKS port for others than this machine is what hosier serve --upstream is for")
-        asyncio.run(_serve_socks(listen, chain_for(arguments)))
+        asyncio.run(_serve_socks(listen, chain_for(arguments), telling))
         return DONE
     if arguments.target is None:
         raise ConfigError("where to? write hosier forward [LOCAL:]PORT HOST:PORT, or --socks")
@@ -74,37 +79,59 @@ def run(arguments: argparse.Namespace) -> int:
     chain = chain_for(arguments, host, port)
     if not arguments.udp and chain[0].path is None:
         _refuse_own_port(listen, chain[0])
-    asyncio.run(_forward(listen, parse_address(host, port), chain, datagrams=arguments.udp))
+    asyncio.run(_forward(listen, parse_address(host, port), chain, telling, datagrams=arguments.udp))
     return DONE
 
 
 async def _forward(
-    listen: Sequence[ListenAddress], target: Address, chain: tuple[Proxy, ...], *, datagrams: bool
+    listen: Sequence[ListenAddress], target: Address, chain: tuple[Proxy, ...], telling: bool, *, datagrams: bool
 ) -> None:
     stop = _stop_event()
     way = Upstreams(chain)
     engine = make_engine()
     resolver = Resolver(engine.loop)
+    line = ProgressLine()
+    forwards: list[StreamForward | DatagramForward] = []
     with ExitStack() as stack:
         stack.callback(resolver.close)
         stack.callback(engine.close)
         egress: ProxiedEgress = way(engine, resolver)
         for sock in _sockets(listen, datagrams=datagrams):
-            forward = (DatagramForward if datagrams else StreamForward)(engine, egress, sock, target, say)
+            forward = (DatagramForward if datagrams else StreamForward)(engine, egress, sock, target, line.say)
+            forwards.append(forward)
             stack.callback(forward.close)
             place = ListenAddress(*sock.getsockname()[:2])
             say(f"{'datagrams' if datagrams else 'connections'} to {place} go to {target} through {_names(chain)}")
-        await stop.wait()
+        await _until(stop, line if telling else None, lambda: together(forward.moved for forward in forwards))
 
 
-async def _serve_socks(listen: Sequence[ListenAddress], chain: tuple[Proxy, ...]) -> None:
+async def _serve_socks(listen: Sequence[ListenAddress], chain: tuple[Proxy, ...], telling: bool) -> None:
     """A server with nothing but upstreams."""
     stop = _stop_event()
     explain_on_stderr(verbose=False)
-    async with Server(listen=listen, egress=Upstreams(chain)) as server:
+    counts = Counts()
+    async with Server(listen=listen, egress=Upstreams(chain), counts=counts if telling else None) as server:
         for address in server.addresses:
             say(f"a SOCKS port on {address}, through {_names(chain)}")
+        await _until(stop, ProgressLine() if telling else None, lambda: _counted(counts))
+
+
+def _counted(counts: Counts) -> Moved:
+    up, down = place_of("octets", "up"), place_of("octets", "down")
+    return Moved(counts.cells[up], counts.cells[down])
+
+
+async def _until(stop: asyncio.Event, line: ProgressLine | None, moved: Callable[[], Moved]) -> None:
+    """Waits for the end; meanwhile the line, if there is one, tells what moves."""
+    if line is None:
         await stop.wait()
+        return
+    while not stop.is_set():
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TELL_EVERY):
+                await stop.wait()
+        line.look(*moved())
+    line.wipe()
 
 
 def _refuse_own_port(listen: Sequence[ListenAddress], nearest: Proxy) -> None:

@@ -6,21 +6,23 @@ import sys
 from typing import Any
 
 from ..client.blocking import bind
-from ..errors import SocksError
-from .endings import ended, failed
+from ..errors import ProxyTimedOut, SocksError
+from .endings import DONE, EXIT_CODES, TARGET_FAILED, ended, failed, say
 from .ports import listen_port
+from .progress import add_progress_option
 from .proxies import add_proxy_option, chain_for
 from .seconds import seconds
-from .stdio import add_progress_option, join_stdio
+from .stdio import join_stdio
 
 __all__ = ("add_parser",)
 
-_EPILOG = """\
+_EPILOG = f"""\
 The first line of standard output is where the peer is to connect: host, space, port. What follows is what it sends.
 
 example, a transfer of active FTP:
-  hosier listen --proxy socks5h://gate:1080 ftp.example | { read host port; announce "$host" "$port"; cat > file; }
-"""
+  hosier listen --proxy socks5h://gate:1080 ftp.example | {{ read host port; announce "$host" "$port"; cat > file; }}
+
+{EXIT_CODES}"""
 
 
 def add_parser(verbs: Any) -> None:
@@ -38,7 +40,7 @@ def add_parser(verbs: Any) -> None:
     add_proxy_option(parser)
     add("--timeout", type=seconds, default=30.0, metavar="SECONDS", help="for the way to the proxy (30)")
     add("--wait", type=seconds, metavar="SECONDS", help="for the peer (as long as the proxy waits)")
-    add_progress_option(parser)
+    add_progress_option(parser, "with a file at one end")
     parser.set_defaults(run=run)
 
 
@@ -49,7 +51,14 @@ def run(arguments: argparse.Namespace) -> int:
         listener = bind(chain_for(arguments), arguments.peer, arguments.port, timeout=arguments.timeout)
         host, port = listener.address
         print(host, port, flush=True)
-        sock, _ = listener.accept(timeout=arguments.wait)
+        try:
+            sock, _ = listener.accept(timeout=arguments.wait)
+        except ProxyTimedOut as error:
+            if arguments.wait is None:  # the connection to the proxy has died
+                return failed(error)
+            # The proxy has done its part: it is the peer that is missing.
+            say(f"nobody came within {arguments.wait:g} s")
+            return TARGET_FAILED
     except BrokenPipeError as error:
         return ended(error)
     except (SocksError, OSError) as error:
@@ -59,4 +68,4 @@ def run(arguments: argparse.Namespace) -> int:
         join_stdio(sock, progress=arguments.progress)
     except OSError as error:
         return ended(error)
-    return 0
+    return DONE

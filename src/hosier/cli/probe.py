@@ -8,18 +8,20 @@ from typing import Any, Final
 
 from ..client.probe import Finding, Report, probe
 from ..errors import ConfigError, ProxyConnectionError
-from .endings import DONE, PROXY_FAILED, failed
+from .endings import DONE, EXIT_CODES, PROXY_FAILED, failed
 from .proxies import add_proxy_option, chain_for, host_and_port
 from .seconds import seconds
 
 __all__ = ("add_parser",)
 
-_EPILOG = """\
+_EPILOG = f"""\
 The proxy is asked to reach this machine, at the address that we come from, unless --target names another place.
 "yes": it works; "no": the proxy cannot; "?": it did not come to that, and why.
 
-exit codes: 0 it speaks SOCKS, 2 a mistake in the options, 3 it was not reached or does not.
-"""
+Each question that logs in does so anew. Wrong credentials are shown once in SOCKS5, where the other questions are then
+not asked, and once as SOCKS4's user id: two failures for a proxy that counts them against us.
+
+{EXIT_CODES}"""
 _MARKS: Final = {True: "yes", False: "no", None: "?"}
 
 

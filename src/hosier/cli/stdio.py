@@ -16,19 +16,15 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeGuard
 
+from .progress import BULK, TELL_EVERY, ProgressLine, is_wanted
+
 if TYPE_CHECKING:
     from ssl import SSLSocket
 
-__all__ = ("Connected", "Counted", "Turns", "add_progress_option", "join_stdio")
+__all__ = ("Connected", "Counted", "Turns", "join_stdio")
 
 PIECE: Final = 1 << 18
 """Octets at once."""
-
-BULK: Final = 1 << 20
-"""Octets before progress is told."""
-
-TELL_EVERY: Final = 0.5
-"""Seconds."""
 
 
 class Connected(Protocol):
@@ -87,12 +83,6 @@ class Turns:
                 select.select([self._sock], [], [])
             except SSLWantWriteError:
                 select.select([], [self._sock], [])
-
-
-def add_progress_option(parser: Any) -> None:
-    """Adds ``--progress``."""
-    words = "tell how much has gone: always, never, or (auto) on a terminal, with a file at one end"
-    parser.add_argument("--progress", choices=("auto", "always", "never"), default="auto", help=words)
 
 
 def join_stdio(sock: socket.socket, *, progress: str = "auto") -> Counted:
@@ -176,31 +166,20 @@ def _write(data: bytes) -> None:
 
 
 def _wants_progress(wanted: str) -> bool:
-    if wanted != "auto":
-        return wanted == "always"
-    return os.isatty(2) and any(stat.S_ISREG(os.fstat(descriptor).st_mode) for descriptor in (0, 1))
+    return is_wanted(wanted, _is_file(0) or _is_file(1))
+
+
+def _is_file(descriptor: int) -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(descriptor).st_mode)
+    except OSError:  # it is closed, as with `<&-`
+        return False
 
 
 def _tell(counted: Counted, done: threading.Event) -> None:
-    """A line on standard error that is written anew; gone at the end."""
-    told = ""
+    line = ProgressLine()
     while not done.wait(TELL_EVERY):
         moved = counted.up + counted.down
-        if moved < BULK:
-            continue
-        rate = moved / (monotonic() - counted.began)
-        line = f"hosier: {_size(counted.up)} up, {_size(counted.down)} down, {_size(rate)}/s"
-        sys.stderr.write(f"\r{line:<{len(told)}}")
-        sys.stderr.flush()
-        told = line
-    if told:
-        sys.stderr.write(f"\r{'':<{len(told)}}\r")
-        sys.stderr.flush()
-
-
-def _size(octets: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if octets < 1000:
-            return f"{octets:.3g} {unit}"
-        octets /= 1000
-    return f"{octets:.4g} GB"
+        if moved >= BULK:
+            line.tell(counted.up, counted.down, moved / (monotonic() - counted.began))
+    line.wipe()

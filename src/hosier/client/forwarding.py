@@ -5,9 +5,9 @@ Who connects to it need not know of SOCKS. What cannot be reached ends with a re
 
 import asyncio
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from socket import SocketType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..engine.egress import Association, Egress
 from ..engine.endpoint import Endpoint
@@ -22,7 +22,7 @@ from ..protocol.address import Address
 if TYPE_CHECKING:
     from ..engine.poller import Engine
 
-__all__ = ("DatagramForward", "StreamForward")
+__all__ = ("DatagramForward", "Moved", "StreamForward", "together")
 
 CONNECT_LIMIT: Final = 30.0
 IDLE_LIMIT: Final = 3600.0
@@ -43,6 +43,22 @@ ASK_AGAIN: Final = 1.0
 Say = Callable[[str], None]
 
 
+class Moved(NamedTuple):
+    """Octets of payload that went each way."""
+
+    up: int = 0
+    down: int = 0
+
+
+def together(all_moved: Iterable[Moved]) -> Moved:
+    """Their sum."""
+    up = down = 0
+    for moved in all_moved:
+        up += moved.up
+        down += moved.down
+    return Moved(up, down)
+
+
 def _any_address(addresses: Sequence[Address]) -> Sequence[Address]:
     """Whoever may use the port may reach the target."""
     return addresses
@@ -53,46 +69,64 @@ class StreamForward:
 
     def __init__(self, engine: "Engine", egress: Egress, sock: socket.socket, target: Address, say: Say) -> None:
         """Takes the socket over. ``say`` is told why a target was not reached."""
+        self.egress = egress
+        self.target = target
+        self.say = say
         self._engine = engine
-        self._egress = egress
-        self._target = target
-        self._say = say
+        self._streams: set[_Stream] = set()
+        self._ended = Moved()
         self._listener = Listener(engine, sock, self._accepted, self._exhausted)
 
     def close(self) -> None:
         """Accepts no more; what is under way goes on."""
         self._listener.close()
 
+    @property
+    def moved(self) -> Moved:
+        """By all connections so far."""
+        return together((self._ended, *(stream.moved for stream in self._streams)))
+
+    def ended(self, stream: "_Stream") -> None:
+        """One of the connections is over."""
+        self._streams.discard(stream)
+        self._ended = together((self._ended, stream.moved))
+
     def _accepted(self, sock: SocketType, _: Any) -> None:
-        _Stream(self._engine, self._egress, sock, self._target, self._say).start()
+        stream = _Stream(self, self._engine, sock)
+        self._streams.add(stream)
+        stream.start()
 
     def _exhausted(self, error: OSError) -> None:
-        self._say(f"cannot accept: {error.strerror}")
+        self.say(f"cannot accept: {error.strerror}")
 
 
 class _Stream(Task):
     """One connection, from its accept to its end."""
 
-    __slots__ = ("_egress", "_near", "_say", "_target")
+    __slots__ = ("_forward", "_near", "_relay")
 
-    def __init__(self, engine: "Engine", egress: Egress, sock: SocketType, target: Address, say: Say) -> None:
+    def __init__(self, forward: StreamForward, engine: "Engine", sock: SocketType) -> None:
         Task.__init__(self, engine)
-        self._egress = egress
+        self._forward = forward
         self._near = Endpoint(engine, sock, self)
-        self._target = target
-        self._say = say
+        self._relay: Relay | None = None
+
+    @property
+    def moved(self) -> Moved:
+        relay = self._relay
+        return Moved() if relay is None else Moved(relay.up.payload, relay.down.payload)
 
     async def run(self) -> None:
-        near, far = self._near, None
+        forward, near, far = self._forward, self._near, None
         try:
             self.set_limit("connect", CONNECT_LIMIT)
             try:
-                far, _ = await self._egress.connect(self, self._target, _any_address)
+                far, _ = await forward.egress.connect(self, forward.target, _any_address)
             except (OSError, PolicyDenied) as error:
                 near.reset()
-                self._say(str(error))
+                forward.say(str(error))
                 return
-            relay = Relay(self, near, far, IDLE_LIMIT)
+            relay = self._relay = Relay(self, near, far, IDLE_LIMIT)
             try:
                 await relay.run()
                 if not relay.ended_well:
@@ -105,6 +139,7 @@ class _Stream(Task):
             near.close()
             if far is not None:
                 far.close()
+            forward.ended(self)
 
 
 class DatagramForward:
@@ -117,6 +152,7 @@ class DatagramForward:
         self._target = target
         self._say = say
         self._flows: dict[tuple[Any, ...], _Flow] = {}
+        self._ended = Moved()
         self._ask_after = 0.0
         self.dropped = Traffic()
         """What was dropped here, by reason."""
@@ -127,6 +163,11 @@ class DatagramForward:
         for flow in list(self._flows.values()):
             flow.interrupt(asyncio.CancelledError())
         self._socket.close()
+
+    @property
+    def moved(self) -> Moved:
+        """By all senders so far."""
+        return together((self._ended, *(flow.moved for flow in self._flows.values())))
 
     def _arrived(self, views: Views, sizes: Sizes, sockaddrs: Sockaddrs) -> None:
         for view, size, sockaddr in zip(views, sizes, sockaddrs, strict=False):
@@ -154,7 +195,8 @@ class DatagramForward:
         return SocketLane(self._socket, sockaddr, traffic)
 
     def ended(self, flow: "_Flow", error: Exception | None) -> None:
-        self._flows.pop(flow.sockaddr, None)
+        if self._flows.pop(flow.sockaddr, None) is flow:
+            self._ended = together((self._ended, flow.moved))
         if error is not None:
             self._ask_after = self._engine.now + ASK_AGAIN
             self._say(str(error))
@@ -172,6 +214,10 @@ class _Flow(Task):
         self._lane: Lane | None = None
         self._held: list[bytes] = []
         self._back = forward.way_back(sockaddr, self.received)
+
+    @property
+    def moved(self) -> Moved:
+        return Moved(self.sent.moved, self.received.moved)
 
     async def run(self) -> None:
         association: Association | None = None

@@ -1,13 +1,13 @@
 """A plain socket where there is one with TLS: ``ssl`` puts no TLS into its own sockets, nor do our layers go there; a
 thread carries between the two."""
 
-import select
 import socket
 from ssl import SSLSocket, SSLWantReadError, SSLWantWriteError
 from threading import Thread
 from typing import Final
 
 from .pairs import tcp_pair
+from .readiness import wait_for_either
 
 __all__ = ("plain_end",)
 
@@ -109,20 +109,19 @@ class _Carrier:
 
     def _wait(self) -> None:
         """Nothing can be moved: until something can."""
-        reads_tls = not self._down and not self._tls_ended
-        reads_plain = not self._up and not self._plain_ended
-        of_tls = select.POLLIN * reads_tls | select.POLLOUT * self._tls_must_write
-        of_plain = select.POLLIN * reads_plain | select.POLLOUT * bool(self._down)
-        is_waited_for = self._told_tls and not self._told_plain
-        # Not for nothing: of a socket that has ended the system tells that again and again.
-        poll = select.poll()
-        if of_tls:
-            poll.register(self._tls, of_tls)
-        if of_plain or is_waited_for:
-            poll.register(self._plain, of_plain)
-        found = dict(poll.poll())
-        if is_waited_for and found.get(self._plain.fileno(), 0) & (select.POLLERR | select.POLLHUP):
-            raise ConnectionAbortedError  # nobody waits any more
+        reads: list[socket.socket] = []
+        writes: list[socket.socket] = []
+        if not self._down and not self._tls_ended:
+            reads.append(self._tls)
+        if not self._up and not self._plain_ended:
+            reads.append(self._plain)
+        if self._tls_must_write:
+            writes.append(self._tls)
+        if self._down:
+            writes.append(self._plain)
+        # Who has said all and waits for the answer says nothing more, unless that nobody waits any more.
+        waits_for_answer = self._told_tls and not self._told_plain
+        wait_for_either(reads, writes, whole=self._plain if waits_for_answer else None)
 
 
 def _notice_when_gone(sock: socket.socket) -> None:

@@ -8,7 +8,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from time import perf_counter
 from typing import Any, Final
@@ -24,6 +24,12 @@ METHODS: Final = {"none": 0x00, "gssapi": 0x01, "password": 0x02}
 # Documentation and test addresses (RFC 5737, 3849, 6761): nobody is there. That is no matter, the proxy's answer tells.
 _NOBODY: Final = {"ipv4": "192.0.2.1", "ipv6": "2001:db8::1", "name": "nobody.invalid"}
 _PORT: Final = 9
+
+# Questions that log in, and the one that does so before them.
+_LATER: Final = {
+    **dict.fromkeys(("command bind", "command associate", *(f"address {name}" for name in _NOBODY)), "command connect"),
+    "version socks4a": "version socks4",
+}
 _QUESTION: Final = b"hosier probe"
 
 
@@ -58,7 +64,11 @@ class Report:
 
 
 async def probe(proxy: Proxy, target: tuple[str, int] | None = None, *, timeout: float = 5.0) -> Report:
-    """Asks everything at once; ``timeout``, in seconds, is each question's own.
+    """Asks everything; ``timeout``, in seconds, is each question's own.
+
+    Without credentials all is asked at once. With them one question of each version goes first: where that one is not
+    let in, those that would log in again are not asked, so that wrong credentials fail once for each version (SOCKS5,
+    SOCKS4) and not once for each question.
 
     Args:
         target: where CONNECT is to lead; None: to ourselves.
@@ -80,12 +90,10 @@ async def probe(proxy: Proxy, target: tuple[str, int] | None = None, *, timeout:
     transport, echo = await asyncio.get_running_loop().create_datagram_endpoint(_Echo, local_addr=(here, 0))
     try:
         place = target or (here, server.sockets[0].getsockname()[1])
-        questions = _questions(proxy, place, (here, echo.port), timeout)
-        answers = await asyncio.gather(*(_asked(work, timeout) for work in questions.values()))
+        found = await _answers(_questions(proxy, place, (here, echo.port), timeout), timeout, _has_credentials(proxy))
     finally:
         transport.close()
         server.close()
-    found = dict(zip(questions, answers, strict=True))
     spoken = [found[f"method {name}"] for name in METHODS]
     return Report(
         str(proxy),
@@ -118,6 +126,25 @@ def _questions(proxy: Proxy, target: tuple[str, int], echo: tuple[str, int], tim
     asked |= {f"method {name}": partial(_method, proxy, code) for name, code in METHODS.items()}
     asked |= {f"address {name}": partial(_connect, five, (host, _PORT), timeout) for name, host in _NOBODY.items()}
     return asked
+
+
+async def _answers(questions: dict[str, Question], timeout: float, logs_in: bool) -> dict[str, Finding]:
+    found: dict[str, Finding] = {}
+    for later in (False, True):
+        turn = [name for name in questions if (logs_in and name in _LATER) == later]
+        asked = [name for name in turn if not later or _was_let_in(_LATER[name], found[_LATER[name]])]
+        answers = await asyncio.gather(*(_asked(questions[name], timeout) for name in asked))
+        found |= dict(zip(asked, answers, strict=True))
+        for name in turn:
+            if name not in found:
+                first = found[_LATER[name]]
+                found[name] = replace(first, says=f"not asked: {first.says}", ms=None)
+    return found
+
+
+def _was_let_in(name: str, found: Finding) -> bool:
+    """In SOCKS4 the request is the login, and the answer does not tell what was wrong with it."""
+    return found.works is True if name == "version socks4" else not isinstance(found, _KeptOut)
 
 
 async def _connect(proxy: Proxy, target: tuple[str, int], timeout: float) -> str:
@@ -166,13 +193,28 @@ async def _asked(question: Question, timeout: float) -> Finding:
             says = await question()
     except ReplyError as error:
         return _Refused(None, str(error.args[0]), _since(began), error.code)
-    except TimeoutError:
-        return Finding(None, "no answer in time")
     except asyncio.IncompleteReadError:
         return Finding(None, "it closes the connection")
     except (SocksError, OSError) as error:
-        return Finding(None, str(error.args[0]) if isinstance(error, SocksError) else _reason(error))
+        kind = Finding if isinstance(error, SocksError) and _came_to_the_request(error) else _KeptOut
+        return kind(None, _words(error))
     return Finding(says != "refused", says, _since(began))
+
+
+def _came_to_the_request(error: SocksError) -> bool:
+    """Whoever waits for the reply has logged in."""
+    return error.place is not None and error.place.step == "reply"
+
+
+def _words(error: SocksError | OSError) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return str(error.args[0]) if isinstance(error, SocksError) else _reason(error)
+
+
+@dataclass(frozen=True)
+class _KeptOut(Finding):
+    """It did not come to a request that was understood: the credentials may be why."""
 
 
 @dataclass(frozen=True)
@@ -221,6 +263,10 @@ def _since(began: float) -> float:
 
 
 # --- our own side ---
+
+
+def _has_credentials(proxy: Proxy) -> bool:
+    return proxy.username is not None or proxy.gssapi is not None
 
 
 def _as(proxy: Proxy, protocol: str, *, remote_dns: bool) -> Proxy:

@@ -28,6 +28,10 @@ _CHOICE: Final = b"\x05\x00"
 _GRANTED_IPV4: Final = b"\x05\x00\x00\x01"
 _CHOICE_AND_REPLY: Final = 12
 
+_STREAM: Final = int(socket.SOCK_STREAM)
+_BORN_NON_BLOCKING: Final = int(getattr(socket, "SOCK_NONBLOCK", 0))
+"""Linux: saves a call; elsewhere nothing."""
+
 _BEGUN: Final = (0, errno.EINPROGRESS, errno.EWOULDBLOCK)
 _NOT_YET: Final = (errno.EAGAIN, errno.ENOTCONN)
 
@@ -44,7 +48,7 @@ def connect_straight(chain: tuple[Proxy, ...], host: str, port: int, timeout: fl
     journey = Journey(chain, Command.CONNECT, address, timeout)
     journey.step = "connect"
     try:
-        sock = socket.socket(place.family, socket.SOCK_STREAM)
+        sock = socket.socket(place.family, _STREAM if timeout is None else _STREAM | _BORN_NON_BLOCKING)
         try:
             _greet(sock, place, journey)
             _talk(sock, journey, connect_request(address))
@@ -74,7 +78,8 @@ def _greet(sock: socket.socket, place: Place4or6, journey: Journey) -> None:
     if journey.timeout is None:
         sock.connect(place.sockaddr)
     else:
-        sock.setblocking(False)
+        if not _BORN_NON_BLOCKING:
+            sock.setblocking(False)
         number = sock.connect_ex(place.sockaddr)
         if number not in _BEGUN:
             raise OSError(number, os.strerror(number))

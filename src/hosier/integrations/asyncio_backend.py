@@ -1,8 +1,6 @@
 """The network of httpcore, and of its successor httpcore2, led through a proxy: asyncio."""
 
 import asyncio
-import select
-import socket
 from collections.abc import Iterable
 from ssl import SSLContext
 from types import ModuleType
@@ -10,6 +8,7 @@ from typing import Any, Final, cast
 
 from ..client.aio.streams import create_connection
 from ..client.proxy import ProxyChain, chain_of
+from ..client.readiness import is_readable
 from ..errors import ConfigError
 from .blocking_backend import connect_errors, raised_as
 from .opening import apply_options
@@ -187,7 +186,4 @@ class AsyncioStream:
         """Whether something came that nobody asked for, as the end does: then the connection is not used again."""
         if self._inbox.has_news or self._transport.is_closing():
             return True
-        sock: socket.socket = self._transport.get_extra_info("socket")
-        poll = select.poll()
-        poll.register(sock.fileno(), select.POLLIN)
-        return bool(poll.poll(0))
+        return is_readable(self._transport.get_extra_info("socket"))

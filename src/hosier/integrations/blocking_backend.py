@@ -1,6 +1,5 @@
 """The network of httpcore, and of its successor httpcore2, led through a proxy: blocking sockets."""
 
-import select
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import Any
 
 from ..client.plain_end import plain_end
 from ..client.proxy import ProxyChain, chain_of
+from ..client.readiness import is_readable
 from ..errors import ConfigError
 from .opening import FAILURES, blames_target, open_socket
 
@@ -98,9 +98,7 @@ class BlockingStream:
         pending = getattr(self._sock, "pending", None)  # TLS and security layers have read ahead
         if self._sock.fileno() < 0 or (pending is not None and pending()):
             return True
-        poll = select.poll()
-        poll.register(self._sock, select.POLLIN)
-        return bool(poll.poll(0))
+        return is_readable(self._sock)
 
 
 @contextmanager

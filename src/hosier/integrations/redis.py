@@ -39,10 +39,13 @@ def async_client(proxy: ProxyChain, url: str, **options: Any) -> "redis.asyncio.
     """The same with ``redis.asyncio``."""
     import redis.asyncio
 
-    made = redis.asyncio.Redis.from_url(url, **options)
-    pool: Any = made.connection_pool
+    is_single = options.pop("single_connection_client", False)
+    pool: Any = redis.asyncio.ConnectionPool.from_url(url, **options)
     pool.connection_class = _asyncio_class(pool.connection_class)
     pool.connection_kwargs["hosier_chain"] = chain_of(proxy)
+    # Not from_url of redis.asyncio.Redis: old releases hand what is for the client to each connection, too.
+    made = redis.asyncio.Redis(connection_pool=pool, single_connection_client=is_single)
+    made.auto_close_connection_pool = True
     return made
 
 

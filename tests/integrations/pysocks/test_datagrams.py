@@ -16,6 +16,8 @@ from hosier.testing.threaded import ThreadedServer
 
 from ..web import NAME
 
+pytestmark = pytest.mark.usefixtures("poll_or_select")
+
 PATIENCE = 20
 Scripted = Callable[..., ScriptedServer]
 

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import select
 import socket
 from time import monotonic
 from typing import Any
@@ -12,6 +11,7 @@ from ...client.envelope import Envelope
 from ...client.journey import host_of_proxy
 from ...client.lookup import Place4or6, look_up, pick
 from ...client.proxy import Proxy
+from ...client.readiness import readable_of
 from ...client.steps import raise_from
 from ...protocol.address import UNSPECIFIED, Address
 from ...protocol.messages import Command
@@ -90,11 +90,8 @@ class Association:
     def _next(self, deadline: float | None, flags: int) -> Datagram | None:
         """A datagram, or None for one that is none. The wait is for two: for it, and for the end of the association."""
         left = None if deadline is None else max(deadline - monotonic(), 0)
-        poll = select.poll()
-        poll.register(self._udp, select.POLLIN)
-        poll.register(self.control, select.POLLIN)
-        ready = dict(poll.poll(None if left is None else left * 1000))
-        if self._udp.fileno() in ready:
+        ready = readable_of((self._udp, self.control), left)
+        if self._udp in ready:
             try:
                 return self._envelope.unpack(SystemSocket.recv(self._udp, 65_535, flags))
             except ConnectionRefusedError:
