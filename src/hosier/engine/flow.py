@@ -121,29 +121,30 @@ class Flow:
                     return self._source_died()
                 if not size:
                     return self._source_ended()
-                data = scratch[:size]
                 try:
-                    sent = sink.sock.send(data)
+                    sent = sink.sock.send(scratch[:size])
                 except BlockingIOError:
                     sent = 0
                 except OSError as error:
                     return self.sink_died(error)
                 self.moved += sent
                 if sent < size:
-                    return self.hold(bytes(data[sent:]))
+                    return self.hold(bytes(scratch[sent:size]))
                 if size < FULL_READ:
                     self._full_reads = 0
                 elif self._is_bulk_now():
                     return self._queue()
-                if size < SCRATCH and not source.seen & ENDED:
-                    # A short read: dry, the next edge will come. Not so if the end was seen, whose edge is spent.
+                elif size == SCRATCH:
+                    continue
+                if events == EPOLLIN:
+                    # A short read: dry, the next edge will come. Not so if the end was told, whose edge is spent.
                     return None
         except Exception as error:  # noqa: BLE001  # it ends this relay alone
             self.crashed(error)
 
     def pump(self) -> None:
-        """Goes on as if an edge had told of octets."""
-        self.on_edge(self.source, EPOLLIN)
+        """Goes on as if an edge had told of octets, and of the end if that is known."""
+        self.on_edge(self.source, EPOLLIN | self.source.seen & ENDED)
 
     def turn(self) -> None:
         """The flow's turn in the engine's round robin: what is held, and one splice, or one copy where splice cannot

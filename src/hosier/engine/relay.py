@@ -56,10 +56,9 @@ class Relay:
         """Whose stream ended first."""
         self.first_was_reset = False
         """Whether that was no orderly end. A peer that has closed altogether resets what is sent to it later."""
-        layer = None if far.tunnel is None else far.tunnel.layer
         up: Flow
         down: Flow
-        if layer is None:
+        if far.tunnel is None or (layer := far.tunnel.layer) is None:
             up, down = Flow(self, near, far), Flow(self, far, near)
         else:
             up, down = WrappingFlow(self, near, far, layer), UnwrappingFlow(self, far, near, layer, b"")
@@ -74,7 +73,7 @@ class Relay:
         Raises TimeoutError at the idle limit; whatever interrupts it, both flows are given up.
         """
         near, far, task = self.near, self.far, self.task
-        said = far.tunnel.said if far.tunnel is not None else b""
+        said = b"" if far.tunnel is None else far.tunnel.said
         near.owner, far.owner = self.up, self.down
         part = self.idle_limit / IDLE_PARTS
         task.set_limit("idle", part)
