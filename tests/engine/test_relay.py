@@ -365,13 +365,13 @@ def test_exception_in_a_flow_ends_its_relay_alone(run: Run, where: str, monkeypa
         for joined in crowd:
             if where != "_is_bulk_now":
                 make_bulk(joined.relay.up)
-        feeding = [asyncio.ensure_future(feed(joined.client, n, 2 * MEGABYTE)) for n, joined in enumerate(crowd)]
+        feeding = [asyncio.ensure_future(feed(joined.client, n, 8 * MEGABYTE)) for n, joined in enumerate(crowd)]
         await until(lambda: all(joined.story.ended or joined.relay.up.blocked for joined in crowd))
         for number, joined in enumerate(crowd):
             if number != 2:
-                assert await check(joined.target, number, 2 * MEGABYTE) == 2 * MEGABYTE
+                assert await check(joined.target, number, 8 * MEGABYTE) == 8 * MEGABYTE
         with suppress(ConnectionResetError):
-            assert await check(victims.target, 2) < 2 * MEGABYTE
+            assert await check(victims.target, 2) < 8 * MEGABYTE
         for task in feeding:
             await stop(task)
         await crowd[2].ended()
