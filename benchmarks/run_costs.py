@@ -276,7 +276,7 @@ ROWS = (
     ("… times `serve`'s", "short_ratio", 2, 1.5),
     ("CPU µs per short connection added by proxychains4", "short_proxychains_us", 1, None),
     ("short connections per second, `hosier run`", "short_run_per_s", 0, None),
-    ("connections that failed (decision 0039)", "short_failed", 0, None),
+    ("connections that failed", "short_failed", 0, None),
     ("CPU s per GB, `hosier serve`", "bulk_plain_s", 3, None),
     ("CPU s per GB, `hosier serve --upstream`", "bulk_serve_s", 3, None),
     ("CPU s per GB added by `hosier run`", "bulk_run_s", 3, None),

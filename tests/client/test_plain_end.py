@@ -16,10 +16,12 @@ import pytest
 import hosier
 from hosier.client.pairs import tcp_pair
 from hosier.client.plain_end import plain_end
+from hosier.client.protected import ProtectedSocket
 from hosier.client.readiness import wait_for_either
 from hosier.testing import ScriptedServer, receive, reset, send, stall
 from hosier.testing.threaded import ThreadedServer
 
+from .protection import frame, toy_stream
 from .tls import Certificate, door
 
 pytestmark = pytest.mark.usefixtures("poll_or_select")
@@ -151,3 +153,59 @@ def test_waiting_is_asked_of_the_system(certificate: Certificate, monkeypatch: p
         assert not threading.Event().wait(0.3)
         assert waits.call_count - before < 20
         assert sock.makefile("rb").read() == b"x" * SMALL
+
+
+# --- under a layer ---
+
+
+@contextmanager
+def under_a_layer() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """A plain end, and the wire at the other side of the layer."""
+    near, far = tcp_pair()
+    near.settimeout(20)
+    far.settimeout(20)
+    with plain_end(ProtectedSocket(near, toy_stream())) as sock, far:
+        yield sock, far
+
+
+def test_octets_under_a_layer() -> None:
+    with under_a_layer() as (sock, far):
+        far.sendall(frame(b"hel") + frame(b"lo")[:4])
+        assert sock.recv(3) == b"hel"
+        far.sendall(frame(b"lo")[4:])
+        assert sock.recv(3) == b"lo"
+        sock.sendall(b"words")
+        assert far.makefile("rb").read(len(frame(b"words"))) == frame(b"words")
+        sock.shutdown(socket.SHUT_WR)
+        assert far.recv(1) == b""
+        far.sendall(frame(b"the rest"))
+        far.close()
+        assert sock.makefile("rb").read() == b"the rest"
+
+
+def test_more_than_fits_under_a_layer() -> None:
+    """Frames that are half sent are sent on, and nothing is sent twice."""
+    stream, got = toy_stream(), bytearray()
+    data = bytes(range(256)) * (SIZE // 256)
+    with under_a_layer() as (sock, far), ThreadPoolExecutor(1) as pool:
+        sending = pool.submit(sock.sendall, data)
+        while len(got) < len(data):
+            stream.receive(far.recv(1 << 18))
+            got += stream.take()
+        sending.result(20)
+    assert got == data
+
+
+@pytest.mark.parametrize("how", ["forged", "reset"])
+def test_what_is_broken_is_no_end(how: str) -> None:
+    """Who reads to the end must not take a part for the whole."""
+    with under_a_layer() as (sock, far):
+        far.sendall(frame(b"part"))
+        assert sock.recv(4) == b"part"
+        if how == "forged":
+            far.sendall(b"\x01\x09\x00\x04oops")
+        else:
+            far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, pack("ii", 1, 0))
+            far.close()
+        with pytest.raises(ConnectionResetError):
+            sock.recv(1)

@@ -7,11 +7,9 @@ import json
 import os
 import pwd
 import re
-import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -283,30 +281,3 @@ def test_top(count: str, tmp_path: Path) -> None:
             assert "  1 sessions  " in shown
             assert re.search(rf"^127\.0\.0\.1 \d+ +- +{re.escape(str(echo))} ", shown, re.MULTILINE)
         wait_until(lambda: "  0 sessions  " in page(), "it has ended")
-
-
-# --- containers ---
-
-
-@pytest.mark.real
-def test_what_the_image_is_built_from(tmp_path: Path) -> None:
-    """The files that .dockerignore lets through are enough to install the server; nothing else goes into the image."""
-    allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
-    context = tmp_path / "context"
-    context.mkdir()
-    for name in allowed:
-        source = ROOT / name
-        if source.is_dir():
-            ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
-            shutil.copytree(source, context / name, ignore=ignored)
-        else:
-            shutil.copy(source, context / name)
-    assert sorted(allowed) == ["LICENSE", "README.md", "pyproject.toml", "src"]
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
-    run([*pip, "--target", str(tmp_path / "site"), str(context)], patience=120)
-    program = [sys.executable, "-m", "hosier", "config", "init"]
-    done = run(program, env={"PYTHONPATH": str(tmp_path / "site")}, cwd=tmp_path)
-    assert b"listen" in done.stdout
-    recipe = (ROOT / "deploy" / "Dockerfile").read_text()
-    assert re.search(r"^USER 1080:1080$", recipe, re.MULTILINE)
-    assert recipe.index("USER 1080") < recipe.index("ENTRYPOINT")

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
 
 import pytest
 
 from hosier.run.doors import Doors, flow_socket, open_doors, receive_doors, send_doors
 from hosier.run.network import DOOR_PORT, OWN_IPV4
+from hosier.run.packets import parse_syn, released
 
 from .inside import Inside, enter, forked
 
 pytestmark = [pytest.mark.linux, pytest.mark.usefixtures("namespaces")]
+
+PATIENCE = 20.0
 
 
 def close(doors: Doors) -> None:
@@ -79,3 +88,78 @@ def test_a_flow_s_socket_speaks_for_the_target(place: str, own: str) -> None:
         return [data.decode(), sender[0], sender[1], flow.recv(99).decode()]
 
     assert forked(work) == ["answer", place, 443, "question"]
+
+
+# --- a segment that arrives while its handshake ends (decision 0039) ---
+
+
+@pytest.mark.parametrize(("target", "own"), [("198.51.100.1", "192.0.0.8"), ("2001:db8::1", "100:0:0:1::1")])
+def test_a_young_connection_that_is_not_found_is_not_reset(target: str, own: str) -> None:
+    """Its first segment is sent again. Once it is no longer young, a reset is a reset."""
+
+    def work() -> list[object]:
+        client, accepted = stand(target)
+        vanish(accepted)
+        young(client, "add")
+        client.send(b"lost")
+        while not retransmissions(client):
+            time.sleep(0.01)
+        young(client, "delete")
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+        return [client.getsockname()[0]]
+
+    assert forked(work) == [own]
+
+
+@pytest.mark.parametrize("target", ["198.51.100.1", "2001:db8::1"])
+def test_our_own_resets_arrive_however_young_the_connection_is(target: str) -> None:
+    def work() -> list[object]:
+        client, accepted = stand(target)
+        young(client, "add")
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        accepted.close()
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+        return [retransmissions(client)]
+
+    assert forked(work) == [0]
+
+
+def stand(target: str) -> tuple[socket.socket, socket.socket]:
+    """A connection to the target, held and let go, in a network of this process: the program's end and ours."""
+    enter()
+    doors = open_doors(ipv6=True, held=True, end=os.pipe()[0])
+    side = doors.sides[":" in target]
+    client = socket.socket(side.streams.family)
+    client.settimeout(PATIENCE)
+    thread = threading.Thread(target=client.connect, args=((target, 80),))
+    thread.start()
+    assert doors.gate is not None
+    select.select([doors.gate], [], [], PATIENCE)
+    syn = parse_syn(doors.gate.recv(256))
+    assert syn is not None
+    side.raw.sendto(released(syn.packet), (target, 0))
+    thread.join(PATIENCE)
+    select.select([side.streams], [], [], PATIENCE)
+    return client, side.streams.accept()[0]
+
+
+def vanish(sock: socket.socket) -> None:
+    """The kernel forgets the connection and tells nobody (TCP_REPAIR), so what comes for it finds no socket."""
+    sock.setsockopt(socket.IPPROTO_TCP, 19, 1)
+    sock.close()
+
+
+def young(client: socket.socket, verb: str) -> None:
+    """Lets the connection be young for an hour from now, or no longer."""
+    (host, port), (target, target_port) = client.getsockname()[:2], client.getpeername()[:2]
+    name, key = f"young{int(':' in host)}", f"{host} . {port} . {target} . {target_port}"
+    subprocess.run(["nft", f"delete element inet hosier {name} {{ {key} }}"], stderr=subprocess.DEVNULL, check=False)
+    if verb == "add":
+        subprocess.run(["nft", f"add element inet hosier {name} {{ {key} timeout 1h }}"], check=True)
+
+
+def retransmissions(sock: socket.socket) -> int:
+    """Of the connection so far (tcpi_total_retrans)."""
+    return int.from_bytes(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)[100:], sys.byteorder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hosier.run.network import HELD, OWN_IPV4, OWN_IPV6, address_lines, rules
+from hosier.run.network import HELD, OWN_IPV4, OWN_IPV6, RELEASED, address_lines, rules
 
 
 def test_everything_is_local() -> None:
@@ -23,6 +23,12 @@ def test_a_held_syn_is_thrown_away_only_where_somebody_listens() -> None:
     assert f"meta mark {HELD} meta l4proto tcp tproxy ip to {OWN_IPV4}:1 drop;" in held
     assert f"mark set {HELD}" in held
     assert "drop;" not in rules(ipv6=True, held=False, shared_loopback=False).replace("echo-request drop;", "")
+
+
+def test_only_what_was_let_go_is_young() -> None:
+    """Where nothing is held, the program's own call ends the handshake, and no segment can come too early."""
+    assert rules(ipv6=True, held=True, shared_loopback=False).count(f"meta mark {RELEASED} tcp flags") == 2
+    assert "young" not in rules(ipv6=True, held=False, shared_loopback=False)
 
 
 @pytest.mark.parametrize("shared", [False, True])

@@ -1,17 +1,22 @@
-"""A plain socket where there is one with TLS: ``ssl`` puts no TLS into its own sockets, nor do our layers go there; a
-thread carries between the two."""
+"""A plain socket where there is one with TLS or under a layer: ``ssl`` puts no TLS into its own sockets, nor do our
+layers go there, and other programs' sockets carry neither; a thread carries between the two."""
 
 import socket
+from contextlib import suppress
 from ssl import SSLSocket, SSLWantReadError, SSLWantWriteError
+from struct import Struct
 from threading import Thread
 from typing import Final
 
 from .pairs import tcp_pair
+from .protected import ProtectedSocket
 from .readiness import wait_for_either
 
 __all__ = ("plain_end",)
 
 _AT_ONCE: Final = 1 << 16
+
+_RESET_ON_CLOSE: Final = Struct("ii").pack(1, 0)
 
 _ASK_AFTER: Final = 60
 _ASK_EVERY: Final = 10
@@ -19,12 +24,13 @@ _ASK_EVERY: Final = 10
 
 
 def plain_end(sock: socket.socket) -> socket.socket:
-    """The same socket, or for one with TLS the end of a pair, which ``SSLContext.wrap_socket`` takes.
+    """The same socket, or for one with TLS or under a layer the end of a TCP pair, as ``SSLContext.wrap_socket`` takes.
 
     Each direction ends alone, which an SSLSocket's own ``shutdown`` cannot do, and one thread may send while another
-    receives. To be cut off looks like an end there, which the layer that is put into it tells apart.
+    receives. What breaks the connection, a forged frame among it, resets the end. That TLS was cut without its
+    announcement looks like an end, as with SSLSockets.
     """
-    if not isinstance(sock, SSLSocket):
+    if not isinstance(sock, SSLSocket | ProtectedSocket):
         return sock
     theirs, ours = tcp_pair()
     theirs.settimeout(sock.gettimeout())
@@ -37,7 +43,7 @@ def plain_end(sock: socket.socket) -> socket.socket:
 class _Carrier:
     """Octets from each side to the other one, as far as those take them, in one thread: TLS is not for two at once."""
 
-    def __init__(self, tls: SSLSocket, plain: socket.socket) -> None:
+    def __init__(self, tls: SSLSocket | ProtectedSocket, plain: socket.socket) -> None:
         self._tls = tls
         self._plain = plain
         self._up = b""
@@ -55,8 +61,9 @@ class _Carrier:
                 while not (self._told_plain and self._told_tls):
                     if not (self._carry_down() | self._carry_up()):
                         self._wait()
-            except OSError:
-                pass  # both sides see that it is over
+            except OSError:  # both sides see that it is over, and that it is no end as any other
+                with suppress(OSError):
+                    self._plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
 
     def _carry_down(self) -> bool:
         """From the proxy; whether anything moved."""
@@ -67,7 +74,7 @@ class _Carrier:
                 self._down = self._tls.recv(_AT_ONCE)
                 self._tls_ended = not self._down
                 moved = True
-            except SSLWantReadError:
+            except (SSLWantReadError, BlockingIOError):
                 pass
             except SSLWantWriteError:
                 self._tls_must_write = True
@@ -98,7 +105,7 @@ class _Carrier:
                 moved = True
             except SSLWantReadError:
                 pass
-            except SSLWantWriteError:
+            except (SSLWantWriteError, BlockingIOError):
                 self._tls_must_write = True
         elif self._plain_ended and not self._told_tls:
             # Not with TLS's announcement, for which OpenSSL would throw away what comes meanwhile; nor with SSLSocket's

@@ -36,13 +36,15 @@ def secured(sock: socket.socket, journey: Journey) -> socket.socket:
     """The same connection with TLS to the proxy in it."""
     import ssl
 
+    from .tls_stream import usual_context
+
     if isinstance(sock, ssl.SSLSocket):
         from .plain_end import plain_end
 
         sock = plain_end(sock)
     journey.step = "TLS"
     proxy = journey.proxy
-    context = proxy.ssl_context or ssl.create_default_context()
+    context = proxy.ssl_context or usual_context()
     sock.settimeout(journey.left())
     return context.wrap_socket(sock, server_hostname=proxy.host)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from . import kernel
-from .network import DOOR_PORT, HELD, OWN_IPV4, OWN_IPV6, RELEASED
+from .network import DOOR_PORT, HELD, OURS, OWN_IPV4, OWN_IPV6, RELEASED
 
 __all__ = ("Doors", "Side", "flow_socket", "open_doors", "receive_doors", "send_doors")
 
@@ -153,6 +153,7 @@ def _open_side(family: int) -> Side:
     for listener in (streams, long_questions):
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.listen(BACKLOG)
+    streams.setsockopt(socket.SOL_SOCKET, _SO_MARK, OURS)  # which those that it accepts inherit
     raw = _opened(family, socket.SOCK_RAW, socket.IPPROTO_RAW)  # which means: with headers
     raw.setsockopt(socket.SOL_SOCKET, _SO_MARK, RELEASED)
     return Side(streams, datagrams, questions, long_questions, raw)

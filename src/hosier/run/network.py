@@ -7,12 +7,17 @@ seen it (see ``capture``): the same segment comes again, with the mark RELEASED,
 Where the gate cannot be had, SYNs go straight to the listener. A rule that throws away needs a live listener
 (``tproxy`` matches only then): without one, connections are refused at once, so a gateway that died is an error and no
 silence.
+
+Before Linux 6.19 a connection could not be found for a moment while its handshake ended. A first segment that came just
+then, from another processor, was answered with a reset, by nobody: no socket had sent it. Of a connection that was let
+go a second ago or less (``young``) such a reset is thrown away, and the program's kernel sends the segment again. What
+our sockets send bears the mark OURS, so their resets are not meant.
 """
 
 from collections.abc import Mapping
 from typing import Final
 
-__all__ = ("HELD", "OWN_IPV4", "OWN_IPV6", "DOOR_PORT", "RELEASED", "SYSCTLS", "address_lines", "rules")
+__all__ = ("DOOR_PORT", "HELD", "OURS", "OWN_IPV4", "OWN_IPV6", "RELEASED", "SYSCTLS", "address_lines", "rules")
 
 OWN_IPV4: Final = "192.0.0.8"
 """The dummy address (RFC 7600), which stands for no host. A loopback address would not do: programs that ask for
@@ -26,6 +31,7 @@ DOOR_PORT: Final = 1
 
 HELD: Final = 1
 RELEASED: Final = 2
+OURS: Final = 3
 
 SYSCTLS: Final[Mapping[str, str]] = {
     "net/ipv4/ip_unprivileged_port_start": "0",  # no right outside follows from a port inside
@@ -66,9 +72,11 @@ def rules(*, ipv6: bool, held: bool, shared_loopback: bool) -> str:
     families = [("ip", "ipv4", OWN_IPV4, f"{OWN_IPV4}:{DOOR_PORT}", 0)]
     if ipv6:
         families.append(("ip6", "ipv6", OWN_IPV6, f"[{OWN_IPV6}]:{DOOR_PORT}", 1))
-    leaving = [_BULK]
+    sets: list[str] = []
+    leaving: list[str] = []
     staying = [_BULK]
     caught: list[str] = []
+    nobodys: list[str] = []
     for ip, name, own, door, index in families:
         inside = ", ".join([own] if shared_loopback else [own, _LOOPBACK[index]])
         staying += [
@@ -81,7 +89,16 @@ def rules(*, ipv6: bool, held: bool, shared_loopback: bool) -> str:
         leaving.append(f"{ip} daddr {{ {inside}, {_MULTICAST[index]} }} accept")
         family = f"meta nfproto {name}"
         if held:
-            caught.append(f"{family} meta mark {HELD} meta l4proto tcp tproxy {ip} to {door} drop")
+            address = f"{name}_addr"
+            kind = f"{address} . inet_service . {address} . inet_service"
+            sets.append(f"set young{index} {{ type {kind}; timeout 1s; flags dynamic, timeout; }}")
+            caught += [
+                f"{family} meta mark {HELD} meta l4proto tcp tproxy {ip} to {door} drop",
+                f"meta mark {RELEASED} {_SYN} add @young{index} {{ {ip} saddr . tcp sport . {ip} daddr . tcp dport }}",
+            ]
+            nobodys.append(
+                f"tcp flags & rst == rst meta mark 0 {ip} daddr . tcp dport . {ip} saddr . tcp sport @young{index} drop"
+            )
         caught += [
             f"{family} {_SYN} tcp dport != 53 tproxy {ip} to {door} accept",
             f"{family} udp dport != 53 tproxy {ip} to {door} accept",
@@ -89,10 +106,10 @@ def rules(*, ipv6: bool, held: bool, shared_loopback: bool) -> str:
     if held:
         leaving.append(f"{_SYN} tcp dport != 53 meta mark 0 meta mark set {HELD}")
     chains = {
-        "leaving": ["type filter hook output priority mangle", *leaving],
+        "leaving": ["type filter hook output priority mangle", *nobodys, _BULK, *leaving],
         "arriving": ["type filter hook prerouting priority mangle", *staying, *caught],
     }
-    lines = ["table inet hosier {"]
+    lines = ["table inet hosier {", *(f"  {line}" for line in sets)]
     for chain, statements in chains.items():
         lines += [f"  chain {chain} {{", *(f"    {statement};" for statement in statements), "  }"]
     return "\n".join([*lines, "}"]) + "\n"

@@ -9,6 +9,7 @@ import smtplib
 import ssl
 import urllib.request
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import aiohttp
 import anyio
@@ -138,6 +139,24 @@ def test_many_at_once(site: Site) -> None:
 
     run(main())
     assert sorted(site.asked) == sorted(f"web{number}.invalid:80" for number in range(200))
+
+
+@pytest.mark.parametrize("fetch", [with_urllib, with_requests, with_httpx, *AWAITED, with_trio_streams])
+def test_through_a_proxy_with_tls(certificate: Certificate, fetch: Callable[[], Any]) -> None:
+    async def main() -> None:
+        with hosier.socksify(proxy):
+            assert await fetch() == "web.invalid"
+
+    with Site() as site, door(certificate, site.address) as (_, port):
+        proxy = hosier.Proxy(f"socks5h+tls://localhost:{port}", ssl_context=certificate.client)
+        if fetch is with_trio_streams:
+            trio.run(main)
+        elif fetch in AWAITED:
+            run(main())
+        else:
+            with hosier.socksify(proxy):
+                assert fetch() == "web.invalid"
+        assert site.asked == ["web.invalid:80"]
 
 
 @pytest.mark.parametrize("awaited", [False, True])

@@ -9,11 +9,10 @@ import socket
 from collections.abc import Callable
 from typing import Any, Final
 
-from ...errors import LocalProtocolError
-from .. import blocking
 from .adoption import adopt, options_of
 from .datagrams import AssociatedSocket, associated, association_of
 from .pending import begin, pending_of, settle
+from .reaching import reach
 from .scope import INTERNET, Route, Scope, carried, current
 
 __all__ = ("WAYS_OUT", "connected", "way_of")
@@ -41,11 +40,7 @@ def connect(sock: socket.socket, address: Any) -> None:
         if sock.gettimeout() == 0:
             begin(sock, scope.chain, route.host, port)
             raise BlockingIOError(errno.EINPROGRESS, os.strerror(errno.EINPROGRESS))
-        try:
-            made = carried(None, blocking.connect)(scope.chain, route.host, port, timeout=sock.gettimeout())
-        except LocalProtocolError as error:
-            raise OSError(errno.EINVAL, str(error)) from error
-        adopt(sock, made, options_of(sock))
+        adopt(sock, reach(scope.chain, route.host, port, sock.gettimeout()), options_of(sock))
 
 
 def connect_ex(sock: socket.socket, address: Any) -> int:

@@ -34,8 +34,8 @@ def socksify(
     noticed: C libraries with sockets of their own, other processes. As a decorator it is a block around each call.
 
     Args:
-        proxy: a proxy or a chain, as for :func:`hosier.connect`, without TLS and GSSAPI. None: straight, for a block in
-            another one.
+        proxy: a proxy or a chain, as for :func:`hosier.connect`. With TLS or GSSAPI a thread of ours carries for each
+            connection. None: straight, for a block in another one.
         bypass: what goes past the proxy, as in NO_PROXY: "localhost, 10.0.0.0/8, .internal.example".
         names: the table of names, if its pools of fake addresses are not to be the usual ones.
 
@@ -56,11 +56,8 @@ def socksify(
 
 
 def _scope(proxy: ProxyChain, bypass: str | Iterable[str], names: FakeNames | None) -> Scope:
-    chain = chain_of(proxy)
-    if any(one.tls or one.gssapi is not None for one in chain):
-        raise ConfigError("socksify needs proxies without TLS and GSSAPI: a program's own sockets cannot carry them")
     entries = bypass if isinstance(bypass, str) else ",".join(bypass)
-    return Scope(chain, entries, shared_names if names is None else names)
+    return Scope(chain_of(proxy), entries, shared_names if names is None else names)
 
 
 class _StandIns:

@@ -18,12 +18,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.util import find_spec
 from typing import Any, Final, TypeVar
 
-from ...errors import LocalProtocolError
-from .. import aio
 from .adoption import adopt, options_of
 from .connecting import connected, way_of
 from .datagrams import PATIENCE as DATAGRAM_PATIENCE
 from .datagrams import ask, take
+from .reaching import reach_in_loop
 from .scope import carried, current
 
 __all__ = ("carriers",)
@@ -120,10 +119,7 @@ def _sock_connect(original: AnyCall) -> AnyCall:
         elif connected(sock):
             raise OSError(errno.EISCONN, "the socket is connected already")
         else:
-            try:
-                found = await _in_no_scope(loop, aio.connect(scope.chain, route.host, address[1]))
-            except LocalProtocolError as error:
-                raise OSError(errno.EINVAL, str(error)) from error
+            found = await _in_no_scope(loop, reach_in_loop(loop, scope.chain, route.host, address[1]))
             adopt(sock, found, options_of(sock))
 
     return sock_connect

@@ -6,23 +6,18 @@ way has ended, well or not, it is emptied. Settling puts the connection in its p
 """
 
 import contextlib
-import errno
 import os
 import socket
 import threading
 import weakref
 from typing import Final
 
-from ...errors import LocalProtocolError
-from .. import blocking
 from ..proxy import Proxy
 from .adoption import Options, adopt, options_of
+from .reaching import PATIENCE, reach
 from .scope import carried
 
 __all__ = ("Pending", "begin", "pending_of", "settle")
-
-PATIENCE: Final = 120.0
-"""Seconds that a way takes at most; about what Linux gives a connect."""
 
 _pending: "Final[weakref.WeakKeyDictionary[socket.socket, Pending]]" = weakref.WeakKeyDictionary()
 
@@ -43,9 +38,7 @@ class Pending:
     def go(self, chain: tuple[Proxy, ...], host: str, port: int) -> None:
         """The way; at its end the program's descriptor becomes writable."""
         try:
-            self._made = blocking.connect(chain, host, port, timeout=PATIENCE)
-        except LocalProtocolError as error:
-            self.error = OSError(errno.EINVAL, str(error))
+            self._made = reach(chain, host, port, PATIENCE)
         except OSError as error:
             self.error = error
         with self._lock:
