@@ -7,7 +7,7 @@ few times running it is bulk, and moves on by splice, in turns, without its octe
 import os
 from errno import ECONNRESET, EPIPE
 from socket import MSG_PEEK
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from .endpoint import BROKEN, ENDED, READABLE, WRITABLE, Endpoint
 from .events import EPOLLIN, EPOLLOUT
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ("Flow",)
 
+splice: Final[Any] = getattr(os, "splice", None)  # where there is none, no flow gets a pipe
 SPLICE_FLAGS: Final = 3  # SPLICE_F_MOVE | SPLICE_F_NONBLOCK
 FULL_READ: Final = SCRATCH // 2  # octets: what network cards and the loopback join to one segment is less than a buffer
 BULK_AFTER: Final = 4  # full reads in a row
@@ -152,24 +153,22 @@ class Flow:
         self.status &= ~QUEUED
         if self.status & BLOCKED:
             if not self._emptied():
-                return
+                return None
         elif self.status >= OVER:
-            return
+            return None
         engine = self.source.engine
         # The fuller the engine, the smaller the share that one slow reader may come to hold.
         share = engine.room >> 3
         is_bulk = self.status & BULK
         if is_bulk and share >= SCRATCH and (pipe := engine.pipes.take()) is not None:
-            self._splice(pipe, min(share, pipe.capacity))
-            return
+            return self._splice(pipe, min(share, pipe.capacity))
         self.source.hear(EPOLLIN)
         if share < SCRATCH:
-            self._pump_unheld()
-            return
+            return self._pump_unheld()
         if is_bulk:
             self._full_reads = BULK_AFTER - 1
             self.status &= ~BULK
-        self.pump()
+        return self.pump()
 
     def on_writable(self) -> None:
         """The sink can take octets again. A pipe may hold much, so it waits for its turn."""
@@ -264,8 +263,7 @@ class Flow:
             elif self._pipe is not None:
                 self._flush_pipe(self._pipe)
         except BlockingIOError:
-            self.sink.hear(EPOLLOUT)
-            return False
+            pass
         except OSError as error:
             self.sink_died(error)
             return False
@@ -314,38 +312,39 @@ class Flow:
         return self._block() if sent < size else self._queue()
 
     def _splice(self, pipe: Pipe, share: int) -> None:
+        """What has arrived goes through the pipe; where the sink does not take all of it, the pipe is held."""
         engine = self.source.engine
-        pipes = engine.pipes
         try:
-            size = os.splice(self.source.fd, pipe.write_fd, share, flags=SPLICE_FLAGS)
+            size = splice(self.source.fd, pipe.write_fd, share, None, None, SPLICE_FLAGS)
         except BlockingIOError:
-            pipes.give(pipe)
-            self.source.hear(EPOLLIN)
-            return
+            engine.pipes.give(pipe)
+            return self.source.hear(EPOLLIN)
         except OSError:
-            pipes.discard(pipe)
-            self._source_died()
-            return
+            engine.pipes.discard(pipe)
+            return self._source_died()
         if not size:
-            pipes.give(pipe)
-            self._source_ended()
-            return
-        self._pipe, pipe.octets = pipe, size
-        engine.room -= size
+            engine.pipes.give(pipe)
+            return self._source_ended()
         if size < SMALL_SPLICE:
             self._full_reads = 0
             self.status &= ~BULK
         try:
-            self._flush_pipe(pipe)
+            sent = splice(pipe.read_fd, self.sink.fd, size, None, None, SPLICE_FLAGS)
         except BlockingIOError:
-            self._block()
+            sent = 0
         except OSError as error:
-            self.sink_died(error)
-        else:
-            if self._pipe is not None:
-                self._block()
-            else:
-                self._queue()
+            self._hold_pipe(pipe, size)
+            return self.sink_died(error)
+        self.moved += sent
+        if sent < size:
+            return self._hold_pipe(pipe, size - sent)
+        engine.pipes.give(pipe)
+        return self._queue()
+
+    def _hold_pipe(self, pipe: Pipe, octets: int) -> None:
+        self._pipe, pipe.octets = pipe, octets
+        self.source.engine.room -= octets
+        self._block()
 
     def _flush_rest(self) -> None:
         sent = self.sink.sock.send(self._rest)
@@ -355,7 +354,7 @@ class Flow:
 
     def _flush_pipe(self, pipe: Pipe) -> None:
         engine = self.source.engine
-        sent = os.splice(pipe.read_fd, self.sink.fd, pipe.octets, flags=SPLICE_FLAGS)
+        sent = splice(pipe.read_fd, self.sink.fd, pipe.octets, None, None, SPLICE_FLAGS)
         self.moved += sent
         engine.room += sent
         pipe.octets -= sent
@@ -380,14 +379,13 @@ class Flow:
 
     def _source_died(self) -> None:
         """Reading failed. What was read before is delivered, then the failure is passed on as one."""
-        source = self.source
+        source, relay, twin = self.source, self.relay, self.twin
         source.was_reset = True
-        self.relay.ended_well = False
+        relay.ended_well = False
         self.status |= OVER
-        if self.relay.first_ended is None:
-            self.relay.first_ended = source
-            self.relay.first_was_reset = True
-        twin = self.twin
+        if relay.first_ended is None:
+            relay.first_ended = source
+            relay.first_was_reset = True
         if twin.status < DONE:
             twin.abandon()
         if not self.status & BLOCKED:
