@@ -99,6 +99,33 @@ def test_who_has_left() -> None:
     asyncio.run(main())
 
 
+def test_who_is_told_at_once() -> None:
+    """When the outcome is told, and not a round of the loop later; whoever has left is not."""
+
+    async def main() -> None:
+        gate, threads = Gate(), StepThreads(1, "steps")
+        told: list[object] = []
+        first, leaving, last = (threads.ask(gate.step, number) for number in range(3))
+        first.tell_at_once(lambda answer: told.append((answer.result(), last.done())))
+        leaving.tell_at_once(told.append)
+        leaving.cancel()
+        gate.open.set()
+        assert await bounded(last) == 2
+        assert told == [(0, False)]
+
+    asyncio.run(main())
+
+
+def test_an_error_is_told_at_once() -> None:
+    async def main() -> None:
+        heard = asyncio.get_running_loop().create_future()
+        answer = StepThreads(1, "steps").ask(int, "no number")
+        answer.tell_at_once(lambda one: heard.set_result(one.exception()))
+        assert isinstance(await bounded(heard), ValueError)
+
+    asyncio.run(main())
+
+
 def test_a_loop_that_is_gone() -> None:
     """Nobody waits there; another loop is served."""
     gate, threads = Gate(), StepThreads(1, "steps")

@@ -18,6 +18,7 @@ from typing import Any
 
 from hosier.engine.endpoint import Endpoint
 from hosier.engine.flow import BULK, BULK_AFTER, Flow
+from hosier.engine.layers import Layer
 from hosier.engine.poller import HELD_LIMIT, Engine
 from hosier.engine.portable import PortableEngine
 from hosier.engine.relay import Relay
@@ -139,23 +140,30 @@ class Joined:
         leftover: bytes = b"",
         idle: float = 60.0,
         slow: int = 0,
+        layer: Layer | None = None,
+        wrapped: bytes = b"",
         configure: Callable[[Relay], None] = lambda relay: None,
     ) -> None:
-        """``slow``: size of all buffers on the way to either reader."""
+        """``slow``: size of all buffers on the way to either reader; ``layer``: what protects near, and ``wrapped``:
+        what has arrived below it."""
         self.client, near = lab.pair(send=slow, receive=slow)
         self.target, far = lab.pair(send=slow, receive=slow)
         self.inner = near, far
         self.relay: Relay
         self.near: Endpoint
         self.far: Endpoint
-        self._settings = leftover, idle, configure
+        self._settings = leftover, idle, layer, wrapped, configure
         self.story = Story(lab.engine, self._run)
         self.story.start()
 
     async def _run(self, task: Task) -> None:
-        leftover, idle, configure = self._settings
+        leftover, idle, layer, wrapped, configure = self._settings
+        del self._settings
         self.near, self.far = (Endpoint(task.engine, sock, task) for sock in self.inner)
-        self.relay = Relay(task, self.near, self.far, idle)
+        self.relay = Relay(task, self.near, self.far, idle, layer)
+        del layer
+        if wrapped:
+            self.relay.take_wrapped(wrapped)
         configure(self.relay)
         try:
             await self.relay.run(leftover)

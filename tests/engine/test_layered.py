@@ -4,26 +4,17 @@ import asyncio
 import gc
 import socket
 import weakref
-from collections.abc import Callable
 
 import pytest
 
 import hosier.engine.layered
 from hosier.engine.poller import SCRATCH
-from hosier.engine.relay import Relay
 from hosier.errors import RemoteProtocolError
 from hosier.testing import ToyLayer
 
 from .harness import Joined, Lab, Pattern, Run, assert_reset, check, exactly, feed, receive, reset, send, stop, until
 
 MEGABYTE = 1 << 20
-
-
-def protected(wrapped: bytes = b"") -> Callable[[Relay], None]:
-    def configure(relay: Relay) -> None:
-        relay.protect_near(ToyLayer(), wrapped)
-
-    return configure
 
 
 def frames(data: bytes, size: int = 60_000) -> bytes:
@@ -48,7 +39,7 @@ async def unwrapped(sock: socket.socket, size: int | None = None) -> bytes:
 
 def test_octets_are_unwrapped_up_and_wrapped_down(run: Run) -> None:
     async def main(lab: Lab) -> None:
-        joined = Joined(lab, configure=protected())
+        joined = Joined(lab, layer=ToyLayer())
         await send(joined.client, frames(b"question"))
         assert await exactly(joined.target, 8) == b"question"
         await send(joined.target, b"answer")
@@ -65,7 +56,7 @@ def test_its_keys_vanish_with_the_session(run: Run) -> None:
     async def main(lab: Lab) -> None:
         layers = [ToyLayer()]
         kept = weakref.ref(layers[0])
-        joined = Joined(lab, configure=lambda relay: relay.protect_near(layers.pop(), b""))
+        joined = Joined(lab, layer=layers.pop())
         joined.client.shutdown(socket.SHUT_WR)
         joined.target.shutdown(socket.SHUT_WR)
         await joined.ended()
@@ -85,7 +76,7 @@ def test_large_transfers_both_ways(run: Run, slow: int) -> None:
     up, down = Pattern("up").octets(0, size), Pattern("down").octets(0, size)
 
     async def main(lab: Lab) -> None:
-        joined = Joined(lab, configure=protected(), slow=slow)
+        joined = Joined(lab, layer=ToyLayer(), slow=slow)
 
         async def say(sock: socket.socket, data: bytes) -> None:
             await send(sock, data)
@@ -108,7 +99,22 @@ def test_large_transfers_both_ways(run: Run, slow: int) -> None:
 
 
 class InPieces(ToyLayer):
-    """A layer that need not put its frames together."""
+    """A layer whose frames need not be put together."""
+
+    header_size = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.in_pieces = 0
+
+    def unwrap_in_pieces(self, header: bytearray, rest: bytearray) -> bytes | None:
+        if header[2:] != len(rest).to_bytes(2, "big"):
+            return None
+        self.in_pieces += 1
+        found = self.unwrap(header + rest)
+        rest[:] = bytes(len(rest))
+        assert found is not None
+        return found[0]
 
     def wrap_in_pieces(self, data: bytes) -> tuple[bytes, bytes]:
         frame = self.wrap(data)
@@ -121,7 +127,7 @@ def test_frames_that_are_sent_in_pieces(run: Run, slow: int) -> None:
     data = Pattern("down").octets(0, MEGABYTE if not slow else MEGABYTE // 4)
 
     async def main(lab: Lab) -> None:
-        joined = Joined(lab, configure=lambda relay: relay.protect_near(InPieces(), b""), slow=slow)
+        joined = Joined(lab, layer=InPieces(), slow=slow)
 
         async def say() -> None:
             await send(joined.target, data)
@@ -134,10 +140,12 @@ def test_frames_that_are_sent_in_pieces(run: Run, slow: int) -> None:
     run(main)
 
 
+@pytest.mark.parametrize("slow", [0, 4096])
+@pytest.mark.parametrize("kind", [ToyLayer, InPieces])
 @pytest.mark.parametrize("sizes", [(60_000,), (60_000, 7, 40_000, 1, 60_000), (16_384, 65_000), (20_000, 60_000)])
-def test_bulk_in_frames_of_any_sizes(run: Run, sizes: tuple[int, ...]) -> None:
+def test_bulk_in_frames_of_any_sizes(run: Run, sizes: tuple[int, ...], kind: type[ToyLayer], slow: int) -> None:
     """What is read at once is guessed from the frame before; a wrong guess costs no octet."""
-    data = Pattern("up").octets(0, 3 * MEGABYTE)
+    data = Pattern("up").octets(0, 3 * MEGABYTE if not slow else MEGABYTE // 2)
     wire, layer, place = b"", ToyLayer(), 0
     while place < len(data):
         for size in sizes:
@@ -145,7 +153,7 @@ def test_bulk_in_frames_of_any_sizes(run: Run, sizes: tuple[int, ...]) -> None:
             place += size
 
     async def main(lab: Lab) -> None:
-        joined = Joined(lab, configure=protected())
+        joined = Joined(lab, layer=kind(), slow=slow)
 
         async def say() -> None:
             await send(joined.client, wire)
@@ -153,13 +161,69 @@ def test_bulk_in_frames_of_any_sizes(run: Run, sizes: tuple[int, ...]) -> None:
 
         arrived, _ = await asyncio.gather(check(joined.target, "up"), say())
         assert arrived == len(data)
+        joined.target.shutdown(socket.SHUT_WR)
+        await joined.ended()
+        assert joined.relay.ended_well
+
+    run(main)
+
+
+def test_bulk_is_taken_in_pieces(run: Run) -> None:
+    """Nearly all of it: what comes in frames of one size, and faster than it is read."""
+    wire = frames(Pattern("up").octets(0, 3 * MEGABYTE))
+    layer = InPieces()
+
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab, layer=layer)
+
+        async def say() -> None:
+            await send(joined.client, wire)
+            joined.client.shutdown(socket.SHUT_WR)
+
+        arrived, _ = await asyncio.gather(check(joined.target, "up"), say())
+        assert arrived == 3 * MEGABYTE
+        if hasattr(socket.socket, "recvmsg_into"):
+            assert layer.in_pieces > 0
+
+    run(main)
+
+
+@pytest.mark.parametrize("kind", [ToyLayer, InPieces])
+@pytest.mark.parametrize("cut", [None, -1, 1 - 60_000])
+def test_bulk_that_is_forged_or_cut(run: Run, kind: type[ToyLayer], cut: int | None) -> None:
+    """Nothing of the bad frame arrives, and all that was before it."""
+    good, bad = frames(bytes(6 * 60_000)), bytearray(frames(bytes(60_000)))
+    if cut is None:
+        bad[4] ^= 1
+
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab, layer=kind())
+
+        async def say() -> None:
+            await send(joined.client, good + bad[:cut])
+            joined.client.shutdown(socket.SHUT_WR)
+
+        async def hear() -> int:
+            got = 0
+            try:
+                while piece := await receive(joined.target, 1 << 18):
+                    got += len(piece)
+            except ConnectionResetError:
+                return got
+            raise AssertionError("an orderly end")
+
+        got, _ = await asyncio.gather(hear(), say())
+        await joined.ended()
+        assert joined.relay.fault
+        assert joined.relay.up.payload == 6 * 60_000
+        assert got <= 6 * 60_000
 
     run(main)
 
 
 def test_frames_in_any_pieces(run: Run) -> None:
     async def main(lab: Lab) -> None:
-        joined = Joined(lab, configure=protected())
+        joined = Joined(lab, layer=ToyLayer())
         data = frames(b"one", 2) + frames(b"two")
         for octet in data:
             joined.client.send(bytes((octet,)))
@@ -174,7 +238,7 @@ def test_what_came_early_goes_first(run: Run) -> None:
     early = frames(b"second") + frames(b"third")
 
     async def main(lab: Lab) -> None:
-        joined = Joined(lab, leftover=b"first", configure=protected(early[:-3]))
+        joined = Joined(lab, leftover=b"first", layer=ToyLayer(), wrapped=early[:-3])
         assert await exactly(joined.target, 11) == b"firstsecond"
         await send(joined.client, early[-3:])
         assert await exactly(joined.target, 5) == b"third"
@@ -184,7 +248,7 @@ def test_what_came_early_goes_first(run: Run) -> None:
 
 def test_what_came_early_without_anything_after_it(run: Run) -> None:
     async def main(lab: Lab) -> None:
-        joined = Joined(lab, configure=protected(frames(b"alone")))
+        joined = Joined(lab, layer=ToyLayer(), wrapped=frames(b"alone"))
         assert await exactly(joined.target, 5) == b"alone"
 
     run(main)
@@ -202,7 +266,7 @@ def test_a_read_fills_a_frame(run: Run) -> None:
             return super().wrap(data)
 
     async def main(lab: Lab) -> None:
-        joined = Joined(lab, configure=lambda relay: relay.protect_near(Counting(), b""))
+        joined = Joined(lab, layer=Counting())
         data = Pattern(0).octets(0, 3 * MEGABYTE)
         _, got = await asyncio.gather(send(joined.target, data), unwrapped(joined.client, len(data)))
         assert got == data
@@ -217,7 +281,7 @@ def test_largest_payload_of_a_frame_is_respected(run: Run) -> None:
         max_payload = 7
 
     async def main(lab: Lab) -> None:
-        joined = Joined(lab, configure=lambda relay: relay.protect_near(Narrow(), b""))
+        joined = Joined(lab, layer=Narrow())
         await send(joined.target, b"0123456789")
         expected = frames(b"0123456") + frames(b"789")
         assert await exactly(joined.client, len(expected)) == expected
@@ -238,7 +302,7 @@ def test_forged_frame_ends_the_relay_with_a_reset(run: Run, forged: bytes) -> No
     """What came before it is delivered; nothing that came with it or after it is."""
 
     async def main(lab: Lab) -> None:
-        joined = Joined(lab, configure=protected())
+        joined = Joined(lab, layer=ToyLayer())
         await send(joined.client, frames(b"genuine"))
         assert await exactly(joined.target, 7) == b"genuine"
         joined.client.send(frames(b"swallowed") + forged + frames(b"never"))
@@ -254,7 +318,7 @@ def test_forged_frame_ends_the_relay_with_a_reset(run: Run, forged: bytes) -> No
 @pytest.mark.parametrize("forged", FORGED.values(), ids=FORGED)
 def test_forged_frame_that_came_early(run: Run, forged: bytes) -> None:
     async def main(lab: Lab) -> None:
-        joined = Joined(lab, configure=protected(forged))
+        joined = Joined(lab, layer=ToyLayer(), wrapped=forged)
         await assert_reset(joined.target)
         await joined.ended()
         assert joined.relay.fault
@@ -267,7 +331,7 @@ def test_stream_that_ends_inside_a_frame_was_cut(run: Run, cut: int) -> None:
     """That is no end of file to the target (GS-REQ-44)."""
 
     async def main(lab: Lab) -> None:
-        joined = Joined(lab, configure=protected())
+        joined = Joined(lab, layer=ToyLayer())
         joined.client.send(frames(b"whole") + frames(b"cut off")[:cut])
         assert await exactly(joined.target, 5) == b"whole"
         joined.client.shutdown(socket.SHUT_WR)
@@ -288,7 +352,7 @@ def test_unfinished_frame_is_bounded(run: Run, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(hosier.engine.layered, "MAX_FRAME", 100_000)
 
     async def main(lab: Lab) -> None:
-        joined = Joined(lab, configure=lambda relay: relay.protect_near(Greedy(), b""))
+        joined = Joined(lab, layer=Greedy())
         feeding = asyncio.ensure_future(feed(joined.client, 0, 4 * MEGABYTE))
         await joined.ended()
         assert "100000" in joined.relay.fault
@@ -300,7 +364,7 @@ def test_unfinished_frame_is_bounded(run: Run, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("side", ["client", "target"])
 def test_reset_is_passed_on(run: Run, side: str) -> None:
     async def main(lab: Lab) -> None:
-        joined = Joined(lab, configure=protected())
+        joined = Joined(lab, layer=ToyLayer())
         first, second = (joined.client, joined.target) if side == "client" else (joined.target, joined.client)
         reset(first)
         await assert_reset(second)
@@ -314,7 +378,7 @@ def test_write_to_a_target_that_is_gone(run: Run) -> None:
     """Its last octets still reach the client, wrapped."""
 
     async def main(lab: Lab) -> None:
-        joined = Joined(lab, configure=protected())
+        joined = Joined(lab, layer=ToyLayer())
         await send(joined.client, frames(b"unread"))
         await until(lambda: joined.relay.up.moved == 6)
         joined.client.send(frames(b"more"))
@@ -329,7 +393,7 @@ def test_write_to_a_target_that_is_gone(run: Run) -> None:
 
 def test_half_close_leaves_the_other_direction_open(run: Run) -> None:
     async def main(lab: Lab) -> None:
-        joined = Joined(lab, configure=protected())
+        joined = Joined(lab, layer=ToyLayer())
         joined.client.send(frames(b"question"))
         joined.client.shutdown(socket.SHUT_WR)
         assert await exactly(joined.target, 8) == b"question"
@@ -348,7 +412,7 @@ def test_held_octets_obey_the_engines_bound(run: Run) -> None:
     limit = 4 * SCRATCH
 
     async def main(lab: Lab) -> None:
-        crowd = [Joined(lab, configure=protected(), slow=8192) for _ in range(12)]
+        crowd = [Joined(lab, layer=ToyLayer(), slow=8192) for _ in range(12)]
         size = MEGABYTE // 2
         data = frames(Pattern(0).octets(0, size))
         sending = asyncio.gather(*(send(joined.client, data) for joined in crowd))
@@ -370,7 +434,7 @@ def test_fast_readers_need_no_room(run: Run) -> None:
 
     async def main(lab: Lab) -> None:
         lab.engine.room = 0
-        joined = Joined(lab, configure=protected())
+        joined = Joined(lab, layer=ToyLayer())
         sending = asyncio.gather(send(joined.client, frames(up)), send(joined.target, down))
         got, arrived = await asyncio.gather(unwrapped(joined.client, size), exactly(joined.target, size))
         await sending
@@ -386,7 +450,7 @@ def test_no_room_does_not_keep_the_processor_busy(run: Run) -> None:
 
     async def main(lab: Lab) -> None:
         lab.engine.room = 0
-        joined = Joined(lab, configure=protected(), slow=8192)
+        joined = Joined(lab, layer=ToyLayer(), slow=8192)
         filling = asyncio.ensure_future(send(joined.client, frames(bytes(MEGABYTE // 2))))
         await until(lambda: joined.relay.up.status)
         rounds = 0
@@ -414,7 +478,7 @@ def test_errors_of_a_layer_say_what_was_wrong(run: Run) -> None:
             raise RemoteProtocolError("the seal is broken")
 
     async def main(lab: Lab) -> None:
-        joined = Joined(lab, configure=lambda relay: relay.protect_near(Strict(), b""))
+        joined = Joined(lab, layer=Strict())
         joined.client.send(b"x")
         await assert_reset(joined.target)
         await joined.ended()

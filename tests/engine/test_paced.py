@@ -246,11 +246,7 @@ def test_under_a_layer(run: Run, grant: int, slow: int, kind: type[Allowance]) -
     async def main(lab: Lab) -> None:
         up, down = kind(grant), kind(grant)
 
-        def configure(relay: Relay) -> None:
-            relay.protect_near(ToyLayer(), b"")
-            relay.pace(up, down)
-
-        joined = Joined(lab, configure=configure, slow=slow)
+        joined = Joined(lab, layer=ToyLayer(), configure=lambda relay: relay.pace(up, down), slow=slow)
         assert isinstance(joined.relay.up, PacedUnwrappingFlow)
         assert isinstance(joined.relay.down, PacedWrappingFlow)
         layer = ToyLayer()

@@ -87,7 +87,7 @@ def test_octets_that_came_before_the_relay_began(run: Run, side: str) -> None:
         early.shutdown(socket.SHUT_WR)
         joined = Joined.__new__(Joined)
         joined.__dict__.update(client=one[0], target=other[0], inner=(one[1], other[1]))
-        joined._settings = b"", 60.0, lambda relay: None
+        joined._settings = b"", 60.0, None, b"", lambda relay: None
         joined.story = lab.story(joined._run)
         late = other[0] if side == "client" else one[0]
         assert await exactly(late, 6) == b"before"

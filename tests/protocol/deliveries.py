@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 from hosier.errors import RemoteProtocolError
 from hosier.protocol.address import Address, parse_address
+from hosier.protocol.auth.base import AuthStep, Outcome
+from hosier.protocol.auth.password import Status
 from hosier.protocol.client_connection import ClientConnection, ClientExchange
 from hosier.protocol.connection import Connection, Handoff
 from hosier.protocol.messages import (
@@ -20,7 +22,7 @@ from hosier.protocol.messages import (
 )
 from hosier.protocol.server_connection import ServerConnection
 from hosier.protocol.states import State
-from hosier.testing import every_cut
+from hosier.testing import ToyKind, ToyLayer, ToyMessage, every_cut
 
 TARGET = parse_address("192.0.2.1", 80)
 
@@ -154,6 +156,47 @@ def serve(connection: ServerConnection, pieces: Iterable[bytes], decide: Decide)
         else:
             handoff = handoff._replace(wrapped=handoff.wrapped + unread, layer=None)
     return Served(tuple(events), sent, described(last), connection.state, handoff)
+
+
+def preferring(method: int) -> Decide:
+    """A shell that takes this method wherever it is offered, and answers everything well."""
+
+    def decide(connection: ServerConnection, event: Event) -> bytes:
+        if isinstance(event, MethodsOffered):
+            return connection.send(MethodSelected(method if method in event.methods else 0xFF))
+        if isinstance(event, AuthMessage):
+            return connection.send(welcome(event))
+        return connection.send(Reply(0)) if isinstance(event, Request) else b""
+
+    return decide
+
+
+def welcome(message: AuthMessage) -> AuthStep:
+    """Whoever it is may come in; a toy's second message leaves a layer."""
+    if isinstance(message.body, ToyMessage):
+        done = message.body.kind == ToyKind.LEVEL
+        return AuthStep(ToyMessage(message.body.kind), Outcome("x", ToyLayer()) if done else None)
+    return AuthStep(Status(0), Outcome("x"))
+
+
+def serve_straight(connection: ServerConnection, pieces: Iterable[bytes], method: int) -> Served:
+    """The same as ``serve`` with ``preferring``, in a straight line as far as that goes, as the server has it."""
+    rest = list(pieces)
+    events: list[Event] = []
+    sent = b""
+    if rest and (selected := connection.take_usual_greeting(rest[0], method)) is not None:
+        events.append(MethodsOffered(rest.pop(0)[2:]))
+        sent += selected
+        if rest and (message := connection.take_usual_message(rest[0])) is not None:
+            rest.pop(0)
+            events.append(message)
+            sent += connection.send(welcome(message))
+        if rest and (request := connection.take_usual_request(rest[0])) is not None:
+            rest.pop(0)
+            events.append(request)
+            sent += connection.send(Reply(0))
+    served = serve(connection, rest, preferring(method))
+    return served._replace(events=(*events, *served.events), sent=sent + served.sent)
 
 
 def agreeable(exchanges: dict[int, Callable[[], ClientExchange]], code: int = 0) -> Decide:

@@ -23,11 +23,12 @@ from hosier.protocol.messages import (
     Signal,
 )
 from hosier.protocol.server_connection import ServerConnection
+from hosier.protocol.socks5 import encode_request
 from hosier.protocol.states import CLIENT, SERVER, State
 from hosier.testing import ToyClientExchange, ToyFraming, ToyKind, ToyLayer, ToyMessage, ToyServerExchange, every_cut
 
 from . import strategies as ours
-from .deliveries import TARGET, Decide, Served, agreeable, pull, serve
+from .deliveries import TARGET, Decide, Served, agreeable, preferring, pull, serve, serve_straight
 
 FRAMINGS: dict[int, AuthFraming] = {0x01: ToyFraming(), 0x02: PasswordFraming()}
 
@@ -185,6 +186,28 @@ def test_any_octets_at_a_server(data: bytes, strict: bool) -> None:
             answer = server.refuse()
             assert (answer[:1], server.state) in {(first, State.MUST_CLOSE) for first in (b"\x00", b"\x01", b"\x05")}
             assert server.refuse() == b""
+
+
+@st.composite
+def usual_handshakes(draw: st.DrawFn) -> list[bytes]:
+    """Whole messages as most clients send them, with something that may follow or spoil them."""
+    offered = bytes(draw(st.lists(METHODS, min_size=1, max_size=3, unique=True)))
+    pieces = [bytes((5, len(offered))) + offered]
+    if login := draw(st.none() | ours.credentials):
+        pieces.append(PasswordFraming().encode(login, from_client=True))
+    pieces.append(encode_request(draw(ours.socks5_requests)))
+    more = draw(st.lists(openings() | st.binary(max_size=20), max_size=2))
+    return [piece for piece in (*pieces, *more) if piece]
+
+
+@given(st.data(), METHODS, st.booleans())
+def test_straight_line_and_long_way_are_the_same(data: st.DataObject, method: int, strict: bool) -> None:
+    """Message by message, in one piece and at any cut: the same octets, events, end and hand-over."""
+    messages = data.draw(usual_handshakes() | st.lists(openings().filter(bool), min_size=1, max_size=4))
+    whole = b"".join(messages)
+    for pieces in (messages, [whole], data.draw(cuts(whole))):
+        long = serve(ServerConnection(FRAMINGS, strict=strict), pieces, preferring(method))
+        assert serve_straight(ServerConnection(FRAMINGS, strict=strict), pieces, method) == long
 
 
 @given(openings() | st.binary(max_size=80), st.sampled_from((4, 5)), st.integers(1, 3), st.booleans(), METHODS)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from hosier.errors import LocalProtocolError, RemoteProtocolError, ReplyCode
-from hosier.protocol.address import Address, parse_address
+from hosier.protocol.address import Address, encode_address, parse_address
 from hosier.protocol.auth.base import AuthFraming, AuthMessage, AuthStep, Outcome
 from hosier.protocol.auth.password import Credentials, PasswordFraming, Status
 from hosier.protocol.connection import Handoff
@@ -281,7 +281,18 @@ def test_needs_more() -> None:
 
 # --- the usual handshake, in a straight line ---
 
-USUAL_GREETINGS = tuple(map(bytes.fromhex, ("050100", "05020001", "05020002", "0503000102")))
+USUAL_GREETINGS = tuple(map(bytes.fromhex, ("050100", "05020001", "05020002", "0503000102", "05020200")))
+LOGIN = b"\x01\x03ann\x06secret"
+CONNECTS = tuple(
+    b"\x05\x01\x00" + encode_address(parse_address(host, 443))
+    for host in ("192.0.2.1", "2001:db8::7", "a.example", "a", "foo", "n" * 15, "n" * 255, "192.0.2.1.example")
+)
+
+
+class SpeaksFirst(ToyFraming):
+    """A method whose server opens the conversation."""
+
+    server_speaks_first = True
 
 
 def state_of(connection: ServerConnection) -> tuple[object, ...]:
@@ -290,37 +301,97 @@ def state_of(connection: ServerConnection) -> tuple[object, ...]:
     return tuple(getattr(connection, slot) for slot in slots)
 
 
+@pytest.mark.parametrize("request_", CONNECTS)
 @pytest.mark.parametrize("greeting", USUAL_GREETINGS)
-def test_straight_line_ends_where_the_long_way_does(greeting: bytes) -> None:
+def test_straight_line_ends_where_the_long_way_does(greeting: bytes, request_: bytes) -> None:
     straight, long = server(), server()
     feed(long, [greeting])
-    assert straight.take_usual_greeting(greeting) == long.send(MethodSelected(0))
+    assert straight.take_usual_greeting(greeting, 0) == long.send(MethodSelected(0))
     straight._faulted_in = long._faulted_in  # where faults were found: nowhere
     assert state_of(straight) == state_of(long)
-    long.receive_data(CONNECT)
-    assert straight.take_usual_request(CONNECT) == long.next_event()
+    long.receive_data(request_)
+    assert straight.take_usual_request(request_) == long.next_event()
     assert state_of(straight) == state_of(long)
     assert straight.send(Reply(5)) == long.send(Reply(5))
 
 
-@pytest.mark.parametrize("greeting", ["", "05", "0501", "050102", "05020201", "040100", "05010005010001", "474554"])
+@pytest.mark.parametrize("right", [True, False])
+@pytest.mark.parametrize("greeting", ["050102", "05020002", "0503000102", "05020201"])
+def test_straight_line_of_a_password(greeting: str, right: bool) -> None:
+    straight, long = server(), server()
+    feed(long, [bytes.fromhex(greeting)])
+    assert straight.take_usual_greeting(bytes.fromhex(greeting), 2) == long.send(MethodSelected(2))
+    assert state_of(straight) == state_of(long)
+    long.receive_data(LOGIN)
+    assert straight.take_usual_message(LOGIN) == long.next_event() == AuthMessage(Credentials(b"ann", b"secret"))
+    assert state_of(straight) == state_of(long)
+    step = AuthStep(Status(not right), Outcome("ann" if right else None))
+    assert straight.send(step) == long.send(step)
+    assert state_of(straight) == state_of(long)
+    assert (straight.take_usual_request(CONNECT) is not None) == right
+
+
+@pytest.mark.parametrize(
+    "greeting", ["", "05", "0501", "050102", "05020201", "040100", "05010005010001", "474554", "05020000", "050180"]
+)
 def test_unusual_greeting_goes_the_long_way(greeting: str) -> None:
     connection = server()
     before = state_of(connection)
-    assert connection.take_usual_greeting(bytes.fromhex(greeting)) is None
+    assert connection.take_usual_greeting(bytes.fromhex(greeting), 0) is None
     assert state_of(connection) == before
 
 
 def test_greeting_in_pieces_goes_the_long_way() -> None:
     connection = server()
     connection.receive_data(b"\x05")
-    assert connection.take_usual_greeting(USUAL_GREETINGS[0]) is None
-    assert server_at_request().take_usual_greeting(USUAL_GREETINGS[0]) is None
+    assert connection.take_usual_greeting(USUAL_GREETINGS[0], 0) is None
+    assert server_at_request().take_usual_greeting(USUAL_GREETINGS[0], 0) is None
+
+
+@pytest.mark.parametrize("framings", [{}, {0x01: SpeaksFirst()}])
+def test_method_that_has_another_beginning_goes_the_long_way(framings: dict[int, AuthFraming]) -> None:
+    connection = ServerConnection(framings)
+    before = state_of(connection)
+    assert connection.take_usual_greeting(b"\x05\x01\x01", 1) is None
+    assert state_of(connection) == before
+
+
+@pytest.mark.parametrize("message", [b"", LOGIN[:1], LOGIN[:-1], LOGIN + CONNECT, b"\x05" + LOGIN[1:], CONNECT])
+def test_unusual_message_goes_the_long_way(message: bytes) -> None:
+    connection = at_auth(False)
+    before = state_of(connection)
+    assert connection.take_usual_message(message) is None
+    assert state_of(connection) == before
+
+
+def test_message_out_of_place_goes_the_long_way() -> None:
+    assert server().take_usual_message(LOGIN) is None
+    assert server_at_request().take_usual_message(LOGIN) is None
+    begun = at_auth(False)
+    begun.receive_data(LOGIN[:1])
+    assert begun.take_usual_message(LOGIN) is None
 
 
 @pytest.mark.parametrize(
     "request_",
-    [b"", CONNECT[:9], CONNECT + b"x", b"\x05\x02" + CONNECT[2:], b"\x04" + CONNECT[1:], b"\x05\x01\x07" + CONNECT[3:]],
+    [
+        b"",
+        CONNECT[:9],
+        CONNECT + b"x",
+        b"\x05\x02" + CONNECT[2:],
+        b"\x04" + CONNECT[1:],
+        b"\x05\x01\x07" + CONNECT[3:],
+        b"\x05\x01\x00\x05" + CONNECT[4:],
+        CONNECTS[1][:-1],
+        CONNECTS[1] + b"x",
+        CONNECTS[2][:-1],
+        CONNECTS[2] + b"x",
+        b"\x05\x01\x00\x03\x00\x01\xbb",
+        b"\x05\x01\x00\x03\x03a\0b\x01\xbb",
+        b"\x05\x02\x00\x03\x03a.b\x01\xbb",
+        b"\x05\x02\x00\x04" + CONNECTS[1][4:],
+        b"\x05\x01\x01\x04" + CONNECTS[1][4:],
+    ],
 )
 def test_unusual_request_goes_the_long_way(request_: bytes) -> None:
     connection = server_at_request()
@@ -329,14 +400,15 @@ def test_unusual_request_goes_the_long_way(request_: bytes) -> None:
     assert state_of(connection) == before
 
 
-def test_request_out_of_place_goes_the_long_way() -> None:
-    assert server().take_usual_request(CONNECT) is None
+@pytest.mark.parametrize("request_", CONNECTS[:3])
+def test_request_out_of_place_goes_the_long_way(request_: bytes) -> None:
+    assert server().take_usual_request(request_) is None
     begun = server_at_request()
     begun.receive_data(b"\x05")
-    assert begun.take_usual_request(CONNECT) is None
+    assert begun.take_usual_request(request_) is None
     protected = server_at_request()
     protected.layer = ToyLayer(0)
-    assert protected.take_usual_request(CONNECT) is None
+    assert protected.take_usual_request(request_) is None
 
 
 def test_reply_goes_through_the_layer() -> None:

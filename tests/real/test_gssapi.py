@@ -15,7 +15,8 @@ import pytest
 
 from hosier.auth.kerberos import KerberosInitiator
 from hosier.errors import AuthError
-from hosier.protocol.auth.gssapi_layer import Level, framed
+from hosier.protocol.auth.gssapi import GssapiFraming, GssapiMessage
+from hosier.protocol.auth.gssapi_layer import Level
 from hosier.protocol.messages import Command
 
 from ..kerberos_realm import Realm
@@ -28,6 +29,10 @@ from .wire import exactly
 pytestmark = pytest.mark.real
 
 ANN = "ann@HOSIER.TEST"
+
+
+def framed(kind: int, token: bytes) -> bytes:
+    return GssapiFraming().encode(GssapiMessage(kind, token), from_client=True)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from hosier.engine.poller import Engine
 from hosier.engine.portable import PortableEngine
 from hosier.errors import ConfigError
 from hosier.observe.record import SessionRecord
+from hosier.policy.limits import LocalTallyBook
 from hosier.server.listening import listening_sockets
 from hosier.server.settings import Limits, ServerSettings, parse_listen
 
@@ -200,6 +201,28 @@ def test_hostile_names_cannot_forge_an_explanation(
     (record,) = caplog.records
     assert record.getMessage().isprintable()
     assert len(record.getMessage().splitlines()) == 1
+
+
+def test_totals_are_told_before_the_place_is_free() -> None:
+    """Who sees that nobody is here any more knows what all have done."""
+    told: list[tuple[int, int, int]] = []
+    tallies = LocalTallyBook()
+
+    def tell(served: int, octets: int) -> None:
+        told.append((served, octets, tallies.all.sessions))  # type: ignore[attr-defined]
+
+    async def main() -> None:
+        async with stage(on_totals=tell, tallies=tallies) as scene:
+            for number in (1, 2):
+                client, far = await scene.joined()
+                await client.send(b"hello")
+                assert await far.exactly(5) == b"hello"
+                client.close()
+                far.close()
+                await until(lambda number=number: len(told) == number, "its end")  # type: ignore[misc]
+
+    run(main)
+    assert told == [(1, 5, 1), (2, 10, 1)]
 
 
 def test_one_record_for_each_session() -> None:

@@ -116,7 +116,7 @@ def test_a_table_has_the_rows_that_it_needs() -> None:
 
 
 def test_totals(table: SharedTable) -> None:
-    SharedTallyBook(table, 1).tell(Totals(3, 1 << 60))
+    SharedTallyBook(table, 1).tell(3, 1 << 60)
     assert read_totals(table, 1) == Totals(3, 1 << 60)
     assert read_totals(table, 0) == Totals()
     assert Totals(1, 2).plus(Totals(10, 20)) == (11, 22)
@@ -126,34 +126,41 @@ RACER = """
 import os, random, sys
 from hosier.workers.shared import SharedTable, TablePlan
 from hosier.workers.tallies import SharedTallyBook
-plan, worker, take, give, cap, rounds = eval(sys.stdin.readline())
+plan, worker, take, give, sessions, handshakes, rounds = eval(sys.stdin.readline())
 tallies = SharedTallyBook(SharedTable(TablePlan(*plan)), worker)
 random.seed(worker)
-inside, admitted, refused = [], 0, 0
+inside, staying, admitted, refused = [], [], 0, 0
 print("here", flush=True)
 sys.stdin.readline()
 while rounds:
     tally = tallies.all if random.random() < 0.5 else tallies.of("ann")
     if len(inside) < 8 and random.random() < 0.6:
-        if tally.enter(cap, cap):
+        if tally.enter(sessions, handshakes):
             refused += 1
             continue
         # As many tokens as places: with one too many inside there is none left, and this raises.
         os.read(take[tally is not tallies.all], 1)
-        tally.greeted()
+        if sessions <= handshakes:
+            tally.greeted()
         inside.append(tally)
         admitted += 1
     elif inside:
         tally = inside.pop(random.randrange(len(inside)))
         os.write(give[tally is not tallies.all], b".")
-        tally.leave()
+        if sessions > handshakes:  # what they fight for is free, yet they stay for a while
+            tally.greeted()
+            staying.append(tally)
+            tally = staying.pop(0) if len(staying) > 5 else None
+        if tally:
+            tally.leave()
         rounds -= 1
 print(admitted, refused)
 """
 
 
-def test_ten_places_never_take_eleven() -> None:
-    """Four processes fight for ten places; a pipe with ten tokens is the witness."""
+@pytest.mark.parametrize("sessions", [10, 1000])
+def test_ten_places_never_take_eleven(sessions: int) -> None:
+    """Four processes fight for ten places, or for places to greet in; a pipe with ten tokens is the witness."""
     cap, workers, rounds = 10, 4, 20_000
     table = create_table(CAPS, workers)
     pipes = [os.pipe() for _ in range(2)]
@@ -174,7 +181,8 @@ def test_ten_places_never_take_eleven() -> None:
     for number, racer in enumerate(racers):
         assert racer.stdin is not None
         assert racer.stdout is not None
-        order = (tuple(table.plan), number, [take for take, _ in pipes], [give for _, give in pipes], cap, rounds)
+        tokens = [take for take, _ in pipes], [give for _, give in pipes]
+        order = (tuple(table.plan), number, *tokens, sessions, cap, rounds)
         racer.stdin.write(f"{order}\n")
         racer.stdin.flush()
         assert racer.stdout.readline() == "here\n"

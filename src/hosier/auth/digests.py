@@ -43,8 +43,9 @@ class PasswordDigests:
 
     def match(self, credentials: Credentials) -> bool:
         """Whether this is the password known for the name. Constant time; an unknown name costs the same work."""
-        known = self._digests.get(credentials.username, self._nobody)
-        return hmac.compare_digest(known, self._digest(credentials.password))
+        username, password = credentials
+        known = self._digests.get(username, self._nobody)
+        return hmac.compare_digest(known, self._digest(password))
 
     def learn(self, credentials: Credentials) -> None:
         """From now on these match, and no other password of the name does."""

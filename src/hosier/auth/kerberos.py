@@ -4,6 +4,7 @@ The one file that needs the package, when a context is made and not before. Its 
 it is: the upper one returns a failed step's error token as if all were well.
 """
 
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import ip_address
 from pathlib import Path
@@ -15,12 +16,17 @@ from ..protocol.auth.gssapi import ClientNegotiation, GssapiFraming, GssapiMessa
 from ..protocol.auth.gssapi_layer import MAX_TOKEN, Level
 from .threads import StepThreads
 
-__all__ = ("KerberosAcceptor", "KerberosInitiator", "KerberosMethod")
+__all__ = ("KerberosAcceptor", "KerberosInitiator", "KerberosMethod", "place_of_tickets")
 
 _THREADS: Final = 4
 """Accepting a context reads the keytab and writes the replay cache: files, so not in the loop."""
 
 _TOKEN: Final = int(MessageType.TOKEN)  # on Python 3.11 a look into an Enum class costs a function call
+
+# Flags of a context (RFC 2744 appendix A), as numbers for the same reason.
+_REPLAY_DETECTION: Final = 4
+_CONFIDENTIALITY: Final = 16
+_INTEGRITY: Final = 32
 
 _NOTHING_SAID: Final = ("Success", "Unknown error")
 
@@ -144,9 +150,8 @@ class _ServerSide:
         self._threads = threads
 
     def step(self, message: GssapiMessage) -> AuthStep | Awaitable[AuthStep]:
-        if message.type == _TOKEN:
-            return self._threads.ask(self._negotiation.step, message)
-        return self._negotiation.step(message)
+        step = self._negotiation.step
+        return self._threads.ask(step, message) if message[0] == _TOKEN else step(message)
 
 
 class _Context:
@@ -173,7 +178,7 @@ class _Context:
         result: bytes = token
         return result
 
-    def unwrap(self, token: bytes) -> tuple[bytes, bool]:
+    def unwrap(self, token: bytes | bytearray) -> tuple[bytes, bool]:
         # The library turns the octets of a token where they lie; they are nobody else's, see SecurityContext.
         try:
             data, sealed, _ = self._gss.unwrap(self._raw, token)
@@ -186,10 +191,10 @@ class _Context:
         return limit
 
     def _established(self, flags: Any, principal: Any) -> None:
-        flag = self._gss.RequirementFlag
-        self.integrity = flag.integrity in flags
-        self.confidentiality = flag.confidentiality in flags
-        self.replay_detection = flag.replay_detection in flags
+        granted = int(flags)
+        self.integrity = granted & _INTEGRITY != 0
+        self.confidentiality = granted & _CONFIDENTIALITY != 0
+        self.replay_detection = granted & _REPLAY_DETECTION != 0
         self.principal = self._gss.display_name(principal).name.decode("utf-8", "backslashreplace")
         self.complete = True
 
@@ -232,6 +237,13 @@ class _InitiatorContext(_Context):
         if not found.more_steps:
             self._established(found.flags, gss.inquire_context(self._raw).initiator_name)
         return found.token or b""
+
+
+def place_of_tickets() -> str:
+    """Where this process's user has his tickets: KRB5CCNAME, or what stands for it. Raises ConfigError if the extra is
+    missing."""
+    place: bytes = _python_gssapi().krb5_ccache_name(None)
+    return os.fsdecode(place)
 
 
 def _python_gssapi() -> Any:

@@ -65,5 +65,5 @@ class _ClientSide:
 def _answer(credentials: Credentials, right: bool) -> AuthStep:
     if not right:
         return _REFUSED  # the same for a wrong name and a wrong password (UP-REQ-13)
-    outcome = Outcome(credentials.username.decode("utf-8", "backslashreplace"))
-    return _new(AuthStep, (_ACCEPTED, outcome))
+    identity = credentials[0].decode("utf-8", "backslashreplace")
+    return _new(AuthStep, (_ACCEPTED, _new(Outcome, (identity, None, ""))))

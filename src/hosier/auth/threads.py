@@ -14,7 +14,7 @@ from threading import Thread
 from time import monotonic
 from typing import Any, Final
 
-__all__ = ("StepThreads",)
+__all__ = ("StepOutcome", "StepThreads")
 
 ONE_MORE: Final = 64
 """Steps that wait for each thread before there is another one: what takes long is then shared. Quick ones are done
@@ -23,7 +23,34 @@ faster by one thread, which need not contend with others."""
 _UNTOLD: Final = 0.001
 """Seconds after which the loop is told, although more is to be done: slow steps are told of one by one."""
 
-_Outcome = tuple["asyncio.Future[Any]", Any, BaseException | None]
+
+class StepOutcome(asyncio.Future[Any]):
+    """The outcome of a step, for one loop."""
+
+    __slots__ = ("_waiter",)
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop=loop)
+        self._waiter: Callable[[asyncio.Future[Any]], object] | None = None
+
+    def tell_at_once(self, waiter: Callable[[asyncio.Future[Any]], object]) -> None:
+        """As ``add_done_callback``, for one who may be called where the outcome is told. A round of the loop later,
+        as any future does it, costs as much as a signed message."""
+        self._waiter = waiter
+
+    def tell(self, result: Any, error: BaseException | None) -> None:
+        """In the loop: the outcome. Who asked may have left."""
+        if self.done():
+            return
+        if error is None:
+            self.set_result(result)
+        else:
+            self.set_exception(error)
+        if self._waiter is not None:
+            self._waiter(self)
+
+
+_Outcome = tuple[StepOutcome, Any, BaseException | None]
 
 
 class _Outbox:
@@ -46,16 +73,11 @@ class _Outbox:
         self._called = False
         outcomes = self.outcomes
         while outcomes:
-            future, result, error = outcomes.popleft()
-            if future.done():
-                continue  # who asked has left
-            if error is None:
-                future.set_result(result)
-            else:
-                future.set_exception(error)
+            answer, result, error = outcomes.popleft()
+            answer.tell(result, error)
 
 
-_Job = tuple[_Outbox, "asyncio.Future[Any]", Callable[[Any], Any], Any]
+_Job = tuple[_Outbox, StepOutcome, Callable[[Any], Any], Any]
 
 
 class StepThreads:
@@ -71,18 +93,18 @@ class StepThreads:
         self._outbox: _Outbox | None = None
         self._due: asyncio.Handle | None = None
 
-    def ask(self, step: Callable[[Any], Any], argument: Any) -> "asyncio.Future[Any]":
+    def ask(self, step: Callable[[Any], Any], argument: Any) -> StepOutcome:
         """The outcome of ``step(argument)``, for the running loop."""
         loop = asyncio.get_running_loop()
         outbox = self._outbox
         if outbox is None or outbox.loop is not loop:
             outbox = self._outbox = _Outbox(loop)
             self._due = None  # that loop may be gone, and its round with it
-        future = loop.create_future()
-        self._jobs.append((outbox, future, step, argument))
+        answer = StepOutcome(loop)
+        self._jobs.append((outbox, answer, step, argument))
         if self._due is None:
             self._due = loop.call_soon(self._hand_over)
-        return future
+        return answer
 
     def _hand_over(self) -> None:
         """What this round of the loop has asked."""
@@ -105,7 +127,7 @@ class StepThreads:
         untold: _Outbox | None = None
         while True:
             try:
-                outbox, future, step, argument = jobs.popleft()
+                outbox, answer, step, argument = jobs.popleft()
             except IndexError:
                 if untold is not None:
                     untold.call()
@@ -118,10 +140,10 @@ class StepThreads:
                 result = step(argument)
             except BaseException as raised:  # noqa: BLE001  # it belongs to who asked
                 error = raised
-            outbox.outcomes.append((future, result, error))
+            outbox.outcomes.append((answer, result, error))
             untold = outbox
             if (now := monotonic()) - told >= _UNTOLD:
                 untold = None
                 outbox.call()
                 told = now
-            del outbox, future, step, argument, result, error  # or they live until the next one
+            del outbox, answer, step, argument, result, error  # or they live until the next one

@@ -104,6 +104,18 @@ class EdgeSocket(Level):
             self._edges.want(self, EVENT_READ)
         return size
 
+    def recvmsg_into(self, buffers: Sequence[bytearray]) -> tuple[int, Any, int, Any]:
+        if self._failure is not None:
+            raise self._failure
+        try:
+            found = self.plain.recvmsg_into(buffers)
+        except BlockingIOError:
+            self._edges.want(self, EVENT_READ)
+            raise
+        if found[0] < sum(map(len, buffers)):
+            self._edges.want(self, EVENT_READ)
+        return found
+
     def send(self, data: bytes | memoryview, flags: int = 0) -> int:
         try:
             size = self.plain.send(data, flags)

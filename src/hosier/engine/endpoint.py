@@ -16,7 +16,7 @@ from ..protocol.address import Address, address_of_socket
 from .events import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 
 if TYPE_CHECKING:
-    from .layered import TunnelLayer
+    from .layers import TunnelLayer
     from .poller import Engine
     from .task import Task
 

@@ -3,110 +3,33 @@
 A layer needs the octets as Python objects, so nothing is spliced here; back-pressure and bounds are those of any flow.
 """
 
-from collections.abc import Callable
 from functools import cache
-from socket import SocketType
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from .endpoint import ENDED, Endpoint
 from .events import EPOLLIN
 from .flow import QUEUED, Flow
+from .layers import Layer, LayerInPieces, Pieces, Translation, finish_layer, has_ended_early, in_pieces, last_octets
 from .poller import SCRATCH
 from .unsent import unsent
 
 if TYPE_CHECKING:
     from .relay import Relay
 
-__all__ = ("Layer", "SteppingFlow", "Translation", "TunnelLayer", "UnwrappingFlow", "WrappingFlow")
+__all__ = ("SteppingFlow", "UnwrappingFlow", "WrappingFlow")
 
 _NO_ROOM: Final = 0.02  # seconds between two looks for room; nothing tells when slow readers have made some
 _LITTLE: Final = 16384  # octets to read where there is no room: any empty send buffer takes as many at once
 
-_GATHERS: Final = hasattr(SocketType, "sendmsg")  # Windows' have none
 _KEPT: Final = 4 << 20
 _LARGE: Final = 16384  # octets of a frame that is bulk
 
 MAX_FRAME: Final = 1 << 20  # octets that wait for the rest of their frame; RFC 1961's largest is 65,539
 
 
-Pieces = tuple[bytes, bytes]
-"""A frame that need not be put together."""
-
-
-class Layer(Protocol):
-    """What the engine must know of a security layer: frames, whatever is in them. One that can has
-    ``wrap_in_pieces(data)``, too: the header and the rest of the frame, apart, which saves bulk a copy."""
-
-    max_payload: int
-
-    def wrap(self, data: bytes) -> bytes: ...
-
-    def unwrap(self, data: bytes | bytearray | memoryview) -> tuple[bytes, int] | None: ...
-
-
-class TunnelLayer(Layer, Protocol):
-    """What protects a tunnel: it may keep parts of frames itself, and may have words for an end."""
-
-    @property
-    def ended(self) -> bool:
-        """The peer has said that nothing more will come, maybe before its stream ends."""
-
-    def finish(self) -> None:
-        """The peer has ended its stream. Raises OSError if that was inside a frame, or too early."""
-
-    def end(self) -> bytes:
-        """What tells the peer that nothing more will come from us."""
-
-
-class Translation:
-    """Two layers as one: what is opened under one of them is closed again under the other."""
-
-    def __init__(self, opens: Layer, closes: Layer) -> None:
-        self.max_payload = opens.max_payload
-        self.wrap = opens.wrap
-        self._opens = opens
-        self._closes = closes
-
-    def close(self, data: bytes) -> bytes:
-        """Frames around all of it."""
-        size, wrap = self._closes.max_payload, self._closes.wrap
-        return b"".join(wrap(data[start : start + size]) for start in range(0, len(data), size))
-
-    def unwrap(self, data: bytes | bytearray | memoryview) -> tuple[bytes, int] | None:
-        """As :meth:`Layer.unwrap`, what comes out being frames again."""
-        found = self._opens.unwrap(data)
-        return None if found is None else (self.close(found[0]), found[1])
-
-    @property
-    def ended(self) -> bool:
-        return has_ended_early(self._opens)
-
-    def finish(self) -> None:
-        finish_layer(self._opens)
-
-    def end(self) -> bytes:
-        return last_octets(self._closes)
-
-
-# A layer that is no tunnel's has nothing to say to these three.
-
-
-def has_ended_early(layer: Layer) -> bool:
-    """As :attr:`TunnelLayer.ended`."""
-    return getattr(layer, "ended", False)
-
-
-def finish_layer(layer: Layer) -> None:
-    """As :meth:`TunnelLayer.finish`."""
-    finish = getattr(layer, "finish", None)
-    if finish is not None:
-        finish()
-
-
-def last_octets(layer: Layer) -> bytes:
-    """As :meth:`TunnelLayer.end`."""
-    end = getattr(layer, "end", None)
-    return b"" if end is None else end()
+def _resize(buffer: bytearray, size: int) -> None:
+    if len(buffer) != size:
+        buffer[:] = bytes(size)
 
 
 @cache
@@ -138,12 +61,14 @@ class SteppingFlow(Flow):
 
 
 class _LayeredFlow(SteppingFlow):
-    __slots__ = ("_most", "layer")
+    __slots__ = ("_frame_size", "_most", "layer")
 
     def __init__(self, relay: "Relay", source: Endpoint, sink: Endpoint, layer: Layer) -> None:
-        super().__init__(relay, source, sink)
+        Flow.__init__(self, relay, source, sink)  # super() costs more than the call
         self.layer = layer
         self._most = SCRATCH
+        self._frame_size = 0
+        """Of the last frame from the source, if that was large."""
         _keep_what_is_freed()
 
     def pump(self) -> None:
@@ -152,7 +77,7 @@ class _LayeredFlow(SteppingFlow):
             return
         source = self.source
         engine = source.engine
-        most = self._wanted()
+        most = self._wanted() if self._frame_size else self._most
         if engine.room < 2 * SCRATCH:
             # Wrapped octets cannot be taken back, so nothing is read that would be held: the sink must have taken all
             # before. That needs no room, and however many slow readers hold it, a fast one never waits for them.
@@ -190,8 +115,8 @@ class _LayeredFlow(SteppingFlow):
             self.pump()
 
     def _wanted(self) -> int:
-        """Octets to read."""
-        return self._most
+        """Octets to read for a frame as large as the last one."""
+        raise NotImplementedError
 
     def _is_over(self) -> bool:
         """Whether the source has said that nothing more will come."""
@@ -215,14 +140,18 @@ class _LayeredFlow(SteppingFlow):
     def _deliver(self, out: bytes | Pieces) -> bool:
         """False if the sink is full or gone."""
         try:
-            sent = self.sink.sock.send(out) if isinstance(out, bytes) else self.sink.sock.sendmsg(out)
+            if isinstance(out, bytes):
+                size, sent = len(out), self.sink.sock.send(out)
+            else:
+                size, sent = len(out[0]) + len(out[1]), self.sink.sock.sendmsg(out)
         except BlockingIOError:
-            sent = 0
+            self.hold(out if isinstance(out, bytes) else b"".join(out))
+            return False
         except OSError as error:
             self.sink_died(error)
             return False
         self.moved += sent
-        if sent < (len(out) if isinstance(out, bytes) else len(out[0]) + len(out[1])):
+        if sent < size:
             self.hold((out if isinstance(out, bytes) else b"".join(out))[sent:])
             return False
         return True
@@ -231,20 +160,22 @@ class _LayeredFlow(SteppingFlow):
 class UnwrappingFlow(_LayeredFlow):
     """From the protected side to the plain one. ``moved`` counts plain octets."""
 
-    __slots__ = ("_frame_size", "_frames", "_may_end_early")
+    __slots__ = ("_frames", "_may_end_early")
 
     def __init__(self, relay: "Relay", source: Endpoint, sink: Endpoint, layer: Layer, wrapped: bytes) -> None:
         """``wrapped``: octets that have arrived below the layer already."""
-        super().__init__(relay, source, sink, layer)
+        _LayeredFlow.__init__(self, relay, source, sink, layer)
         self._frames = bytearray(wrapped)
-        self._frame_size = 0
-        """Of the last one, if it was large."""
         self._may_end_early = hasattr(layer, "ended")
 
     @property
     def wrapped(self) -> bytes:
         """What has arrived below the layer and waits for the rest of its frame."""
         return bytes(self._frames)
+
+    def take_wrapped(self, octets: bytes) -> None:
+        """Before it begins: octets that have arrived below the layer already."""
+        self._frames += octets
 
     def begin(self, leftover: bytes) -> None:
         if leftover and isinstance(self.layer, Translation):
@@ -257,16 +188,53 @@ class UnwrappingFlow(_LayeredFlow):
         super().begin(leftover)
 
     def pump(self) -> None:
-        if not self._is_over():
-            super().pump()
+        if not (self._may_end_early and has_ended_early(self.layer)):
+            _LayeredFlow.pump(self)
         elif not self.status:
             self._end_well()
+
+    def turn(self) -> None:
+        # Bulk comes in frames of one size: each is read as a whole, and so not put together or taken apart.
+        if self._frame_size and not (self._frames or self.blocked) and self.source.engine.room >= 2 * SCRATCH:
+            layer = in_pieces(self.layer)
+            if layer is not None and not self._may_end_early:
+                self.status &= ~QUEUED
+                if not self.ended:
+                    self._move_frame(layer)
+                return
+        super().turn()
+
+    def _move_frame(self, layer: LayerInPieces) -> None:
+        """The next frame, if it is as large as the last one; else what there is of it."""
+        source, size = self.source, self._frame_size
+        header, rest = source.engine.frame
+        _resize(header, layer.header_size)
+        _resize(rest, size - layer.header_size)
+        try:
+            have = source.sock.recvmsg_into((header, rest))[0]
+        except BlockingIOError:
+            return
+        except OSError:
+            self._source_died()
+            return
+        if not have:
+            self._at_end()
+            return
+        try:
+            out = layer.unwrap_in_pieces(header, rest) if have == size else None
+            if out is None:
+                out = self._transform(bytes(header + rest)[:have])
+        except OSError as error:
+            self._forged(error)
+            return
+        if (not out or self._deliver(out)) and (have == size or source.seen & ENDED):
+            self._queue()
 
     def _is_over(self) -> bool:
         return self._may_end_early and has_ended_early(self.layer)
 
     def _wanted(self) -> int:
-        """Bulk comes in frames of one size: what makes the next one whole need not be put together with others."""
+        """What makes it whole: bulk comes in frames of one size."""
         missing = self._frame_size - len(self._frames)
         return min(self._most, missing) if missing > 0 else self._most
 
@@ -274,7 +242,8 @@ class UnwrappingFlow(_LayeredFlow):
         frames = self._frames
         if frames:
             frames += data
-            plain, size = self._unwrap_all(frames)
+            with memoryview(frames) as view:
+                plain, size = self._unwrap_all(view)
             del frames[:size]
         else:
             plain, size = self._unwrap_all(data)
@@ -284,17 +253,23 @@ class UnwrappingFlow(_LayeredFlow):
             raise OSError(f"a frame of more than {MAX_FRAME} octets")
         return plain
 
-    def _unwrap_all(self, frames: bytes | bytearray) -> tuple[bytes, int]:
+    def _unwrap_all(self, frames: bytes | memoryview) -> tuple[bytes, int]:
         """What is in all whole frames, and how many octets these have."""
         unwrap = self.layer.unwrap
-        plain = []
-        offset = 0
+        found = unwrap(frames)
+        if found is None:
+            return b"", 0
+        plain, offset = found
+        self._frame_size = offset if offset >= _LARGE else 0
+        if offset == len(frames):  # nearly always
+            return found
+        pieces = [plain]
         with memoryview(frames) as view:
             while offset < len(view) and (found := unwrap(view[offset:])) is not None:
-                plain.append(found[0])
+                pieces.append(found[0])
                 offset += found[1]
                 self._frame_size = found[1] if found[1] >= _LARGE else 0
-        return b"".join(plain), offset
+        return b"".join(pieces), offset
 
     def _at_end(self) -> None:
         # A stream that ends inside a frame was cut; that must not look like an end (GS-REQ-44).
@@ -316,14 +291,12 @@ class UnwrappingFlow(_LayeredFlow):
 class WrappingFlow(_LayeredFlow):
     """From the plain side to the protected one. ``moved`` counts octets of frames, ``payload`` those within."""
 
-    __slots__ = ("_wrap_in_pieces", "_wrapped")
+    __slots__ = ("_wrapped",)
 
     def __init__(self, relay: "Relay", source: Endpoint, sink: Endpoint, layer: Layer) -> None:
-        super().__init__(relay, source, sink, layer)
+        _LayeredFlow.__init__(self, relay, source, sink, layer)
         self._most = min(SCRATCH, layer.max_payload)  # one read, one frame
         self._wrapped = 0
-        in_pieces: Callable[[bytes], Pieces] | None = getattr(layer, "wrap_in_pieces", None)
-        self._wrap_in_pieces = in_pieces if _GATHERS else None
 
     @property
     def payload(self) -> int:
@@ -339,10 +312,13 @@ class WrappingFlow(_LayeredFlow):
         super().begin(self._wrap_all(leftover))
 
     def _transform(self, data: bytes) -> bytes | Pieces:
-        self._wrapped += len(data)
-        if self._wrap_in_pieces is not None and _LARGE <= len(data) <= self.layer.max_payload:
-            return self._wrap_in_pieces(data)
-        return self._wrap_all(data)
+        size, layer = len(data), self.layer
+        self._wrapped += size
+        if size > layer.max_payload:
+            return self._wrap_all(data)
+        if size >= _LARGE and (pieces := in_pieces(layer)) is not None:
+            return pieces.wrap_in_pieces(data)
+        return layer.wrap(data)
 
     def _wrap_all(self, data: bytes) -> bytes:
         size = self.layer.max_payload

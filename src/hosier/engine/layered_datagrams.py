@@ -19,7 +19,8 @@ _LOOKED_AT: Final = 8  # octets that may be looked at before it is known how man
 class DatagramLayer(Protocol):
     """What the engine must know of a security layer of datagrams."""
 
-    max_datagram: int
+    @property
+    def max_datagram(self) -> int: ...
 
     def wrap_datagram(self, data: bytes) -> bytes: ...
 

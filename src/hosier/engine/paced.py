@@ -14,7 +14,7 @@ from .segments import Lane, Pieces, Traffic
 
 if TYPE_CHECKING:
     from .endpoint import Endpoint
-    from .layered import Layer
+    from .layers import Layer
     from .poller import Engine
     from .relay import Relay
 

@@ -81,6 +81,8 @@ class Engine:
         self.tasks: set[Task] = set()
         self.scratch = memoryview(bytearray(SCRATCH))
         """A buffer for the call under way; its contents mean nothing afterwards."""
+        self.frame = bytearray(), bytearray()
+        """Likewise, for the header and the rest of a security layer's frame, as large as these are."""
         self.now = monotonic()
         """The loop's clock, read once per round."""
         self.held_limit = held_limit

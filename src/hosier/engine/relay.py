@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 from .endpoint import READABLE, Endpoint
 from .events import EPOLLIN
 from .flow import ABANDONED, DONE, Flow
-from .layered import Layer, Translation, UnwrappingFlow, WrappingFlow
+from .layered import UnwrappingFlow, WrappingFlow
+from .layers import Layer, Translation
 from .linger import LINGER, linger, reset_when_sent
 from .paced import Pacer, paced
 
@@ -41,8 +42,10 @@ class Relay:
         "up",
     )
 
-    def __init__(self, task: "Task", near: Endpoint, far: Endpoint, idle_limit: float) -> None:
-        """``idle_limit``: seconds without an octet in either direction."""
+    def __init__(
+        self, task: "Task", near: Endpoint, far: Endpoint, idle_limit: float, layer: Layer | None = None
+    ) -> None:
+        """``idle_limit``: seconds without an octet in either direction; ``layer``: what protects near."""
         self.task = task
         self.near = near
         self.far = far
@@ -56,12 +59,19 @@ class Relay:
         """Whose stream ended first."""
         self.first_was_reset = False
         """Whether that was no orderly end. A peer that has closed altogether resets what is sent to it later."""
+        beyond = None if far.tunnel is None else far.tunnel.layer
         up: Flow
         down: Flow
-        if far.tunnel is None or (layer := far.tunnel.layer) is None:
-            up, down = Flow(self, near, far), Flow(self, far, near)
+        if layer is None:
+            if beyond is None:
+                up, down = Flow(self, near, far), Flow(self, far, near)
+            else:
+                up, down = WrappingFlow(self, near, far, beyond), UnwrappingFlow(self, far, near, beyond, b"")
+        elif beyond is None:
+            up, down = UnwrappingFlow(self, near, far, layer, b""), WrappingFlow(self, far, near, layer)
         else:
-            up, down = WrappingFlow(self, near, far, layer), UnwrappingFlow(self, far, near, layer, b"")
+            up = UnwrappingFlow(self, near, far, Translation(layer, beyond), b"")
+            down = UnwrappingFlow(self, far, near, Translation(beyond, layer), b"")
         up.twin, down.twin = down, up
         self.up, self.down = up, down
 
@@ -101,24 +111,14 @@ class Relay:
             self._give_up()
             raise
 
-    def protect_near(self, layer: Layer, wrapped: bytes) -> None:
-        """Puts a security layer between near and the relay, before it runs; ``wrapped`` has arrived below it."""
-        if wrapped:
-            self.near.seen |= EPOLLIN  # so that it is looked at first
-        beyond = None if self.far.tunnel is None else self.far.tunnel.layer
-        if beyond is None:
-            self._replace_flows(
-                UnwrappingFlow(self, self.near, self.far, layer, wrapped),
-                WrappingFlow(self, self.far, self.near, layer),
-            )
-        else:
-            self._replace_flows(
-                UnwrappingFlow(self, self.near, self.far, Translation(layer, beyond), wrapped),
-                UnwrappingFlow(self, self.far, self.near, Translation(beyond, layer), b""),
-            )
+    def take_wrapped(self, octets: bytes) -> None:
+        """Takes what has arrived below near's layer already, before it runs."""
+        assert isinstance(self.up, UnwrappingFlow)  # there is a layer
+        self.up.take_wrapped(octets)
+        self.near.seen |= EPOLLIN  # so that it is looked at first
 
     def pace(self, up: Pacer | None, down: Pacer | None) -> None:
-        """Holds the directions to a pace, before it runs; to be told after ``protect_near``."""
+        """Holds the directions to a pace, before it runs."""
         self._replace_flows(
             paced(self.up, up) if up is not None else self.up,
             paced(self.down, down) if down is not None else self.down,

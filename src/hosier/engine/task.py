@@ -121,7 +121,8 @@ class Task:
     def _await_future(self, future: asyncio.Future[Any]) -> None:
         future._asyncio_future_blocking = False
         self.waiting = future
-        future.add_done_callback(self._future_done)
+        # One that can tells at once: by a callback it would be a round of the loop later.
+        getattr(future, "tell_at_once", future.add_done_callback)(self._future_done)
 
     def _future_done(self, future: asyncio.Future[Any]) -> None:
         if self.waiting is future:  # else a limit was faster

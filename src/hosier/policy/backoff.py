@@ -84,6 +84,10 @@ def after_failure(before: FailureTally | None, allowance: Allowance, now: float)
 class FailureTable(Protocol[_AnyKey]):
     """Failures by key: in one process's memory (below), or where several see them (``workers``)."""
 
+    @property
+    def highest(self) -> float:
+        """No key is refused from then on, unless it fails again."""
+
     def wait(self, key: _AnyKey, now: float) -> float:
         """Seconds for which the key is still refused."""
 
@@ -115,6 +119,7 @@ class Tallies(Generic[_Key]):
         self._allowance = allowance
         self._entries = entries
         self._tallies: OrderedDict[_Key, FailureTally] = OrderedDict()
+        self.highest = 0.0
 
     def __len__(self) -> int:
         return len(self._tallies)
@@ -124,7 +129,8 @@ class Tallies(Generic[_Key]):
         return 0.0 if tally is None else max(0.0, tally.until - now)
 
     def add(self, key: _Key, now: float) -> None:
-        self._tallies[key] = after_failure(self._tallies.pop(key, None), self._allowance, now)
+        tally = self._tallies[key] = after_failure(self._tallies.pop(key, None), self._allowance, now)
+        self.highest = max(self.highest, tally.until)
         if len(self._tallies) > self._entries:
             self._tallies.popitem(last=False)
 
@@ -164,13 +170,15 @@ class Backoff:
         )
 
     def wait(self, source: str, user: bytes | None, now: float) -> float:
+        if now >= self._sources.highest and now >= self._users.highest and now >= self._pairs.highest:
+            return 0.0  # nobody waits for anything: in peace no key is looked for
         strange = self._sources.wait(source, now)
         if user is None:
             return strange
         strange = max(strange, self._users.wait(user, now))
         known = self._pairs.wait((source, user), now)
         if strange == known:
-            return strange  # nearly always, since nobody waits
+            return strange
         return known if (source, user) in self._welcome else strange
 
     def failed(self, source: str, user: bytes | None, now: float) -> float:
@@ -182,5 +190,6 @@ class Backoff:
         return self.wait(source, user, now)
 
     def succeeded(self, source: str, user: bytes) -> None:
-        if (source, user) not in self._welcome:
-            self._welcome.add((source, user))
+        pair = source, user
+        if pair not in self._welcome:
+            self._welcome.add(pair)

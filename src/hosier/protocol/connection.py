@@ -53,6 +53,11 @@ NOTHING: Final = Handoff(b"", b"", None)
 _DETACHABLE: Final = frozenset((State.TUNNEL, State.ASSOCIATED))
 _MUST_CLOSE: Final = State.MUST_CLOSE
 _NO_AUTH: Final = Input.NO_AUTH
+_METHOD: Final = Input.METHOD
+_AUTH_MESSAGE: Final = Input.AUTH_MESSAGE
+_AUTH_CONTINUED: Final = Input.AUTH_CONTINUED
+_AUTH_SUCCEEDED: Final = Input.AUTH_SUCCEEDED
+_AUTH_REFUSED: Final = Input.AUTH_REFUSED
 
 Reader = Callable[[Any, Buffer], tuple[Event, int, Input] | None]
 """A state's decoder: the event, its size and what it means to the table; None: more is needed."""
@@ -174,29 +179,26 @@ class Connection:
         if framing is None:
             raise LocalProtocolError(f"no framing for method {method:#04x}")
         self._framing = framing
-        return Input.METHOD_SERVER_FIRST if framing.server_speaks_first else Input.METHOD
+        return Input.METHOD_SERVER_FIRST if framing.server_speaks_first else _METHOD
 
     def _read_auth(self, data: Buffer) -> tuple[Event, int, Input] | None:
         assert self._framing is not None  # AWAIT_AUTH is reached through _select only
         found = self._framing.decode(data, from_client=not self._from_client)
-        return None if found is None else (AuthMessage(found[0]), found[1], Input.AUTH_MESSAGE)
+        return None if found is None else (AuthMessage(found[0]), found[1], _AUTH_MESSAGE)
 
     def _send_auth(self, step: AuthStep) -> bytes:
         body, outcome = step
-        if outcome is None:
-            symbol = Input.AUTH_CONTINUED
-        else:
-            symbol = Input.AUTH_REFUSED if outcome.identity is None else Input.AUTH_SUCCEEDED
+        symbol = _AUTH_CONTINUED if outcome is None else _AUTH_REFUSED if outcome[0] is None else _AUTH_SUCCEEDED
         after = self._after(symbol)
         assert self._framing is not None  # ANSWER_AUTH is reached through _select only
         if body is not None:
             data = self._framing.encode(body, from_client=self._from_client)
         else:
-            data = self._framing.refusal if symbol is Input.AUTH_REFUSED and not self._from_client else b""
+            data = self._framing.refusal if symbol is _AUTH_REFUSED and not self._from_client else b""
         self.state = after
-        if outcome is not None and outcome.identity is not None and outcome.layer is not None:
+        if outcome is not None and symbol is _AUTH_SUCCEEDED and (layer := outcome[1]) is not None:
             # Installed only now: this step went out bare. What the peer sent behind its last message is wrapped.
-            self.layer = outcome.layer
+            self.layer = layer
             self._wrapped, self._buffer = self._buffer, b""
         return data
 

@@ -1,14 +1,15 @@
 """The server's side of a handshake: SOCKS4, 4a and 5; the first octet decides (S5-REQ-08)."""
 
 from collections.abc import Mapping
+from itertools import permutations
 from struct import Struct
 from types import MappingProxyType
 from typing import ClassVar, Final
 
 from ..errors import LocalProtocolError, RemoteProtocolError, ReplyCode
 from . import socks4, socks5
-from .address import IPV4, Address, Buffer
-from .auth.base import AuthFraming, AuthStep
+from .address import IPV4, IPV6, NAME, Address, Buffer
+from .auth.base import AuthFraming, AuthMessage, AuthStep
 from .connection import NOTHING, REQUEST_INPUT, Connection, Handoff, Reader
 from .foreign import foreign_answer, looks_like
 from .messages import NO_ACCEPTABLE_METHODS, NO_AUTHENTICATION, Command, Event, MethodSelected, Reply, Request
@@ -17,17 +18,18 @@ from .states import SERVER, Input, State, Table
 __all__ = ("ServerConnection",)
 
 _NO_FRAMINGS: Final[Mapping[int, AuthFraming]] = MappingProxyType({})
-_NONE_ACCEPTABLE: Final = socks5.encode_method_selected(MethodSelected(NO_ACCEPTABLE_METHODS))
-_NONE_NEEDED: Final = socks5.encode_method_selected(MethodSelected(NO_AUTHENTICATION))
+_SELECTED: Final = tuple(socks5.encode_method_selected(MethodSelected(method)) for method in range(256))
 
-_USUAL_GREETINGS: Final = frozenset(
-    (b"\x05\x01\x00", b"\x05\x02\x00\x01", b"\x05\x02\x00\x02", b"\x05\x03\x00\x01\x02")
-)
-"""What nearly all clients say first; each offers method 00."""
+_USUAL_GREETINGS: Final = {
+    bytes((5, size, *methods)): bytes(methods) for size in (1, 2, 3) for methods in permutations((0, 1, 2), size)
+}
+"""What nearly all clients say first, and what they offer by it: registered methods, each once."""
 
-_USUAL_REQUEST: Final = Struct(">I4sH")
+_IPV4_REQUEST: Final = Struct(">I4sH")
 _CONNECT: Final = int(Command.CONNECT)
 _CONNECT_IPV4: Final = 0x05010001  # VER, CMD, RSV and ATYP of the usual request
+_CONNECT_NAME: Final = b"\x05\x01\x00\x03"
+_CONNECT_IPV6: Final = b"\x05\x01\x00\x04"
 _IPV4_REPLY: Final = Struct(">I4sH")
 _CONNECTED_IPV4: Final = 0x05000001  # VER, REP, RSV and ATYP of the usual reply
 _new: Final = tuple.__new__  # without the named tuples' Python-level constructors
@@ -35,6 +37,8 @@ _new: Final = tuple.__new__  # without the named tuples' Python-level constructo
 # Plain names for what every session asks: on Python 3.11 a look into an Enum class costs a function call.
 _AWAIT_OPENING: Final = State.AWAIT_OPENING
 _SELECT_METHOD: Final = State.SELECT_METHOD
+_AWAIT_AUTH: Final = State.AWAIT_AUTH
+_ANSWER_AUTH: Final = State.ANSWER_AUTH
 _AWAIT_REQUEST: Final = State.AWAIT_REQUEST
 _ANSWER_CONNECT: Final = State.ANSWER_CONNECT
 _MUST_CLOSE: Final = State.MUST_CLOSE
@@ -98,27 +102,61 @@ class ServerConnection(Connection):
 
     # --- the usual handshake, in a straight line ---
 
-    def take_usual_greeting(self, data: bytes) -> bytes | None:
-        """If ``data`` is the greeting of nearly all clients: the octets that select method 00, and the request is
-        awaited. Else None, nothing has changed, and ``data`` goes the long way, into ``receive_data``. Only for who
-        would choose method 00 whatever else is offered."""
-        if data not in _USUAL_GREETINGS or self.state is not _AWAIT_OPENING or self._buffer:
+    def take_usual_greeting(self, data: bytes, method: int) -> bytes | None:
+        """If ``data`` is a usual greeting that offers the method, and nothing else: the octets that select it, and
+        what the client owes next is awaited. Else None, nothing has changed, and ``data`` goes the long way, into
+        ``receive_data``. Only for who would choose this method whatever else is offered."""
+        offered = _USUAL_GREETINGS.get(data)
+        if offered is None or method not in offered or self.state is not _AWAIT_OPENING or self._buffer:
             return None
+        if method == NO_AUTHENTICATION:
+            self.state = _AWAIT_REQUEST
+        else:
+            framing = self._framings.get(method)
+            if framing is None or framing.server_speaks_first:
+                return None
+            self._framing = framing
+            self.state = _AWAIT_AUTH
         self.version = 5
-        self._offered = data[2:]
-        self.state = _AWAIT_REQUEST
-        return _NONE_NEEDED
+        self._offered = offered
+        return _SELECTED[method]
+
+    def take_usual_message(self, data: bytes) -> AuthMessage | None:
+        """If ``data`` is a message of the method and nothing else: the event, and the next step is ours. Else None,
+        nothing has changed, and ``data`` goes the long way, where also its faults are told."""
+        if self.state is not _AWAIT_AUTH or self._buffer:
+            return None
+        assert self._framing is not None  # AWAIT_AUTH is reached through a method only
+        try:
+            found = self._framing.decode(data, from_client=True)
+        except RemoteProtocolError:
+            return None
+        if found is None or found[1] != len(data):
+            return None
+        self.state = _ANSWER_AUTH
+        return _new(AuthMessage, (found[0],))
 
     def take_usual_request(self, data: bytes) -> Request | None:
-        """If ``data`` is a CONNECT to an IPv4 address and nothing else: the Request, and the reply is ours. Else
-        None, nothing has changed, and ``data`` goes the long way."""
-        if len(data) != 10 or self.state is not _AWAIT_REQUEST or self._buffer or self.layer is not None:
+        """If ``data`` is a CONNECT and nothing else: the Request, and the reply is ours. Else None, nothing has
+        changed, and ``data`` goes the long way."""
+        if self.state is not _AWAIT_REQUEST or self._buffer or self.layer is not None:
             return None
-        head, octets, port = _USUAL_REQUEST.unpack(data)
-        if head != _CONNECT_IPV4:
+        size = len(data)
+        if size == 10:
+            head, octets, port = _IPV4_REQUEST.unpack(data)
+            if head == _CONNECT_IPV4:
+                self.state = _ANSWER_CONNECT
+                return _new(Request, (5, _CONNECT, _new(Address, (IPV4, octets, port)), b""))
+        if size > 7 and size == 7 + data[4] and data.startswith(_CONNECT_NAME):
+            kind, octets = NAME, data[5:-2]
+            if 0 in octets:
+                return None
+        elif size == 22 and data.startswith(_CONNECT_IPV6):
+            kind, octets = IPV6, data[4:-2]
+        else:
             return None
         self.state = _ANSWER_CONNECT
-        return _new(Request, (5, _CONNECT, _new(Address, (IPV4, octets, port)), b""))
+        return _new(Request, (5, _CONNECT, _new(Address, (kind, octets, data[-2] << 8 | data[-1])), b""))
 
     def grant(self, bound: Address) -> tuple[bytes, Handoff]:
         """The success of a CONNECT: the octets of the reply, and what is handed over with them. It is what ``send`` and
@@ -147,7 +185,7 @@ class ServerConnection(Connection):
             return socks4.encode_reply(Reply(code))
         if state is State.SELECT_METHOD or state is State.AWAIT_OPENING:
             if self.version == 5:
-                return _NONE_ACCEPTABLE
+                return _SELECTED[NO_ACCEPTABLE_METHODS]
             return foreign_answer(self._error.looks_like) if self._error is not None else b""
         return self._protect(socks5.encode_reply(Reply(code)))
 

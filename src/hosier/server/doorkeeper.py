@@ -51,7 +51,7 @@ class Doorkeeper:
     def admit(self, claim: Claim) -> None:
         """Raises PolicyDenied for a client that must wait."""
         if self._failures is not None:
-            seconds = self._failures.wait(source_of(claim.host), claim.user, monotonic())
+            seconds = self._failures.wait(source_of(claim[0]), claim[1], monotonic())
             if seconds:
                 raise PolicyDenied(f"too many failures to authenticate: wait {ceil(seconds)} s")
 
@@ -77,11 +77,12 @@ class Doorkeeper:
 
     def heed(self, claim: Claim, step: AuthStep) -> AuthStep:
         """Takes note of the step's outcome, if it has one; returns the step."""
-        if step.outcome is not None:
-            if step.outcome.identity is None:
+        outcome = step[1]
+        if outcome is not None:
+            if outcome[0] is None:
                 self.failed(claim, "credentials")
-            elif claim.user is not None and self._failures is not None:
-                self._failures.succeeded(source_of(claim.host), claim.user)
+            elif (user := claim[1]) is not None and self._failures is not None:
+                self._failures.succeeded(source_of(claim[0]), user)
         return step
 
     def failed(self, claim: Claim, reason: str, *, counts: bool = True) -> None:

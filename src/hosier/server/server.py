@@ -31,7 +31,7 @@ from ..policy.targets import TargetPolicy
 from ..protocol.address import Address
 from ..protocol.auth.base import AuthFraming
 from ..protocol.auth.password import PasswordFraming
-from ..protocol.messages import NO_AUTHENTICATION
+from ..protocol.messages import NO_ACCEPTABLE_METHODS, NO_AUTHENTICATION
 from .advertise import AdvertisedAddresses
 from .doorkeeper import Doorkeeper
 from .entrance import Entrance
@@ -61,6 +61,7 @@ class Server:
     Args:
         settings: everything it is told; keyword arguments replace single fields.
         on_session_end: called with a SessionRecord for each session that has ended.
+        on_totals: called then with the sessions served and the octets relayed since the start.
         tallies: where sessions are counted for their caps, if that is shared with other processes.
         failures: likewise, where failures to authenticate are counted.
         passwords: likewise, what is known of the passwords of a users file.
@@ -74,6 +75,7 @@ class Server:
         settings: ServerSettings | None = None,
         *,
         on_session_end: Callable[[SessionRecord], None] | None = None,
+        on_totals: Callable[[int, int], None] | None = None,
         tallies: TallyBook | None = None,
         failures: Failures | None = None,
         passwords: Proofs | None = None,
@@ -87,7 +89,7 @@ class Server:
         self.octets_relayed = 0
         self.users: Users | None
         self.methods: Mapping[int, Method | None]
-        self.prefers_none: bool  # whether method 00 is chosen wherever it is offered
+        self.preferred: int  # the method that is chosen wherever it is offered
         self.framings: dict[int, AuthFraming] = {}
         self.advertised: AdvertisedAddresses
         self.admits_socks4: bool
@@ -112,6 +114,7 @@ class Server:
         self._pulse: Pulse | None = None
         self._make_egress = egress if egress is not None else self._straight
         self._on_session_end = on_session_end
+        self._on_totals = on_totals
         self._started = False
         self._listeners: dict[Listener, ListenAddress] = {}  # with how the settings write it
         self.reviews = Reviews(self)
@@ -274,11 +277,13 @@ class Server:
 
     def ended(self, session: Session) -> None:
         """The last thing that a session does."""
-        greeted = self.entrance.left(session)
         self.sessions_served += 1
         relay = session.relay
         if relay is not None:
             self.octets_relayed += relay.up.moved + relay.down.moved
+        if self._on_totals is not None:  # who sees that nobody is here any more sees all of them
+            self._on_totals(self.sessions_served, self.octets_relayed)
+        greeted = self.entrance.left(session)
         if self.watches:
             self.meter.ended(session, greeted=greeted)
         if session.purses:
@@ -310,7 +315,7 @@ class Server:
         self.settings = terms.settings
         self.users = terms.users
         self.methods = terms.methods
-        self.prefers_none = next(iter(terms.methods), None) == NO_AUTHENTICATION
+        self.preferred = next(iter(terms.methods), NO_ACCEPTABLE_METHODS)
         # Connections that wait for their greeting have this very table: they are to know what is chosen for them then.
         self.framings.clear()
         self.framings.update(terms.framings)

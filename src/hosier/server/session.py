@@ -208,18 +208,23 @@ class Session(Task):
         connection, client = self.connection, self.client
         assert connection is not None  # it lives until the command is done
         exchange: ServerExchange | None = None
-        # Nearly always the greeting has come with the connection.
-        if (greeting := client.recv_some(_READ)) is not None:
-            if self.server.prefers_none and (selected := connection.take_usual_greeting(greeting)) is not None:
-                self.method = NO_AUTHENTICATION
+        # Nearly always the greeting has come with the connection, and each message comes whole and alone.
+        if (data := client.recv_some(_READ)) is not None:
+            method = self.server.preferred
+            if (selected := connection.take_usual_greeting(data, method)) is not None:
+                self.method = method
                 if rest := client.send_some(selected):
                     await client.send_all(rest)
+                if method != NO_AUTHENTICATION:
+                    exchange = self._begin_auth(method)
                 data = await client.recv(_READ)
+                if exchange is not None and (message := connection.take_usual_message(data)) is not None:
+                    if not await self._authenticate(connection, exchange, message[0]):
+                        return None
+                    data = await client.recv(_READ)
                 if (request := connection.take_usual_request(data)) is not None:
                     return self._requested(request)
-                connection.receive_data(data)
-            else:
-                connection.receive_data(greeting)
+            connection.receive_data(data)
         while True:
             event = connection.next_event()
             if event is NEED_DATA:
@@ -287,16 +292,16 @@ class Session(Task):
             step = await foreign(self.engine.loop, doorkeeper.in_turn(claim, step))
         if (data := connection.send(step)) and (rest := self.client.send_some(data)):
             await self.client.send_all(rest)
-        if step.outcome is None:
+        if (outcome := step[1]) is None:
             return True
-        if step.outcome.identity is None:
+        if (identity := outcome[0]) is None:
             self.end = "authentication failed"
-            if reason := step.outcome.reason:
+            if reason := outcome.reason:
                 self.end += f": {reason}"
                 self.server.explain(self, self.end)
             await linger(self, self.client, self.server.settings.limits.linger)
             return False
-        self.user = step.outcome.identity
+        self.user = identity
         if self.limit != "handshake":
             self.set_limit("handshake", self.server.settings.limits.handshake)
         return True

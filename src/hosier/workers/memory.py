@@ -60,9 +60,13 @@ class SharedFailures(Generic[_Key]):
         self._octets = octets
         self._allowance = allowance
 
+    @property
+    def highest(self) -> float:
+        return self._table.highest
+
     def wait(self, key: _Key, now: float) -> float:
         if now >= self._table.highest:
-            return 0.0  # nobody waits for anything
+            return 0.0
         record = self._table.read(self._octets(key))
         return 0.0 if record is None else max(0.0, FailureTally(*record).until - now)
 

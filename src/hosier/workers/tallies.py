@@ -57,7 +57,7 @@ def sessions_under_way(table: SharedTable) -> int:
 
 
 class SharedTally:
-    """A row, as one worker sees it."""
+    """A row, as one worker sees it. Nobody else writes the worker's own numbers, so it need not read them."""
 
     def __init__(self, table: SharedTable, row: int, worker: int) -> None:
         workers = table.plan.workers
@@ -65,34 +65,47 @@ class SharedTally:
         self._cells = cells = table.cells
         self._my_sessions = table.cell(row, _SESSIONS, worker)
         self._my_handshakes = table.cell(row, _HANDSHAKES, worker)
+        self.sessions = cells[self._my_sessions]
+        self.handshakes = cells[self._my_handshakes]
         first = table.cell(row, _SESSIONS)
-        self._sessions = cells[first : first + workers]
+        self._all_sessions = cells[first : first + workers]
         first = table.cell(row, _HANDSHAKES)
-        self._handshakes = cells[first : first + workers]
+        self._all_handshakes = cells[first : first + workers]
+        self._numbers = table.numbers
         self._hidden = workers - 1  # that others may have begun to write down, at most
 
     def enter(self, sessions: int, handshakes: int) -> str:
-        cells, hidden = self._cells, self._hidden
-        cells[self._my_sessions] += 1
-        cells[self._my_handshakes] += 1
-        if sum(self._sessions) <= sessions - hidden and sum(self._handshakes) <= handshakes - hidden:
+        cells, numbers = self._cells, self._numbers
+        self.sessions = cells[self._my_sessions] = self.sessions + 1
+        self.handshakes = cells[self._my_handshakes] = self.handshakes + 1
+        inside, hidden = sum(numbers(self._all_sessions)), self._hidden
+        # Whoever is in its handshake is a session before it and after: few sessions are few handshakes.
+        if inside <= sessions - hidden and (
+            inside <= handshakes - hidden or sum(numbers(self._all_handshakes)) <= handshakes - hidden
+        ):
             return ""
+        return self._enter_alone(sessions, handshakes)
+
+    def greeted(self) -> None:
+        self.handshakes = self._cells[self._my_handshakes] = self.handshakes - 1
+
+    def leave(self) -> None:
+        self.sessions = self._cells[self._my_sessions] = self.sessions - 1
+
+    # --- private ---
+
+    def _enter_alone(self, sessions: int, handshakes: int) -> str:
+        """One who is written down already looks again, while no other one does."""
         with self._lock:
-            if sum(self._sessions) > sessions:
+            if sum(self._numbers(self._all_sessions)) > sessions:
                 reached = "sessions"
-            elif sum(self._handshakes) > handshakes:
+            elif sum(self._numbers(self._all_handshakes)) > handshakes:
                 reached = "handshakes"
             else:
                 return ""
-            cells[self._my_sessions] -= 1
-            cells[self._my_handshakes] -= 1
+            self.greeted()
+            self.leave()
             return reached
-
-    def greeted(self) -> None:
-        self._cells[self._my_handshakes] -= 1
-
-    def leave(self) -> None:
-        self._cells[self._my_sessions] -= 1
 
 
 class _PassingTally(SharedTally):
@@ -102,15 +115,9 @@ class _PassingTally(SharedTally):
         super().__init__(table, row, worker)
         self._forget = forget
 
-    def enter(self, sessions: int, handshakes: int) -> str:
-        reached = super().enter(sessions, handshakes)
-        if reached and not self._cells[self._my_sessions]:
-            self._forget()
-        return reached
-
     def leave(self) -> None:
         super().leave()
-        if not self._cells[self._my_sessions]:
+        if not self.sessions:
             self._forget()
 
 
@@ -142,7 +149,8 @@ class SharedTallyBook:
             tally = self._known[key] = _PassingTally(self._table, row, self._worker, forget)
         return tally
 
-    def tell(self, totals: Totals) -> None:
+    def tell(self, served: int, octets: int) -> None:
         """What this worker has done since its start."""
         cells = self._table.cells
-        cells[self._served], cells[self._octets] = totals
+        cells[self._served] = served
+        cells[self._octets] = octets

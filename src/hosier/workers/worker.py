@@ -13,7 +13,6 @@ from ..errors import ConfigError
 from ..observe.access_log import AccessLog
 from ..observe.counts import Counts
 from ..observe.destinations import FileWriter
-from ..observe.record import SessionRecord
 from ..server.process import calm_collector, drain_unless, explain_on_stderr, loop_runner
 from ..server.server import Server
 from ..server.snapshot import snapshot
@@ -22,7 +21,7 @@ from .channel import ABANDON, DRAIN, PREPARE, READY, REOPEN, SNAPSHOT, SWITCH, A
 from .counting import cells_of
 from .memory import CommonMemory
 from .shared import SharedTable
-from .tallies import SharedTallyBook, Totals
+from .tallies import SharedTallyBook
 from .vault import SharedVault
 
 __all__ = ("work",)
@@ -52,17 +51,12 @@ async def _serve(channel: socket.socket, assignment: Assignment) -> None:
         counts.count("log_lines_dropped", number=lines)
 
     log = assignment.destination.writer(shared=True, dropped=dropped) if assignment.log != "off" else None
-    write = AccessLog(assignment.log, log.write) if log is not None else None
-
-    def on_session_end(record: SessionRecord) -> None:
-        tallies.tell(Totals(server.sessions_served, server.octets_relayed))
-        if write is not None:
-            write(record)
 
     memory = CommonMemory.open(assignment.memory)
     server = Server(
         assignment.settings,
-        on_session_end=on_session_end,
+        on_session_end=AccessLog(assignment.log, log.write) if log is not None else None,
+        on_totals=tallies.tell,
         tallies=tallies,
         failures=memory.failures,
         passwords=memory.passwords,

@@ -30,10 +30,10 @@ class FakeContext:
     def wrap(self, data: bytes, confidential: bool) -> bytes:
         return bytes((0x57, confidential)) + data + bytes(self.longer)
 
-    def unwrap(self, token: bytes) -> tuple[bytes, bool]:
+    def unwrap(self, token: bytes | bytearray) -> tuple[bytes, bool]:
         if len(token) < 2 or token[0] != 0x57:
             raise RemoteProtocolError("the token is not wrapped")
-        return token[2:], bool(token[1])
+        return bytes(token[2:]), bool(token[1])
 
     def wrap_limit(self, size: int, confidential: bool) -> int:
         return size - 2 - 10 * confidential

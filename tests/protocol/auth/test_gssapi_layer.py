@@ -1,11 +1,9 @@
 """GSSAPI: the layer (catalogue 5.2, "Data")."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from hosier.errors import LocalProtocolError, RemoteProtocolError
-from hosier.protocol.auth.gssapi_layer import GssapiLayer, Level, framed, token_of
+from hosier.protocol.auth.gssapi_layer import GssapiLayer, Level, pack_header
 from hosier.testing import every_cut
 
 from .fake_context import FakeContext
@@ -60,7 +58,8 @@ def test_not_believed(wire: str, complaint: str) -> None:
 @pytest.mark.parametrize("sealed", [False, True])
 def test_more_than_was_agreed_is_welcome(level: Level, sealed: bool) -> None:
     """At level 1 a sealed frame protects no less; at level 3 the sender decides."""
-    wire = framed(3, bytes((0x57, sealed)) + b"hello")
+    token = bytes((0x57, sealed)) + b"hello"
+    wire = pack_header(1, 3, len(token)) + token
     assert layer(level).unwrap(wire) == (b"hello", len(wire))
 
 
@@ -90,7 +89,36 @@ def test_sizes(level: Level, stream: int, datagram: int) -> None:
 
 def test_pieces_are_the_frame() -> None:
     chosen = layer(Level.INTEGRITY)
-    assert b"".join(chosen.wrap_in_pieces(b"hello")) == chosen.wrap(b"hello")
+    header, token = chosen.wrap_in_pieces(b"hello")
+    assert header + token == chosen.wrap(b"hello")
+    assert len(header) == chosen.header_size
+    assert chosen.unwrap_in_pieces(header, bytearray(token)) == b"hello"
+
+
+@pytest.mark.parametrize("header", ["02030007", "01020007", "01030006", "01030008"])
+def test_pieces_of_no_whole_frame(header: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The context must not see them: it counts."""
+    _, token = layer().wrap_in_pieces(b"hello")
+    monkeypatch.setattr(FakeContext, "unwrap", None)
+    assert layer().unwrap_in_pieces(bytes.fromhex(header), bytearray(token)) is None
+
+
+def test_pieces_that_are_not_believed() -> None:
+    header, token = layer(Level.INTEGRITY).wrap_in_pieces(b"hello")
+    with pytest.raises(RemoteProtocolError, match="not confidential"):
+        layer().unwrap_in_pieces(header, bytearray(token))
+
+
+def test_the_size_of_datagrams_is_asked_for_where_there_are_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen, asked = layer(), []
+
+    def limit(_: FakeContext, size: int, confidential: bool) -> int:
+        asked.append((size, confidential))
+        return 7
+
+    monkeypatch.setattr(FakeContext, "wrap_limit", limit)
+    assert (chosen.max_datagram, chosen.max_datagram) == (7, 7)
+    assert asked == [(65503, True)]
 
 
 def test_a_token_that_is_longer_than_promised() -> None:
@@ -136,12 +164,3 @@ def test_datagrams_that_are_not_believed() -> None:
 
 def test_levels_by_strength() -> None:
     assert sorted(Level, key=lambda level: level.strength) == [0, 1, 3, 2]
-
-
-@given(st.binary(max_size=300))
-def test_token_of_any_octets(data: bytes) -> None:
-    found = token_of(data)
-    if found is None:
-        assert len(data) < 4 or len(data) < 4 + int.from_bytes(data[2:4], "big")
-    else:
-        assert framed(data[1], found[0])[1:] == data[1 : found[1]]

@@ -17,8 +17,9 @@ class SecurityLayer(Protocol):
     max_payload: int
     """The most plain octets that one frame holds."""
 
-    max_datagram: int
-    """The most octets, header of RFC 1928 §7 included, that one datagram holds."""
+    @property
+    def max_datagram(self) -> int:
+        """The most octets, header of RFC 1928 §7 included, that one datagram holds."""
 
     def wrap(self, data: bytes) -> bytes:
         """One frame around at most ``max_payload`` octets."""

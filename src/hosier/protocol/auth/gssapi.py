@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, Protocol
 from ...errors import LocalProtocolError, RemoteProtocolError
 from ..address import Buffer
 from .base import AuthStep, Outcome
-from .gssapi_layer import MAX_TOKEN, GssapiLayer, Level, Wrapping, framed, token_of
+from .gssapi_layer import HEADER, MAX_TOKEN, GssapiLayer, Level, Wrapping, pack_header, unpack_header
 
 __all__ = (
     "ClientNegotiation",
@@ -23,6 +23,7 @@ __all__ = (
 )
 
 _VERSION: Final = 0x01
+_new: Final = tuple.__new__  # without the named tuples' Python-level constructors
 _LEVELS: Final = tuple(Level)  # by their numbers
 
 MAX_ROUNDS: Final = 16
@@ -62,18 +63,13 @@ class GssapiFraming:
 
     def decode(self, data: Buffer, *, from_client: bool) -> tuple[GssapiMessage, int] | None:
         """Raises RemoteProtocolError for another version (GS-REQ-05, GS-REQ-45), another type, a client's abort."""
-        if data and data[0] != _VERSION:
-            raise RemoteProtocolError(f"GSSAPI version {data[0]} instead of 1")
-        if len(data) < 2:
-            return None
-        kind = data[1]
-        # An abort is complete here: its length would never come (GS-REQ-21).
-        if kind == _ABORT and not from_client:
-            return GssapiMessage(_ABORT), 2
-        if kind != _TOKEN and kind != _LEVEL:
-            raise RemoteProtocolError(f"GSSAPI message of type {kind:#04x} in the subnegotiation")
-        found = token_of(data)
-        return None if found is None else (GssapiMessage(kind, found[0]), found[1])
+        if len(data) >= HEADER:
+            version, kind, size = unpack_header(data)
+            if version == _VERSION and kind in (_TOKEN, _LEVEL):
+                end: int = HEADER + size
+                token = bytes(data[HEADER:end])
+                return (_new(GssapiMessage, (kind, token)), end) if len(token) == size else None
+        return self._decode_start(data, from_client)
 
     def encode(self, body: GssapiMessage, *, from_client: bool) -> bytes:
         """Raises LocalProtocolError for a type that does not exist, a client's abort and a token that is too long."""
@@ -84,7 +80,21 @@ class GssapiFraming:
             raise LocalProtocolError(f"this side sends no GSSAPI message of type {kind:#04x}")
         if len(token) > MAX_TOKEN:
             raise LocalProtocolError(f"a token has at most {MAX_TOKEN} octets")
-        return framed(kind, token)
+        return pack_header(_VERSION, kind, len(token)) + token
+
+    def _decode_start(self, data: Buffer, from_client: bool) -> tuple[GssapiMessage, int] | None:
+        """Of what is no whole header, or none of a token."""
+        if data and data[0] != _VERSION:
+            raise RemoteProtocolError(f"GSSAPI version {data[0]} instead of 1")
+        if len(data) < 2:
+            return None
+        kind = data[1]
+        # An abort is complete here: its length would never come (GS-REQ-21).
+        if kind == _ABORT and not from_client:
+            return GssapiMessage(_ABORT), 2
+        if kind != _TOKEN and kind != _LEVEL:
+            raise RemoteProtocolError(f"GSSAPI message of type {kind:#04x} in the subnegotiation")
+        return None
 
 
 class SecurityContext(Wrapping, Protocol):
@@ -166,7 +176,7 @@ class ServerNegotiation:
             _check_services(context)
             self._user = self._identify(context.principal)
         # Complete without a token of ours: an empty one is the sign to go on (GS-REQ-17).
-        return AuthStep(GssapiMessage(_TOKEN, answer))
+        return _new(AuthStep, (_new(GssapiMessage, (_TOKEN, answer)), None))
 
     def _on_level(self, message: GssapiMessage) -> AuthStep:
         if message.type != _LEVEL:
@@ -177,7 +187,7 @@ class ServerNegotiation:
         if not raw:
             answer = self._context.wrap(answer, False)
         layer = _layer(self._context, level, self._sealed_up_to)
-        return AuthStep(GssapiMessage(_LEVEL, answer), Outcome(self._user, layer))
+        return _new(AuthStep, (_new(GssapiMessage, (_LEVEL, answer)), Outcome(self._user, layer)))
 
     def _grant(self, wish: Level) -> Level:
         if wish in self._levels:

@@ -1,25 +1,32 @@
 """What GSSAPI leaves between the socket and everything that follows (RFC 1961 §5): frames 01 03 LEN(2) TOKEN."""
 
 from enum import IntEnum
+from struct import Struct
 from typing import Final, Protocol
 
 from ...errors import LocalProtocolError, RemoteProtocolError
 from ..address import Buffer
 
-__all__ = ("MAX_TOKEN", "GssapiLayer", "Level", "Wrapping", "framed", "token_of")
+__all__ = ("HEADER", "MAX_TOKEN", "GssapiLayer", "Level", "Wrapping", "pack_header", "unpack_header")
 
 MAX_TOKEN: Final = 0xFFFF
 """Octets: LEN has two octets (GS-REQ-07)."""
 
+HEADER: Final = 4
+"""Octets of VER, MTYP and LEN, which each frame begins with (RFC 1961 §3.4)."""
+
+_STRUCT: Final = Struct(">BBH")
+pack_header: Final = _STRUCT.pack
+unpack_header: Final = _STRUCT.unpack_from
+
 _VERSION: Final = 0x01
 _DATA: Final = 0x03
-_HEADER: Final = 4
 
 # Dante takes a whole frame, header included, of at most 65,535 octets (GS-REQ-38).
-_MAX_STREAM_TOKEN: Final = MAX_TOKEN - _HEADER
+_MAX_STREAM_TOKEN: Final = MAX_TOKEN - HEADER
 
 # What IPv4 lets a UDP datagram carry, less the frame's header.
-_MAX_DATAGRAM_TOKEN: Final = 65_507 - _HEADER
+_MAX_DATAGRAM_TOKEN: Final = 65_507 - HEADER
 
 
 class Level(IntEnum):
@@ -48,7 +55,7 @@ class Wrapping(Protocol):
     def wrap(self, data: bytes, confidential: bool) -> bytes:
         """A token around the data, sealed or only signed. Raises RemoteProtocolError if the context has ended."""
 
-    def unwrap(self, token: bytes) -> tuple[bytes, bool]:
+    def unwrap(self, token: bytes | bytearray) -> tuple[bytes, bool]:
         """The data of a token and whether it was sealed. ``token`` is the callee's own and may be spoiled.
 
         Raises RemoteProtocolError for a token that is broken, forged, or seen before; and out of order, if the
@@ -66,44 +73,64 @@ class GssapiLayer:
     seals messages of up to ``sealed_up_to`` octets and signs larger ones: small talk is private and bulk is cheap.
     """
 
-    __slots__ = ("_context", "_must_be_sealed", "_sealed_up_to", "level", "max_datagram", "max_payload")
+    header_size: Final = HEADER
+
+    __slots__ = ("_context", "_max_datagram", "_must_be_sealed", "_sealed_up_to", "_seals", "level", "max_payload")
 
     def __init__(self, context: Wrapping, level: Level, *, sealed_up_to: int = MAX_TOKEN) -> None:
         self.level: Level = level
         self._context = context
         self._must_be_sealed = level == _CONFIDENTIALITY
-        seals = level != _INTEGRITY
+        self._seals = seals = level != _INTEGRITY
         self._sealed_up_to = -1 if not seals else sealed_up_to if level == _SELECTIVE else MAX_TOKEN
         self.max_payload: int = context.wrap_limit(_MAX_STREAM_TOKEN, seals)
         """The most plain octets that one frame of the stream holds."""
-        self.max_datagram: int = context.wrap_limit(_MAX_DATAGRAM_TOKEN, seals)
+        self._max_datagram: int | None = None
+
+    @property
+    def max_datagram(self) -> int:
         """The most octets, header of RFC 1928 §7 included, that one datagram holds (GS-REQ-42)."""
+        if self._max_datagram is None:  # the mechanism is asked only where there are datagrams
+            self._max_datagram = self._context.wrap_limit(_MAX_DATAGRAM_TOKEN, self._seals)
+        return self._max_datagram
 
     def wrap(self, data: bytes) -> bytes:
         """Raises LocalProtocolError for more octets than a frame holds, whatever the mechanism said (GS-REQ-39)."""
-        return b"".join(self.wrap_in_pieces(data))
+        header, token = self.wrap_in_pieces(data)
+        return header + token
 
     def wrap_in_pieces(self, data: bytes) -> tuple[bytes, bytes]:
         """The same frame as its header and its token, for who can send them without putting them together."""
         token = self._context.wrap(data, len(data) <= self._sealed_up_to)
         if len(token) > MAX_TOKEN:
             raise LocalProtocolError(f"a frame holds at most {self.max_payload} octets")
-        return b"%c%c%c%c" % (_VERSION, _DATA, len(token) >> 8, len(token) & 0xFF), token
+        return pack_header(_VERSION, _DATA, len(token)), token
 
     def unwrap(self, data: Buffer | memoryview) -> tuple[bytes, int] | None:
         """Raises RemoteProtocolError for a frame of another version or type and for a token that is not believed; at
         level 2 also for one that is not sealed."""
-        if data and data[0] != _VERSION:
-            raise RemoteProtocolError(f"a frame of version {data[0]} instead of 1")
-        if len(data) > 1 and data[1] != _DATA:
-            raise RemoteProtocolError(f"a frame of type {data[1]:#04x} instead of 3")
-        found = token_of(data)
-        if found is None:
+        have = len(data)
+        if have < HEADER:
+            _check_start(data)
             return None
-        plain, sealed = self._context.unwrap(found[0])
+        version, kind, size = unpack_header(data)
+        if version != _VERSION or kind != _DATA:
+            _check_start(data)
+        end: int = HEADER + size
+        return (self._opened(bytes(data[HEADER:end])), end) if have >= end else None
+
+    def unwrap_in_pieces(self, header: bytes | bytearray, token: bytearray) -> bytes | None:
+        """The same for a frame that did not come in one piece; None, with nothing changed, if this is no whole frame.
+        ``token`` may be spoiled. Raises RemoteProtocolError for a token that is not believed."""
+        if header != pack_header(_VERSION, _DATA, len(token)):
+            return None
+        return self._opened(token)
+
+    def _opened(self, token: bytes | bytearray) -> bytes:
+        plain, sealed = self._context.unwrap(token)
         if self._must_be_sealed and not sealed:
             raise RemoteProtocolError("a frame is not confidential, although that was agreed")
-        return plain, found[1]
+        return plain
 
     def wrap_datagram(self, data: bytes) -> bytes:
         """One frame around the whole datagram (GS-REQ-40); of at most ``max_datagram`` octets, or no kernel takes
@@ -116,22 +143,15 @@ class GssapiLayer:
         """Raises RemoteProtocolError for anything but one whole frame that is believed: it is dropped, and the
         association lives (GS-REQ-41). What comes out of order is fine, what comes twice is not."""
         # Before the token is looked at: whoever lengthens a copy must not have the original taken for the second one.
-        if len(data) < _HEADER or _HEADER + (data[2] << 8 | data[3]) != len(data):
+        if len(data) < HEADER or HEADER + (data[2] << 8 | data[3]) != len(data):
             raise RemoteProtocolError("a datagram is not one whole frame")
         found = self.unwrap(data)
         assert found is not None  # it is whole
         return found[0]
 
 
-def framed(kind: int, token: bytes) -> bytes:
-    """01 MTYP LEN TOKEN; the caller has looked at the token's size."""
-    return b"%c%c%c%c%b" % (_VERSION, kind, len(token) >> 8, len(token) & 0xFF, token)
-
-
-def token_of(data: Buffer | memoryview) -> tuple[bytes, int] | None:
-    """The token behind the two octets at the start of ``data``, as octets of its own, and the size of it all; None:
-    more is needed."""
-    if len(data) < _HEADER:
-        return None
-    end = _HEADER + (data[2] << 8 | data[3])
-    return (bytes(data[_HEADER:end]), end) if len(data) >= end else None
+def _check_start(data: Buffer | memoryview) -> None:
+    if data and data[0] != _VERSION:
+        raise RemoteProtocolError(f"a frame of version {data[0]} instead of 1")
+    if len(data) > 1 and data[1] != _DATA:
+        raise RemoteProtocolError(f"a frame of type {data[1]:#04x} instead of 3")

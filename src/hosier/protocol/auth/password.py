@@ -11,6 +11,8 @@ from ..address import Buffer
 __all__ = ("Credentials", "PasswordFraming", "Status")
 
 _VERSION: Final = 0x01  # of the subnegotiation, not of SOCKS (UP-REQ-02)
+_STATUSES: Final = tuple(bytes((_VERSION, code)) for code in range(256))
+_new: Final = tuple.__new__  # without the named tuples' Python-level constructors
 
 
 class Credentials(NamedTuple):
@@ -45,20 +47,8 @@ class PasswordFraming:
         self.lenient_version = lenient_version
 
     def decode(self, data: Buffer, *, from_client: bool) -> tuple[Credentials | Status, int] | None:
-        return self._decode_credentials(data) if from_client else self._decode_status(data)
-
-    def encode(self, body: Credentials | Status, *, from_client: bool) -> bytes:
-        if isinstance(body, Status):
-            if not 0 <= body.code <= 0xFF:
-                raise LocalProtocolError(f"status {body.code} is outside 0..255")
-            return bytes((_VERSION, body.code))
-        username, password = body
-        # RFC 1929 §2: both fields are counted by one octet. Cutting a secret to fit would be worse than refusing it.
-        if len(username) > 255 or len(password) > 255:
-            raise LocalProtocolError("user name and password have at most 255 octets each")
-        return bytes((_VERSION, len(username))) + username + bytes((len(password),)) + password
-
-    def _decode_credentials(self, data: Buffer) -> tuple[Credentials, int] | None:
+        if not from_client:
+            return self._decode_status(data)
         size = len(data)
         if size and data[0] != _VERSION:
             raise RemoteProtocolError(f"username/password version {data[0]} instead of 1")
@@ -70,10 +60,21 @@ class PasswordFraming:
         end = name_end + 1 + data[name_end]
         if size < end:
             return None
-        credentials = Credentials(bytes(data[2:name_end]), bytes(data[name_end + 1 : end]))
-        if self.strict and not (credentials.username and credentials.password):
+        username, password = bytes(data[2:name_end]), bytes(data[name_end + 1 : end])
+        if self.strict and not (username and password):
             raise RemoteProtocolError("empty user name or password")
-        return credentials, end
+        return _new(Credentials, (username, password)), end
+
+    def encode(self, body: Credentials | Status, *, from_client: bool) -> bytes:
+        if isinstance(body, Status):
+            if not 0 <= body.code <= 0xFF:
+                raise LocalProtocolError(f"status {body.code} is outside 0..255")
+            return _STATUSES[body.code]
+        username, password = body
+        # RFC 1929 §2: both fields are counted by one octet. Cutting a secret to fit would be worse than refusing it.
+        if len(username) > 255 or len(password) > 255:
+            raise LocalProtocolError("user name and password have at most 255 octets each")
+        return bytes((_VERSION, len(username))) + username + bytes((len(password),)) + password
 
     def _decode_status(self, data: Buffer) -> tuple[Status, int] | None:
         if data and data[0] != _VERSION and not self.lenient_version:

@@ -59,11 +59,11 @@ async def bind(session: "Session", request: Request) -> bytes:
         session.server.explain(session, denied.reason, denied.advice)
         await session.refuse(denied.code, peer)
         return b""
-    session.relay = Relay(session, client, far, session.server.settings.limits.idle)
+    session.relay = Relay(session, client, far, session.server.settings.limits.idle, connection.layer)
     await client.send_all(connection.send(Reply(0, peer)))
     handoff = connection.detach()
-    if handoff.layer is not None:
-        session.relay.protect_near(handoff.layer, handoff.wrapped)
+    if handoff.wrapped:
+        session.relay.take_wrapped(handoff.wrapped)
     return handoff.leftover
 
 

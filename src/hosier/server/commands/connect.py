@@ -25,13 +25,13 @@ async def connect(session: "Session", request: Request) -> bytes:
         return b""
     if by_rules := judge is not server.policy:
         server.reviews.settle(session, judge, far)
-    session.relay = Relay(session, session.client, far, server.settings.limits.idle)
+    session.relay = Relay(session, session.client, far, server.settings.limits.idle, connection.layer)
     if by_rules:
         server.draw(session)
     session.reply = 0
     reply, handoff = connection.grant(far.bound)  # S5-REQ-53
     if rest := session.client.send_some(reply):
         await session.client.send_all(rest)
-    if handoff.layer is not None:
-        session.relay.protect_near(handoff.layer, handoff.wrapped)
+    if handoff.wrapped:
+        session.relay.take_wrapped(handoff.wrapped)
     return handoff.leftover
