@@ -84,10 +84,10 @@ class ServersTls:
 
 
 @contextlib.contextmanager
-def door(certificate: Certificate, inner: tuple[str, int]) -> Iterator[tuple[str, int]]:
-    """A TLS server on loopback behind which ``inner`` is reached; a loop in a thread, since one thread must not write
-    to a TLS connection while another one reads from it."""
-    listener = socket.create_server(("127.0.0.1", 0))
+def door(certificate: Certificate, inner: tuple[str, int], host: str = "127.0.0.1") -> Iterator[tuple[str, int]]:
+    """A TLS server of this machine behind which ``inner`` is reached; a loop in a thread, since one thread must not
+    write to a TLS connection while another one reads from it."""
+    listener = socket.create_server((host, 0))
     loop = asyncio.new_event_loop()
     transports: list[asyncio.WriteTransport] = []
 
