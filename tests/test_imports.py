@@ -43,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 
 # All that the core needs of the standard library; of socket only what is pure.
-PURE = {"collections.abc", "enum", "errno", "itertools", "struct", "types", "typing"}
+PURE = {"collections.abc", "enum", "errno", "functools", "itertools", "struct", "types", "typing"}
 PURE_SOCKET = {"AF_INET", "AF_INET6", "inet_ntop", "inet_pton"}
 
 # What a third-party package is imported by: one file each.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from hosier.auth.kerberos import KerberosAcceptor, KerberosInitiator, KerberosMethod
+from hosier.auth.kerberos import KerberosAcceptor, KerberosInitiator, KerberosMethod, place_of_tickets
 from hosier.errors import ConfigError, RemoteProtocolError
 from hosier.protocol.auth.base import AuthStep, Outcome
 from hosier.protocol.auth.gssapi import GssapiMessage, MessageType
@@ -399,6 +400,14 @@ def test_an_address_is_no_name(home: Realm, host: str) -> None:
 @needs_realm
 def test_host_in_capitals(home: Realm) -> None:
     layers(initiator("LocalHost"), acceptor())
+
+
+@needs_realm
+def test_place_of_tickets(home: Realm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the environment says, or else what the configuration does."""
+    assert place_of_tickets() == home.environment["KRB5CCNAME"]
+    monkeypatch.delenv("KRB5CCNAME")
+    assert place_of_tickets().endswith(f"krb5cc_{os.getuid()}")
 
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hosier.client.gssapi import Gssapi, initiator_method
+from hosier.client.gssapi import Gssapi, initiator_method, tickets_of_this_user
 from hosier.errors import ConfigError
 from hosier.protocol.auth.gssapi import ClientNegotiation, GssapiFraming
 
@@ -52,3 +52,9 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "gssapi", None)
     with pytest.raises(ConfigError, match=r"pip install 'hosier\[gssapi\]'"):
         initiator_method(Gssapi(), "proxy.example.org", datagrams=True)
+
+
+def test_tickets_of_this_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("gssapi")
+    monkeypatch.setenv("KRB5CCNAME", "FILE:/nowhere/tickets")
+    assert tickets_of_this_user() == "FILE:/nowhere/tickets"

@@ -18,6 +18,8 @@ import pytest
 
 import hosier
 
+from ..client.tls import Certificate, door
+from ..kerberos_realm import Realm
 from .conftest import ANYONE, PASSWORD, USER
 from .ftp import ftp_server
 from .harness import PATIENCE, Address, Hosier, clean_environment, command, run, stop
@@ -200,6 +202,32 @@ def test_name_servers_at_a_forwarded_port(
             for kind, answer in (("A", b"192.0.2.7"), ("AAAA", b"2001:db8::7")):
                 done = run([program(client), "-p", port, "@127.0.0.1", "www.example.test", kind])
                 assert answer in done.stdout
+
+
+def test_a_chain_with_tls_and_kerberos(
+    program: Callable[..., str], home: Realm, target: Target, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Streams and datagrams at forwarded ports; the far proxy wants Kerberos, behind a door of TLS, behind another."""
+    certificate = Certificate(program("openssl"), tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.file))
+    target.files = {"/page": ("text/plain", b"x" * 5_000_000)}
+    with (
+        Hosier() as near,
+        Hosier("--gssapi") as far,
+        door(certificate, far.address) as (_, port),
+        name_server(program, tmp_path) as ns,
+    ):
+        chain = ("--proxy", f"socks5h://{near.address}", "--proxy", f"socks5h+tls+gssapi://localhost:{port}")
+        with going_on("forward", *chain, "127.0.0.1:0", f"localhost:{target.port}") as process:
+            done = run([program("curl"), "-sS", f"http://{announced(process.stderr)}/page"])
+            assert done.stdout == b"x" * 5_000_000
+        near.sessions(f"localhost:{port}", 5)
+        (session,) = far.sessions(target.at("localhost"), 5)
+        assert session["user"] == "ann@HOSIER.TEST"
+        told = ("forward", "--udp", "--proxy", f"socks5h+gssapi://localhost:{far.port}")
+        with going_on(*told, "127.0.0.1:0", f"127.0.0.1:{ns.port}") as process:
+            asked = ("-p", str(announced(process.stderr).port), "@127.0.0.1", "www.example.test", "A")
+            assert b"192.0.2.7" in run([program("drill"), *asked]).stdout
 
 
 # --- listen ---

@@ -59,6 +59,26 @@ def test_without_dnspython(monkeypatch: pytest.MonkeyPatch) -> None:
         require_parts()
 
 
+def test_without_kerberos(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Known before the program starts, and not when it first connects."""
+    monkeypatch.setattr(module, "require_parts", lambda: None)
+    monkeypatch.setitem(sys.modules, "gssapi", None)
+    with pytest.raises(ConfigError, match=r"pip install 'hosier\[gssapi\]'"):
+        launch(Plan(chain_for_run("socks5h+gssapi://gate.example")), ["true"])
+
+
+def test_the_gateway_is_told_where_the_tickets_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("gssapi")
+    told: list[str] = []
+    monkeypatch.setenv("KRB5CCNAME", "FILE:/nowhere/tickets")
+    monkeypatch.setattr(module, "require_parts", lambda: None)
+    monkeypatch.setattr(module, "_enter", lambda plan, _: told.append(plan.tickets))
+    monkeypatch.setattr(module, "_become", lambda _: None)
+    for url in ("socks5h+gssapi://gate.example", "socks5h://gate.example"):
+        launch(Plan(chain_for_run(url)), ["true"])
+    assert told == ["FILE:/nowhere/tickets", ""]
+
+
 def test_a_failed_set_up_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise OSError(errno.EPERM, os.strerror(errno.EPERM), "unshare")

@@ -111,6 +111,25 @@ def test_half_a_row_is_nobody_s(records: Records) -> None:
     assert table.read(b"ann") == (3, 0, 0)
 
 
+def test_half_a_row_hides_nothing() -> None:
+    """One who died over the key's row once, and the whole row that somebody wrote elsewhere since."""
+    records = Records.create(tables=1, rows=BUCKET)
+    (table,) = records.tables
+    put(table, b"ann", 1.25, 2.25, 0.0)
+    _, first = table._place(b"ann")
+    size = records.plan.table_size // BUCKET
+    row = records.memory[first : first + size]
+    records.memory[first + size : first + 2 * size] = row
+    records.memory[first + 20] ^= 0xFF
+    assert table.read(b"ann") == (1.25, 2.25, 0)
+    put(table, b"ann", 3.0, 0.0, 0.0)
+    assert table.read(b"ann") == (3, 0, 0)
+    records.memory[first + 1 : first + 1 + size] = row  # a digest, but where no row begins
+    records.memory[first + size : first + 2 * size] = bytes(size)
+    assert table.read(b"ann") is None
+    records.close()
+
+
 WRITER = """
 import sys
 from hosier.workers.records import RecordPlan, Records

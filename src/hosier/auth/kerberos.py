@@ -4,6 +4,7 @@ The one file that needs the package, when a context is made and not before. Its 
 it is: the upper one returns a failed step's error token as if all were well.
 """
 
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import ip_address
 from pathlib import Path
@@ -15,7 +16,7 @@ from ..protocol.auth.gssapi import ClientNegotiation, GssapiFraming, GssapiMessa
 from ..protocol.auth.gssapi_layer import MAX_TOKEN, Level
 from .threads import StepThreads
 
-__all__ = ("KerberosAcceptor", "KerberosInitiator", "KerberosMethod")
+__all__ = ("KerberosAcceptor", "KerberosInitiator", "KerberosMethod", "place_of_tickets")
 
 _THREADS: Final = 4
 """Accepting a context reads the keytab and writes the replay cache: files, so not in the loop."""
@@ -236,6 +237,13 @@ class _InitiatorContext(_Context):
         if not found.more_steps:
             self._established(found.flags, gss.inquire_context(self._raw).initiator_name)
         return found.token or b""
+
+
+def place_of_tickets() -> str:
+    """Where this process's user has his tickets: KRB5CCNAME, or what stands for it. Raises ConfigError if the extra is
+    missing."""
+    place: bytes = _python_gssapi().krb5_ccache_name(None)
+    return os.fsdecode(place)
 
 
 def _python_gssapi() -> Any:

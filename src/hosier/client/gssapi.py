@@ -7,7 +7,7 @@ from typing import Final
 from ..errors import ConfigError
 from ..protocol.client_connection import ClientMethod
 
-__all__ = ("Gssapi", "initiator_method")
+__all__ = ("Gssapi", "initiator_method", "tickets_of_this_user")
 
 _STRENGTH: Final = (0, 1, 3, 2)
 """Of the levels 0 to 3: how well they protect."""
@@ -78,3 +78,13 @@ def initiator_method(told: Gssapi, host: str, *, datagrams: bool) -> ClientMetho
     )
     method = KerberosMethod(initiator=initiator)
     return ClientMethod(method.framing, method.client_exchange, blocks=True)
+
+
+def tickets_of_this_user() -> str:
+    """Where tickets are looked for, for a process that will be somebody else when it logs in: a value for KRB5CCNAME.
+
+    Raises ConfigError if the extra is missing.
+    """
+    from ..auth import kerberos
+
+    return kerberos.place_of_tickets()

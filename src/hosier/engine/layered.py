@@ -7,7 +7,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from .endpoint import ENDED, Endpoint
-from .flow import Flow
+from .events import EPOLLIN
+from .flow import QUEUED, Flow
 from .layers import Layer, LayerInPieces, Pieces, Translation, finish_layer, has_ended_early, in_pieces, last_octets
 from .poller import SCRATCH
 from .unsent import unsent
@@ -15,7 +16,7 @@ from .unsent import unsent
 if TYPE_CHECKING:
     from .relay import Relay
 
-__all__ = ("UnwrappingFlow", "WrappingFlow")
+__all__ = ("SteppingFlow", "UnwrappingFlow", "WrappingFlow")
 
 _NO_ROOM: Final = 0.02  # seconds between two looks for room; nothing tells when slow readers have made some
 _LITTLE: Final = 16384  # octets to read where there is no room: any empty send buffer takes as many at once
@@ -39,7 +40,27 @@ def _keep_what_is_freed() -> None:
     bytes(_KEPT)
 
 
-class _LayeredFlow(Flow):
+class SteppingFlow(Flow):
+    """One that does more than to copy: an edge is the beginning of one step."""
+
+    __slots__ = ()
+
+    def on_edge(self, source: Endpoint, events: int) -> None:
+        try:
+            if events == EPOLLIN or self._heed(events):
+                if self.status:
+                    self._put_off()
+                else:
+                    self.pump()
+        except Exception as error:  # noqa: BLE001  # it ends this relay alone
+            self.crashed(error)
+
+    def pump(self) -> None:
+        """The step, if the flow is free to take it."""
+        raise NotImplementedError
+
+
+class _LayeredFlow(SteppingFlow):
     __slots__ = ("_frame_size", "_most", "layer")
 
     def __init__(self, relay: "Relay", source: Endpoint, sink: Endpoint, layer: Layer) -> None:
@@ -51,7 +72,7 @@ class _LayeredFlow(Flow):
 
     def pump(self) -> None:
         """One read, transformed; then the flow's next turn."""
-        if self.ended or self.blocked or self._queued:
+        if self.status:
             return
         source = self.source
         engine = source.engine
@@ -60,7 +81,7 @@ class _LayeredFlow(Flow):
             # Wrapped octets cannot be taken back, so nothing is read that would be held: the sink must have taken all
             # before. That needs no room, and however many slow readers hold it, a fast one never waits for them.
             if unsent(self.sink.sock):
-                self._queued = True
+                self.status |= QUEUED
                 engine.loop.call_later(_NO_ROOM, engine.queue, self)
                 return
             most = min(most, _LITTLE)
@@ -86,7 +107,7 @@ class _LayeredFlow(Flow):
             self._queue()
 
     def turn(self) -> None:
-        self._queued = False
+        self.status &= ~QUEUED
         if self.blocked:
             self.flush()
         else:
@@ -168,7 +189,7 @@ class UnwrappingFlow(_LayeredFlow):
     def pump(self) -> None:
         if not (self._is_tunnel and has_ended_early(self.layer)):
             _LayeredFlow.pump(self)
-        elif not (self.ended or self.blocked or self._queued):
+        elif not self.status:
             self._end_well()
 
     def turn(self) -> None:
@@ -176,7 +197,7 @@ class UnwrappingFlow(_LayeredFlow):
         if self._frame_size and not (self._frames or self.blocked) and self.source.engine.room >= 2 * SCRATCH:
             layer = in_pieces(self.layer)
             if layer is not None and not self._is_tunnel:
-                self._queued = False
+                self.status &= ~QUEUED
                 if not self.ended:
                     self._move_frame(layer)
                 return

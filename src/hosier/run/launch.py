@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 from collections.abc import Sequence
+from dataclasses import replace
 from errno import ENOENT
 from importlib.util import find_spec
 from typing import Final, NoReturn
@@ -33,6 +34,12 @@ _OF_PROXIES: Final = ("all_proxy", "http_proxy", "https_proxy", "ftp_proxy", "no
 def launch(plan: Plan, command: Sequence[str]) -> NoReturn:
     """Becomes the program. Raises ConfigError if it cannot have its namespace."""
     require_parts()
+    if any(proxy.gssapi for proxy in plan.chain):
+        from ..client.gssapi import tickets_of_this_user
+
+        plan = replace(
+            plan, tickets=tickets_of_this_user()
+        )  # the gateway is user 0 where it lives, and would look elsewhere
     identity = UserMaps.of_this_process()
     try:
         _enter(plan, identity)

@@ -51,6 +51,8 @@ def serve(channel: socket.socket, plan: Plan, program: int) -> NoReturn:
     if doors is None:
         os._exit(0)  # it could not be set up; the other process says why
     channel.close()
+    if plan.tickets:
+        os.environ["KRB5CCNAME"] = plan.tickets
     for part in _PARTS:  # they take their time; the program may have ended meanwhile
         if _has_ended(doors):
             os._exit(0)

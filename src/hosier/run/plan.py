@@ -24,6 +24,8 @@ class Plan:
     """Whether a handshake waits for the proxy's answer."""
     names: FakeNames = field(default_factory=FakeNames)
     """The table of fake addresses, with its pools."""
+    tickets: str = ""
+    """Where Kerberos has its tickets, for proxies that want some; empty: wherever it looks by itself."""
     verbose: bool = False
     """Whether each failure is told."""
 

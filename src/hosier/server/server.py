@@ -96,6 +96,7 @@ class Server:
         self.questions_socks4: bool
         self.rulebook: Rulebook | None
         self.accounts: Accounts
+        self.has_accounts: bool
         self._adopt(Terms(self.settings, passwords=passwords))
         self.quick_methods = frozenset((NO_AUTHENTICATION, PasswordFraming.code))
         udp = self.settings.udp
@@ -249,11 +250,18 @@ class Server:
             level = logging.WARNING if insist else logging.INFO
             _log.log(level, "%s%s: %s%s", client, wanted, printable(reason), f"; {advice}" if advice else "")
 
-    def greeted(self, session: Session) -> None:
-        """Its handshake is over, and its request here."""
+    def admit(self, session: Session) -> None:
+        """Its handshake is over, and its request here: judges who it is, and counts it among its user's. Raises
+        PolicyDenied."""
         self.entrance.greeted(session)
         if self.watches:
             self.meter.greeted(session)
+        if self.has_accounts or session.started <= self.reviews.since:
+            self.reviews.identify(session)
+        if session.user is not None:
+            self.entrance.identified(session, session.user)
+        if self.settings.budgets:
+            self.treasurer.admit(session)
 
     def answered(self, session: Session) -> None:
         """Its command has succeeded; what follows is its relay."""
@@ -266,15 +274,6 @@ class Server:
         verdict = session.verdict
         if verdict is not None and verdict.budgets:
             self.treasurer.draw(session, verdict.budgets, verdict.owner)
-
-    def admit(self, session: Session) -> None:
-        """Judges who a session is, past its handshake, and counts it among its user's. Raises PolicyDenied."""
-        if self.accounts or session.started <= self.reviews.since:
-            self.reviews.identify(session)
-        if session.user is not None:
-            self.entrance.identified(session, session.user)
-        if self.settings.budgets:
-            self.treasurer.admit(session)
 
     def ended(self, session: Session) -> None:
         """The last thing that a session does."""
@@ -325,6 +324,7 @@ class Server:
         self.questions_socks4 = terms.questions_socks4
         self.rulebook = terms.rulebook
         self.accounts = terms.accounts
+        self.has_accounts = bool(terms.accounts)
 
     def _listen(self, sock: socket.socket) -> None:
         address = configured_address(sock, self.settings.listen_addresses)

@@ -11,6 +11,7 @@ import os
 import secrets
 from collections.abc import Callable
 from hashlib import blake2b
+from math import inf
 from struct import Struct
 from typing import Final, NamedTuple
 from zlib import crc32
@@ -86,14 +87,14 @@ class RecordTable:
 
     def read(self, key: bytes) -> Record | None:
         """A key's record; None if there is none, or none any more."""
-        digest, first = self._place(key)
-        return self._find(digest, first)[1]
+        found = self._find(*self._place(key))
+        return None if found is None else found[1]
 
     def change(self, key: bytes, step: Callable[[Record | None], Record]) -> None:
         """Replaces a key's record by what ``step`` makes of it, while nobody else writes."""
         digest, first = self._place(key)
         with self._lock:
-            row, before = self._find(digest, first)
+            row, before = self._find(digest, first) or (self._room(first), None)
             after = step(before)
             body = _BODY.pack(digest, *after)
             self._memory[row : row + _ROW] = body + _CHECK.pack(crc32(body))
@@ -107,16 +108,24 @@ class RecordTable:
         bucket = int.from_bytes(digest[:8], "little") % self._buckets
         return digest, self._rows + bucket * BUCKET * _ROW
 
-    def _find(self, digest: bytes, first: int) -> tuple[int, Record | None]:
-        """Where the key's row is and what it says; else the row that it may have."""
-        free, oldest = first, float("inf")
-        for row in range(first, first + BUCKET * _ROW, _ROW):
-            content = self._memory[row : row + _ROW]
-            holder, *numbers = _BODY.unpack_from(content)
-            if _CHECK.unpack_from(content, _BODY.size)[0] != crc32(content[: _BODY.size]):
-                free, oldest = row, float("-inf")
-            elif holder == digest:
-                return row, (numbers[0], numbers[1], numbers[2])
-            elif numbers[0] < oldest:
-                free, oldest = row, numbers[0]
-        return free, None
+    def _find(self, digest: bytes, first: int) -> tuple[int, Record] | None:
+        """Where the key's row is, and what it says."""
+        at, end = first, first + BUCKET * _ROW
+        while (at := self._memory.find(digest, at, end)) >= 0:
+            # Who died over a row may have left the digest there and nothing behind it.
+            if not (at - first) % _ROW and (numbers := self._numbers(at)) is not None:
+                return at, numbers
+            at += 1
+        return None
+
+    def _room(self, first: int) -> int:
+        """The row for a key that has none: one that is nobody's, else the oldest."""
+        rows = range(first, first + BUCKET * _ROW, _ROW)
+        return min(rows, key=lambda row: -inf if (numbers := self._numbers(row)) is None else numbers[0])
+
+    def _numbers(self, row: int) -> Record | None:
+        """What a row says; None if it is nobody's."""
+        content = self._memory[row : row + _ROW]
+        _, age, second, third = _BODY.unpack_from(content)
+        whole = _CHECK.unpack_from(content, _BODY.size)[0] == crc32(content[: _BODY.size])
+        return (age, second, third) if whole else None
