@@ -205,6 +205,7 @@ def test_core_is_light() -> None:
     assert not strangers(loaded)
 
 
+@pytest.mark.timeout(300)  # the first one waits for all modules, each in a process of its own
 @pytest.mark.parametrize("path", modules(), ids=dotted)
 def test_every_module_loads_without_extras(path: Path) -> None:
     """Third-party packages are needed when they are used, not when a module is imported."""
