@@ -100,12 +100,12 @@ class TargetPolicy:
         """Those of the addresses that may be dialled, in their order. Raises PolicyDenied if there are none, with the
         reason for the first."""
         if len(addresses) == 1:
-            address = addresses[0]
+            kind, octets, port = addresses[0]
             # Nearly every IPv4 address is in no network of interest; its first octet tells.
-            boring = address.kind == IPV4 and address.octets[0] not in self._of_interest
-            if boring and address.port not in self._ports_of_interest:
+            boring = kind == IPV4 and octets[0] not in self._of_interest
+            if boring and port not in self._ports_of_interest:
                 return addresses
-            if denied := self.judge(address):
+            if denied := self.judge(addresses[0]):
                 raise denied
             return addresses
         return _allowed([(address, self.judge(address)) for address in addresses])
