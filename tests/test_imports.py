@@ -43,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 
 # All that the core needs of the standard library; of socket only what is pure.
-PURE = {"collections.abc", "enum", "errno", "itertools", "struct", "types", "typing"}
+PURE = {"collections.abc", "enum", "errno", "functools", "itertools", "struct", "types", "typing"}
 PURE_SOCKET = {"AF_INET", "AF_INET6", "inet_ntop", "inet_pton"}
 
 # What a third-party package is imported by: one file each.
@@ -205,6 +205,7 @@ def test_core_is_light() -> None:
     assert not strangers(loaded)
 
 
+@pytest.mark.timeout(300)  # the first one waits for all modules, each in a process of its own
 @pytest.mark.parametrize("path", modules(), ids=dotted)
 def test_every_module_loads_without_extras(path: Path) -> None:
     """Third-party packages are needed when they are used, not when a module is imported."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import socket
-import ssl
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import hosier
-from hosier.testing import ScriptedServer, receive, receive_request, send, stall
+from hosier.testing import Conversation, ScriptedServer, Step, receive, receive_request, send, stall
 from hosier.testing.threaded import ThreadedServer
 
 from .harness import PATIENCE, SUCCESS, exactly, opening, until
@@ -142,7 +141,7 @@ def test_tls_to_the_proxy(hosier_server: Start, greeter: Place, certificate: Cer
     with door(certificate, hosier_server().address) as (_, port):
         proxy = hosier.Proxy(f"socks5h://localhost:{port}", ssl_context=certificate.client)
         with hosier.connect(proxy, *greeter, timeout=PATIENCE) as sock:
-            assert isinstance(sock, ssl.SSLSocket)
+            assert isinstance(sock, hosier.ProtectedSocket)
             assert exactly(sock, 11) == b"220 hello\r\n"
         with pytest.raises(hosier.ProxyConnectionError, match="no TLS with the proxy") as caught:
             hosier.connect(f"socks5h+tls://localhost:{port}", *greeter, timeout=PATIENCE)
@@ -153,6 +152,54 @@ def test_tls_to_the_proxy(hosier_server: Start, greeter: Place, certificate: Cer
                 assert exactly(sock, 11) == b"220 hello\r\n"
         with hosier.connect([hosier_server().url, proxy], *greeter, timeout=PATIENCE) as sock:
             assert exactly(sock, 3) == b"220"
+
+
+def test_directions_end_alone_under_tls(hosier_server: Start, certificate: Certificate) -> None:
+    with (
+        door(certificate, hosier_server().address) as (_, port),
+        ScriptedServer([receive_all(b"question"), send(b"answer")]) as target,
+    ):
+        proxy = hosier.Proxy(f"socks5h://localhost:{port}", ssl_context=certificate.client)
+        with hosier.connect(proxy, *target.address, timeout=PATIENCE) as sock:
+            sock.sendall(b"question")
+            sock.shutdown(socket.SHUT_WR)
+            assert exactly(sock, 6) == b"answer"
+            assert sock.recv(1) == b""
+
+
+def receive_all(expected: bytes) -> Step:
+    """Reads up to the end, which has to come."""
+
+    def step(conversation: Conversation) -> None:
+        data = b""
+        while piece := conversation.sock.recv(100):
+            data += piece
+        assert data == expected
+
+    return step
+
+
+def test_to_be_cut_off_is_no_end(certificate: Certificate) -> None:
+    """TLS announces its ends: without that, somebody on the way may have cut it."""
+
+    def serve() -> None:
+        raw = listener.accept()[0]
+        raw.settimeout(PATIENCE)
+        with certificate.server.wrap_socket(raw, server_side=True) as sock:
+            exactly(sock, 3)
+            sock.sendall(b"\x05\x00")
+            exactly(sock, 10)
+            sock.sendall(SUCCESS + b"part")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        proxy = hosier.Proxy(f"socks5h://localhost:{listener.getsockname()[1]}", ssl_context=certificate.client)
+        with hosier.connect(proxy, "192.0.2.1", 80, timeout=PATIENCE) as sock:
+            assert exactly(sock, 4) == b"part"
+            with pytest.raises(hosier.RemoteProtocolError, match="not announced its end"):
+                sock.recv(1)
+        thread.join(PATIENCE)
 
 
 def test_limit_covers_tls() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import socket
-import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -249,7 +248,7 @@ def test_tls_to_the_next_proxy(
     with door(certificate, hosier_server().address) as (_, port):
         secured = hosier.Proxy(f"socks5h://localhost:{port}", ssl_context=certificate.client)
         with hosier.connect([protecting(), secured], *greeter, timeout=PATIENCE) as sock:
-            assert isinstance(sock, ssl.SSLSocket)
+            assert isinstance(sock, hosier.ProtectedSocket)
             assert exactly(sock, 11) == b"220 hello\r\n"
     with door(certificate, ("127.0.0.1", protecting().port)) as (_, port):
         inner = hosier.Proxy(f"socks5h+gssapi://localhost:{port}", ssl_context=certificate.client)

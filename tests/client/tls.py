@@ -43,28 +43,89 @@ class Certificate:
         return ssl.create_default_context(cafile=str(self.file))
 
 
+class ServersTls:
+    """The server's side of TLS, octets in and octets out: a direction can end while the other one goes on."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self.established = asyncio.Event()
+        self.ended = False
+        """The client has announced its end."""
+
+    def receive(self, data: bytes) -> bytes:
+        """Records in, what they hold out. Raises SSLError."""
+        self._incoming.write(data)
+        plain = b""
+        try:
+            if not self.established.is_set():
+                self._tls.do_handshake()
+                self.established.set()
+            while piece := self._tls.read(65_536):
+                plain += piece
+            self.ended = True
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:  # the same, once we have announced ours
+            self.ended = True
+        return plain
+
+    def say(self, data: bytes) -> bytes:
+        self._tls.write(data)
+        return self.out()
+
+    def end(self) -> bytes:
+        with contextlib.suppress(ssl.SSLError):
+            self._tls.unwrap()
+        return self.out()
+
+    def out(self) -> bytes:
+        return self._outgoing.read()
+
+
 @contextlib.contextmanager
-def door(certificate: Certificate, inner: tuple[str, int]) -> Iterator[tuple[str, int]]:
-    """A TLS server on loopback behind which ``inner`` is reached; a loop in a thread, since one thread must not write
-    to a TLS connection while another one reads from it."""
-    listener = socket.create_server(("127.0.0.1", 0))
+def door(certificate: Certificate, inner: tuple[str, int], host: str = "127.0.0.1") -> Iterator[tuple[str, int]]:
+    """A TLS server of this machine behind which ``inner`` is reached; a loop in a thread, since one thread must not
+    write to a TLS connection while another one reads from it."""
+    listener = socket.create_server((host, 0))
     loop = asyncio.new_event_loop()
     transports: list[asyncio.WriteTransport] = []
 
-    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while data := await reader.read(65_536):
-                writer.write(data)
-                await writer.drain()
-        writer.close()
+    async def up(tls: ServersTls, reader: asyncio.StreamReader, *writers: asyncio.StreamWriter) -> None:
+        back, plain = writers
+        while not tls.ended and (data := await reader.read(65_536)):
+            try:
+                plain.write(tls.receive(data))
+            finally:
+                if out := tls.out():  # also why it is refused
+                    back.write(out)
+            await plain.drain()
+        plain.write_eof()
+        tls.established.set()  # or never
+
+    async def down(tls: ServersTls, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await tls.established.wait()
+        while data := await reader.read(65_536):
+            writer.write(tls.say(data))
+            await writer.drain()
+        writer.write(tls.end())
+        writer.write_eof()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tls = ServersTls(certificate.server)
         plain_reader, plain_writer = await asyncio.open_connection(*inner)
         transports.extend((writer.transport, plain_writer.transport))
-        await asyncio.gather(copy(reader, plain_writer), copy(plain_reader, writer))
+        try:
+            async with asyncio.TaskGroup() as directions:
+                directions.create_task(up(tls, reader, writer, plain_writer))
+                directions.create_task(down(tls, plain_reader, writer))
+        except* OSError:
+            pass
+        writer.close()
+        plain_writer.close()
 
     async def main() -> None:
-        server = await asyncio.start_server(serve, sock=listener, ssl=certificate.server)
+        server = await asyncio.start_server(serve, sock=listener)
         opened.set()
         await closing.wait()
         server.close()

@@ -17,6 +17,7 @@ from time import monotonic
 from typing import Any
 
 from hosier.engine.endpoint import Endpoint
+from hosier.engine.flow import BULK, BULK_AFTER, Flow
 from hosier.engine.layers import Layer
 from hosier.engine.poller import HELD_LIMIT, Engine
 from hosier.engine.portable import PortableEngine
@@ -34,6 +35,12 @@ async def until(condition: Callable[[], object], what: str = "", patience: float
         if monotonic() > deadline:
             raise AssertionError(f"waited {patience:g} s in vain: {what or condition}")
         await asyncio.sleep(0.001)
+
+
+def make_bulk(flow: Flow) -> None:
+    """As if enough full reads had been counted."""
+    flow._full_reads = BULK_AFTER
+    flow.status |= BULK
 
 
 def descriptors() -> set[str]:

@@ -32,6 +32,7 @@ from .harness import (
     check,
     exactly,
     feed,
+    make_bulk,
     receive,
     reset,
     send,
@@ -189,7 +190,7 @@ def test_a_flow_is_queued_once(run: Run) -> None:
     async def main(lab: Lab) -> None:
         joined = Joined(lab)
         flow = joined.relay.up
-        flow._full_reads = BULK_AFTER
+        make_bulk(flow)
         await send(joined.client, b"x")
         for _ in range(3):
             flow.pump()
@@ -262,13 +263,13 @@ def test_no_octet_of_one_session_appears_in_another(run: Run, seed: int) -> None
 def test_a_pipe_with_octets_in_it_is_never_used_again(run: Run) -> None:
     async def main(lab: Lab) -> None:
         joined = Joined(lab, slow=BULK_BUFFER)
-        joined.relay.up._full_reads = BULK_AFTER
+        make_bulk(joined.relay.up)
         feeding = asyncio.ensure_future(feed(joined.client, 1, 8 * MEGABYTE))
         await until(lambda: joined.relay.up._pipe is not None and joined.relay.up.blocked)
         await lab.settle()
         pipe = joined.relay.up._pipe
         assert pipe is not None
-        assert in_pipe(joined.relay.up) == joined.relay.up._piped > 0
+        assert in_pipe(joined.relay.up) == joined.relay.up.held > 0
         reset(joined.target)
         await joined.ended()
         assert pipe not in lab.engine.pipes._empty
@@ -343,7 +344,7 @@ def crowd_of_slow_readers(run: Run) -> None:
     async def main(lab: Lab) -> None:
         crowd = [Joined(lab, slow=BULK_BUFFER) for _ in range(90)]
         for joined in crowd:
-            joined.relay.up._full_reads = BULK_AFTER
+            make_bulk(joined.relay.up)
         size = 4 * MEGABYTE
         feeding = asyncio.gather(*(feed(joined.client, n, size) for n, joined in enumerate(crowd)))
         await until(lambda: all(joined.relay.up.blocked for joined in crowd))
@@ -452,7 +453,8 @@ def test_held_limit_reached_by_another_flow_loses_nothing(run: Run) -> None:
         lab.engine.room = 0
         await exchange(Joined(lab, slow=SMALL_BUFFER), MEGABYTE)
         bulk = Joined(lab)
-        bulk.relay.up._full_reads = bulk.relay.down._full_reads = BULK_AFTER
+        make_bulk(bulk.relay.up)
+        make_bulk(bulk.relay.down)
         await exchange(bulk, MEGABYTE)
         cut = Joined(lab)
         await send(cut.client, b"some")
@@ -549,7 +551,8 @@ def test_octets_held_for_one_side_are_dropped_with_it(run: Run, held: str) -> No
     async def main(lab: Lab) -> None:
         joined = Joined(lab, slow=4096 if held == "copied" else BULK_BUFFER)
         size = SCRATCH // 2 if held == "copied" else 8 * MEGABYTE
-        joined.relay.up._full_reads = 0 if held == "copied" else BULK_AFTER
+        if held == "piped":
+            make_bulk(joined.relay.up)
         feeding = asyncio.ensure_future(feed(joined.client, 0, size))
         await until(lambda: joined.relay.up.blocked)
         await lab.settle()

@@ -452,7 +452,7 @@ def test_no_room_does_not_keep_the_processor_busy(run: Run) -> None:
         lab.engine.room = 0
         joined = Joined(lab, layer=ToyLayer(), slow=8192)
         filling = asyncio.ensure_future(send(joined.client, frames(bytes(MEGABYTE // 2))))
-        await until(lambda: joined.relay.up.blocked or joined.relay.up._queued)
+        await until(lambda: joined.relay.up.status)
         rounds = 0
         dispatch = lab.engine._dispatch
 

@@ -8,12 +8,11 @@ import sys
 from pathlib import Path
 
 from hosier.engine.endpoint import Endpoint
-from hosier.engine.flow import BULK_AFTER
 from hosier.engine.poller import Engine
 from hosier.engine.portable import PortableEngine
 from hosier.engine.task import Task
 
-from .harness import Joined, Lab, Platform, check, feed, run_lab
+from .harness import Joined, Lab, Platform, check, feed, make_bulk, run_lab
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,7 +25,7 @@ def test_bulk_is_copied() -> None:
         assert isinstance(lab.engine, PortableEngine)
         assert lab.engine.pipes.take() is None
         joined = Joined(lab)
-        joined.relay.up._full_reads = BULK_AFTER
+        make_bulk(joined.relay.up)
         await asyncio.gather(feed(joined.client, 1, size), check(joined.target, 1, size))
         assert lab.engine.pipes.open == 0
         joined.client.close()

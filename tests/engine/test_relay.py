@@ -10,11 +10,26 @@ from contextlib import suppress
 import pytest
 
 from hosier.engine.events import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
-from hosier.engine.flow import BULK_AFTER, Flow
+from hosier.engine.flow import DONE, Flow
 from hosier.engine.linger import LINGER
 from hosier.engine.poller import SCRATCH
 
-from .harness import Joined, Lab, Pattern, Run, assert_reset, check, exactly, feed, receive, reset, send, stop, until
+from .harness import (
+    Joined,
+    Lab,
+    Pattern,
+    Run,
+    assert_reset,
+    check,
+    exactly,
+    feed,
+    make_bulk,
+    receive,
+    reset,
+    send,
+    stop,
+    until,
+)
 
 MEGABYTE = 1 << 20
 SIDES = ["client", "target"]
@@ -205,12 +220,12 @@ def test_reset_while_the_other_side_is_slow_keeps_what_was_read(run: Run, side: 
         joined = Joined(lab, slow=1 << 19)
         first, second = ends(joined, side)
         flow = joined.relay.up if side == "client" else joined.relay.down
-        flow._full_reads = BULK_AFTER
+        make_bulk(flow)
         feeding = asyncio.ensure_future(feed(first, 1, 8 * MEGABYTE))
         await until(lambda: flow.blocked)
         await stop(feeding)
         await lab.settle()
-        read = flow.moved + flow._piped + len(flow._rest)
+        read = flow.moved + flow.held
         reset(first)
         await lab.settle()
         assert not joined.story.ended
@@ -330,7 +345,7 @@ def test_idle_limit_drops_what_is_held(run: Run) -> None:
 # --- faults of ours ---
 
 
-@pytest.mark.parametrize("where", ["pump", "turn", "_emptied"])
+@pytest.mark.parametrize("where", ["_is_bulk_now", "turn", "_emptied"])
 def test_exception_in_a_flow_ends_its_relay_alone(run: Run, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rest of the batch is served, and the loop is told with the traceback."""
 
@@ -348,14 +363,15 @@ def test_exception_in_a_flow_ends_its_relay_alone(run: Run, where: str, monkeypa
 
         monkeypatch.setattr(Flow, where, faulty)
         for joined in crowd:
-            joined.relay.up._full_reads = 0 if where == "pump" else BULK_AFTER
-        feeding = [asyncio.ensure_future(feed(joined.client, n, 2 * MEGABYTE)) for n, joined in enumerate(crowd)]
+            if where != "_is_bulk_now":
+                make_bulk(joined.relay.up)
+        feeding = [asyncio.ensure_future(feed(joined.client, n, 8 * MEGABYTE)) for n, joined in enumerate(crowd)]
         await until(lambda: all(joined.story.ended or joined.relay.up.blocked for joined in crowd))
         for number, joined in enumerate(crowd):
             if number != 2:
-                assert await check(joined.target, number, 2 * MEGABYTE) == 2 * MEGABYTE
+                assert await check(joined.target, number, 8 * MEGABYTE) == 8 * MEGABYTE
         with suppress(ConnectionResetError):
-            assert await check(victims.target, 2) < 2 * MEGABYTE
+            assert await check(victims.target, 2) < 8 * MEGABYTE
         for task in feeding:
             await stop(task)
         await crowd[2].ended()
@@ -375,7 +391,7 @@ def test_exception_in_a_flow_ends_its_relay_alone(run: Run, where: str, monkeypa
 def test_closing_the_engine_ends_relays(run: Run) -> None:
     async def main(lab: Lab) -> None:
         joined = Joined(lab, slow=1 << 19)
-        joined.relay.up._full_reads = BULK_AFTER
+        make_bulk(joined.relay.up)
         feeding = asyncio.ensure_future(feed(joined.client, 1, 8 * MEGABYTE))
         await until(lambda: joined.relay.up.blocked)
         lab.engine.close()
@@ -430,8 +446,8 @@ def test_error_of_a_write_is_the_peers(run: Run) -> None:
             joined.relay.up.sink_died(OSError(code, "injected"))
             assert joined.far.was_reset == was_reset
             assert not joined.relay.ended_well
-            assert joined.relay.up.done
-            assert not joined.relay.down.done
+            assert joined.relay.up.status & DONE
+            assert not joined.relay.down.status & DONE
             joined.client.close()
             joined.target.close()
             await joined.ended()

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from hosier.observe.access_log import FORMATS, AccessLog, json_line, text_line
+from hosier.observe.access_log import FORMATS, AccessLog, json_line, text_line, word
 from hosier.observe.record import DatagramCounts, SessionRecord
 from hosier.protocol.address import IPV4, IPV6, NAME, Address
 
@@ -156,6 +156,12 @@ def test_users_that_differ_look_different() -> None:
     users = ["a b", "a\\x20b", 'a"b', "a\\b", "a\nb", "a\\nb", "a'b"]
     words = {text_line(FULL._replace(user=user), WHEN).split(" ")[2] for user in users}
     assert len(words) == len(users)
+
+
+def test_odd_characters_are_escaped_once() -> None:
+    assert [word(user) for user in ("a b", 'a"b', "a\\b", "a'b", "a\nb", "ann")] == [
+        *("a\\x20b", 'a\\"b', "a\\\\b", "a'b", "a\\nb", "ann"),
+    ]
 
 
 @pytest.mark.parametrize("form", list(FORMATS))

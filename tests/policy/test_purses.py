@@ -194,3 +194,13 @@ def test_a_budget_that_becomes_another_one() -> None:
     assert before.is_idle
     assert after.is_idle
     assert before.changed(Budget(), TODAY).usage.left > 1 << 60
+
+
+def test_within_a_period_nothing_begins_anew() -> None:
+    usage = Usage(100, "hour", 0.0)
+    for now in (0.0, 1.0, 3599.0):
+        usage.moved(10)
+        usage.renew(now)
+    assert usage.used == 30
+    usage.renew(3600.0)
+    assert (usage.used, usage.since) == (0, 3600)

@@ -6,9 +6,6 @@ from dataclasses import fields, replace
 from ipaddress import ip_address, ip_network
 from typing import Any
 
-import pytest
-
-from hosier.policy import rulebook
 from hosier.policy.facts import Facts
 from hosier.policy.rulebook import Rulebook, label_of
 from hosier.policy.rules import Rule
@@ -41,8 +38,8 @@ def test_where_no_rule_holds() -> None:
         assert (verdict.allowed, verdict.rule) == (otherwise, "")
 
 
-def test_what_was_decided_is_remembered_for_the_same_facts_only() -> None:
-    """Every fact counts: whichever is another one, the verdict is another one."""
+def test_every_fact_counts() -> None:
+    """Whichever is another one, the verdict is another one."""
     wanted = Facts(
         "here:1", INSIDE, "ann", frozenset(("staff",)), 5, "password", "connect", "a.example", INSIDE, 443, 7
     )
@@ -76,19 +73,9 @@ def test_what_was_decided_is_remembered_for_the_same_facts_only() -> None:
         "minute": 8,
     }
     assert others.keys() == {field.name for field in fields(Facts)}
-    assert rules.recall(wanted) is rules.recall(replace(wanted)) is rules.decide(wanted)
-    assert rules.recall(wanted).allowed
+    assert rules.decide(wanted).allowed
     for name, value in others.items():
-        assert not rules.recall(replace(wanted, **{name: value})).allowed, name
-    assert rules.recall(wanted).allowed
-
-
-def test_so_many_verdicts_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rulebook, "MOST_REMEMBERED", 3)
-    rules = book(Rule(action="allow", ports=[2, 4]))
-    for _ in range(2):
-        assert [rules.recall(Facts(port=port)).allowed for port in range(6)] == [port in (2, 4) for port in range(6)]
-        assert len(rules._remembered) <= 3
+        assert not rules.decide(replace(wanted, **{name: value})).allowed, name
 
 
 def test_groups() -> None:

@@ -406,6 +406,16 @@ def test_rules_see_each_face_of_an_address() -> None:
     assert asked == ["10.0.0.1", "64:ff9b::a00:1"]
 
 
+def test_what_may_be_the_servers_own_changes_with_the_machine() -> None:
+    policy = TargetPolicy(protect=False, listeners=[at("0.0.0.0", 1080)])
+    assert policy.may_be_own(at("192.0.2.1", 1080))
+    assert not policy.may_be_own(at("192.0.2.1", 80))
+
+
+def test_no_rule_has_said_anything() -> None:
+    assert PUBLIC.verdict_of(at("192.0.2.1")) is None  # type: ignore[func-returns-value]
+
+
 def test_names_are_passed_on() -> None:
     """For a proxy to look up: whoever does must judge what it stands for."""
     name = Address(3, b"localhost", 80)

@@ -5,9 +5,10 @@ from collections.abc import Callable
 import pytest
 
 from hosier.errors import LocalProtocolError, RemoteProtocolError, ReplyCode
-from hosier.protocol.address import encode_address, parse_address
+from hosier.protocol.address import Address, encode_address, parse_address
 from hosier.protocol.auth.base import AuthFraming, AuthMessage, AuthStep, Outcome
 from hosier.protocol.auth.password import Credentials, PasswordFraming, Status
+from hosier.protocol.connection import Handoff
 from hosier.protocol.foreign import foreign_answer
 from hosier.protocol.messages import (
     NEED_DATA,
@@ -417,3 +418,54 @@ def test_reply_goes_through_the_layer() -> None:
     feed(bare, [CONNECT])
     feed(protected, [ToyLayer().wrap(CONNECT)])
     assert protected.send(Reply(0)) == ToyLayer().wrap(bare.send(Reply(0)))
+
+
+# --- success and hand-over at once ---
+
+
+def twins(request_: bytes, layer: bool = False) -> tuple[ServerConnection, ServerConnection]:
+    """Two connections that have heard the same."""
+    pair = server_at_request(), server_at_request()
+    for connection in pair:
+        if layer:
+            connection.layer = ToyLayer()
+            request_ = ToyLayer().wrap(CONNECT) + b"rest"
+        feed(connection, [request_])
+    return pair
+
+
+@pytest.mark.parametrize("bound", ["192.0.2.9", "2001:db8::9", "bound.example"])
+@pytest.mark.parametrize(
+    ("request_", "layer"),
+    [(CONNECT, False), (CONNECT + b"early", False), (CONNECT, True)],
+    ids=["usual", "early", "layer"],
+)
+def test_grant_is_send_and_detach(bound: str, request_: bytes, layer: bool) -> None:
+    address = parse_address(bound, 8080)
+    at_once, singly = twins(request_, layer)
+    data, handoff = at_once.grant(address)
+    assert data == singly.send(Reply(0, address))
+    expected = singly.detach()
+    assert (handoff.leftover, handoff.wrapped) == (expected.leftover, expected.wrapped)
+    assert (handoff.layer is None) == (not layer)
+    assert at_once.state is singly.state is State.MUST_CLOSE
+
+
+def test_grant_of_socks4() -> None:
+    connection = deliver(server, CONNECT4).connection
+    assert connection.grant(TARGET) == (bytes.fromhex("005a0050c0000201"), Handoff(b"", b"", None))
+
+
+@pytest.mark.parametrize(
+    "bound", [Address(1, b"\x7f\x00\x00", 80), Address(1, bytes(4), 65536), Address(1, bytes(4), -1)]
+)
+def test_grant_of_what_has_no_wire_form(bound: Address) -> None:
+    connection, _ = twins(CONNECT)
+    with pytest.raises(LocalProtocolError):
+        connection.grant(bound)
+    assert connection.state is State.ANSWER_CONNECT
+
+
+def test_grant_out_of_place() -> None:
+    with pytest.raises(LocalProtocolError, match="GRANTED is not allowed"):
+        server_at_request().grant(TARGET)

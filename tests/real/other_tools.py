@@ -28,7 +28,9 @@ TOOLS: Final = ("proxychains4", "torsocks")
 OUTCOMES: Final[Mapping[str, tuple[str, str]]] = {
     # A program of run_programs.py, and what became of it with each of the tools; with `hosier run` all of them work.
     "curl": (WORKS, WORKS),
+    "curl (https)": (WORKS, WORKS),
     "git (http)": (WORKS, WORKS),
+    "git (https)": (WORKS, WORKS),
     "git (ssh)": (WORKS, WORKS),
     "ssh": (WORKS, WORKS),
     "Go, static": (PAST, PAST),
@@ -46,7 +48,9 @@ OUTCOMES: Final[Mapping[str, tuple[str, str]]] = {
 """A refusal works if the program is told that the target has refused."""
 
 _LINES: Final[Mapping[str, Sequence[str]]] = {
-    "curl, git over http and ssh, ssh": ("curl", "git (http)", "git (ssh)", "ssh"),
+    "curl, git over http, https and ssh, ssh": (
+        *("curl", "curl (https)", "git (http)", "git (https)", "git (ssh)", "ssh"),
+    ),
     "Python, Node, pip": ("Python", "Node", "pip"),
     "apt-get": ("apt-get",),
     "a static Go program": ("Go, static",),

@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..client.tls import Certificate, door
 from .bed import ANYWHERE, USER_ID
 from .harness import Address, run
 from .quic import web
@@ -54,7 +55,7 @@ from aioquic.quic.configuration import QuicConfiguration
 from tests.real.quic import Download
 from tests.real.target import digest
 async def main():
-    settings = QuicConfiguration(is_client=True, alpn_protocols=H3_ALPN, verify_mode=ssl.CERT_NONE, idle_timeout=20)
+    settings = QuicConfiguration(is_client=True, alpn_protocols=H3_ALPN, verify_mode=ssl.CERT_NONE, idle_timeout=10)
     async with connect("four.test", int(sys.argv[1]), configuration=settings, create_protocol=Download) as client:
         client.fetch(3_000_000)
         print("the word" if await asyncio.wait_for(client.done, 60) == digest(3_000_000) else "another")
@@ -84,10 +85,14 @@ class Row:
 class Site:
     """The servers, and the rows that fetch from them."""
 
-    def __init__(self, folder: Path, program: Program, target: Target, ssh: Address, quic: int, echo: int) -> None:
+    def __init__(
+        self, folder: Path, program: Program, target: Target, tls: int, ssh: Address, quic: int, echo: int
+    ) -> None:
         self.folder = folder
         self.ssh = ssh
         url = f"http://four.test:{target.port}"
+        secure = f"https://four.test:{tls}"
+        trusted = folder / "trusted.pem"
         key = f"-i{folder}/user_key"
         options = [
             "-oStrictHostKeyChecking=no",
@@ -112,6 +117,15 @@ class Site:
                     f"rm -rf $HOME/http && git clone -q {url}/git/project.git $HOME/http && cat $HOME/http/word",
                 ],
                 env=SETTINGS,
+            ),
+            "curl (https)": Row(["curl", "-sS", "--cacert", str(trusted), f"{secure}/word"]),
+            "git (https)": Row(
+                [
+                    "/bin/sh",
+                    "-c",
+                    f"rm -rf $HOME/https && git clone -q {secure}/git/project.git $HOME/https && cat $HOME/https/word",
+                ],
+                env={**SETTINGS, "GIT_SSL_CAINFO": str(trusted)},
             ),
             "git (ssh)": Row(
                 [
@@ -139,7 +153,7 @@ class Site:
                 ],
                 "the_word-1.0-py3-none-any.whl",
             ),
-            "dig": Row(["dig", "+short", "four.test", "@9.9.9.9"], "198.18."),
+            "dig": Row(["dig", "+short", "+tries=1", "four.test", "@9.9.9.9"], "198.18."),
             "Chromium": Row(
                 [*browser, "--user-data-dir=/dev/shm/hosier-profile-user", "--dump-dom", f"{url}/page.html"],
                 as_root=[
@@ -188,6 +202,10 @@ def site(folder: Path, program: Program) -> Iterator[Site]:
             "/the_word-1.0-py3-none-any.whl": ("application/zip", wheel()),
         }
         target.repositories = repository(folder)
+        (folder / "tls").mkdir()
+        certificate = Certificate(program("openssl"), folder / "tls", "four.test")
+        shutil.copyfile(certificate.file, folder / "trusted.pem")
+        _, tls = stack.enter_context(door(certificate, (ANYWHERE[0], target.port), ANYWHERE[0]))
         ssh = stack.enter_context(sshd(program, folder, ANYWHERE[0]))
         shutil.chown(folder / "user_key", USER_ID, USER_ID)
         quic = stack.enter_context(quic_server(folder, ANYWHERE[0]))
@@ -199,7 +217,7 @@ def site(folder: Path, program: Program) -> Iterator[Site]:
         (folder / "client.go").write_text(GO)
         settings = {"CGO_ENABLED": "0", "GOCACHE": str(folder / "go-cache"), "GO111MODULE": "off", "HOME": str(folder)}
         run([program("go"), "build", "-o", folder / "go-client", folder / "client.go"], env=settings, patience=180)
-        yield Site(folder, program, target, ssh, quic, echo)
+        yield Site(folder, program, target, tls, ssh, quic, echo)
 
 
 def wheel() -> bytes:

@@ -25,6 +25,17 @@ pytestmark = [pytest.mark.real, pytest.mark.linux, pytest.mark.timeout(120)]
 
 Program = Callable[..., str]
 
+IN_VAIN = """import socket, sys
+with socket.socket(type=socket.SOCK_DGRAM) as sock:
+    sock.settimeout(30)
+    sock.connect((sys.argv[1], 53000))
+    try:
+        sock.send(b"question")
+        sock.recv(99)
+    except ConnectionRefusedError:
+        print("refused")
+"""
+
 
 @pytest.fixture(scope="module")
 def tickets(in_bed: None, program: Program, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
@@ -78,6 +89,27 @@ def test_a_chain(prefix: list[str], target: Target, tmp_path: Path) -> None:
         assert session["user"] == "bob"
         ask(prefix, tmp_path, *urls)
         far.sessions_of("UDP_ASSOCIATE", 1)
+
+
+def test_socks4a(prefix: list[str], target: Target, tmp_path: Path) -> None:
+    """It takes names. It has no UDP: a program that asks is told at once, and a line tells why."""
+    with Hosier() as proxy:
+        url = f"socks4a://{proxy.address}"
+        fetch(prefix, tmp_path, target, url)
+        proxy.sessions(f"four.test:{target.port}", 4)
+        done = Runner(prefix, url, tmp_path)("python3", "-c", IN_VAIN, "four.test")
+    assert done.stdout == b"refused\n"
+    assert done.stderr.startswith(b"hosier: no UDP: ")
+
+
+def test_other_addresses_for_names(prefix: list[str], target: Target, tmp_path: Path) -> None:
+    target.files = {"/word": ("text/plain", b"the word")}
+    pools = ("--fake-ipv4=240.1.0.0/16", "--fake-ipv6=fd00:5::/64")
+    with Hosier() as proxy:
+        through = Runner(prefix, f"socks5h://{proxy.address}", tmp_path)
+        for family, place in (("-4", b"240.1."), ("-6", b"fd00:5::")):
+            told = ("curl", family, "-sS", "-w", "%{remote_ip}", f"http://four.test:{target.port}/word")
+            assert through(*told, options=pools).stdout.startswith(b"the word" + place)
 
 
 def test_tls(prefix: list[str], target: Target, certificate: Certificate, tmp_path: Path) -> None:

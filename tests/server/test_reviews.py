@@ -15,14 +15,15 @@ import pytest
 
 from hosier.auth.scrypt import hash_password
 from hosier.auth.users_file import change_user
+from hosier.engine.egress import Binding
 from hosier.engine.endpoint import Endpoint
 from hosier.engine.task import Task, foreign
 from hosier.policy.accounts import Account
 from hosier.policy.budgets import Budget
 from hosier.policy.rules import Rule
-from hosier.protocol.address import Address
+from hosier.protocol.address import UNSPECIFIED, Address
+from hosier.server import passages, ruling
 from hosier.server import reviews as module
-from hosier.server import ruling
 from hosier.server.settings import BindSettings, UdpSettings
 
 from .commands.test_bind import arrive, is_listening, joined, reply, waiting
@@ -151,6 +152,56 @@ def test_accounts() -> None:
     run(main)
 
 
+class Untold:
+    """A place to wait at, of an upstream that does not tell who came."""
+
+    def __init__(self, binding: Binding) -> None:
+        self._binding = binding
+        self.bound = binding.bound
+
+    def expects(self, _: Address) -> bool:
+        return True
+
+    async def accept(self, control: Endpoint) -> tuple[Endpoint, Address] | None:
+        arrival = await self._binding.accept(control)
+        return None if arrival is None else (arrival[0], UNSPECIFIED)
+
+    def close(self) -> None:
+        self._binding.close()
+
+
+class UntoldEgress(FakeEgress):
+    async def bind(self, *arguments: Any, **more: Any) -> Binding:
+        return Untold(await super().bind(*arguments, **more))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "code"),
+    [
+        ([], [ALLOW], 0),
+        ([ALLOW], [], 2),  # without rules nobody comes who is not known
+        ([ALLOW], [ALLOW, DENY], 0),
+        ([allow(ports=[1]), ALLOW], [allow(commands=["bind"])], 0),
+    ],
+)
+def test_who_comes_is_judged_by_the_rules_of_that_time(before: list[Rule], after: list[Rule], code: int) -> None:
+    """Through an upstream that does not tell who came, too; the rules have come, or have gone, in between."""
+
+    async def nothing(_: Address) -> None:
+        pass
+
+    async def main() -> None:
+        async with stage(rules=before, bind=BindSettings(anyone=True)) as scene:
+            scene.server._make_egress = lambda *_: UntoldEgress(scene.server, nothing)
+            scene.server.egress = UntoldEgress(scene.server, nothing)
+            client, first = await waiting(scene, 5, "127.0.0.1")
+            assert reload(scene, rules=after) == 0
+            arrive(scene, first.place)
+            assert (await reply(client, 5)).code == code
+
+    run(main)
+
+
 # --- while time passes ---
 
 
@@ -170,7 +221,7 @@ def test_an_account_expires_under_way() -> None:
 
 def test_the_times_of_a_rule_end(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [7]
-    for place in (module, ruling):
+    for place in (module, passages, ruling):
         monkeypatch.setattr(place, "minute_of_week", lambda: now[0])
 
     async def main() -> None:
@@ -227,7 +278,11 @@ def test_a_target_that_is_reached_after_the_reload(rules: list[Rule], monkeypatc
                     async def connect(self, *given: Any) -> Any:
                         found = await straight.connect(*given)  # noqa: B023
                         dialled.set()  # noqa: B023
-                        await go_on.wait()  # noqa: B023
+                        try:
+                            await go_on.wait()  # noqa: B023
+                        except BaseException:
+                            found[0].close()
+                            raise
                         return found
 
                 scene.server.egress = Slow()  # type: ignore[assignment]
@@ -236,7 +291,7 @@ def test_a_target_that_is_reached_after_the_reload(rules: list[Rule], monkeypatc
                 await client.greet()
                 await client.send(request5(target.host, target.port))
                 await dialled.wait()
-                assert reload(scene, rules=after) == 0
+                assert reload(scene, rules=after) == (0 if granted else 1), "an address can be judged at once"
                 go_on.set()
                 assert ((await client.reply5())[1] == 0) == granted
                 far = await target.accept()

@@ -43,7 +43,7 @@ PLACES = [
 
 @pytest.fixture(autouse=True)
 def on_a_wednesday(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("ruling", "reviews"):
+    for module in ("ruling", "reviews", "passages"):
         monkeypatch.setattr(f"hosier.server.{module}.minute_of_week", lambda: 2 * 1440 + 600)
 
 

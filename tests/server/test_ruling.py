@@ -13,6 +13,7 @@ from hosier.errors import ReplyCode
 from hosier.policy.budgets import Budget
 from hosier.policy.rules import Rule
 from hosier.protocol.messages import Command
+from hosier.server import passages
 from hosier.server import ruling as module
 from hosier.server.ruling import COMMAND_NAMES, minute_of_week
 from hosier.server.settings import BindSettings
@@ -217,7 +218,8 @@ def test_ports_and_listeners() -> None:
 def test_times(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looked at when it counts, not when the session began."""
     now = [0]
-    monkeypatch.setattr(module, "minute_of_week", lambda: now[0])
+    for place in (module, passages):
+        monkeypatch.setattr(place, "minute_of_week", lambda: now[0])
 
     async def main() -> None:
         async with stage(rules=[allow(times=["mon 00:00-08:00"]), DENY]) as scene:

@@ -11,7 +11,7 @@ from ..protocol.messages import Command, Reply
 from .journey import AnyHandshake, Journey, announced, host_of_proxy
 from .lookup import look_up
 from .proxy import ProxyChain, chain_for_bind, chain_for_datagrams, chain_of, chain_to_tor
-from .steps import arrive, look_up_here, protected, raise_from, secured, talk
+from .steps import arrive, look_up_here, protected, raise_from, secure, talk
 from .straight import connect_straight
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ def connect(
     """A plain socket that is connected to ``host`` through a proxy, or through several, the nearest first.
 
     Whatever the target has said already is still to be read from it. It blocks without limit, or as
-    ``socket.setdefaulttimeout`` says; ``timeout`` is for the way there. With TLS to the proxy it is an SSLSocket, where
-    GSSAPI protects it a ProtectedSocket.
+    ``socket.setdefaulttimeout`` says; ``timeout`` is for the way there. Under TLS to a proxy,
+    or where GSSAPI protects it, it is a ProtectedSocket.
 
     Args:
         timeout: seconds for everything together: names, TCP, TLS, each step at each proxy. None: no limit.
@@ -177,7 +177,7 @@ def _travel(journey: Journey) -> tuple[socket.socket, AnyHandshake]:
                 if not journey.passed():
                     return sock, handshake
                 if journey.proxy.tls:
-                    sock = secured(protected(sock, journey), journey)
+                    secure(sock, journey)
         except BaseException:
             sock.close()
             raise

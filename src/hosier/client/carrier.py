@@ -32,6 +32,9 @@ def carry_for(sock: socket.socket, stream: LayeredStream, unsent: memoryview) ->
             with turn:
                 frames = stream.wrap(data)
             below.sendall(frames)
+        with turn:
+            farewell = stream.end()
+        below.sendall(farewell)
         below.shutdown(socket.SHUT_WR)
 
     def down() -> None:

@@ -49,6 +49,11 @@ class LayeredStream:
         self._open()
 
     @property
+    def piece(self) -> int:
+        """Plain octets that are best wrapped at once."""
+        return self.layer.max_payload
+
+    @property
     def pending(self) -> int:
         """Plain octets that can be taken."""
         return len(self._plain)

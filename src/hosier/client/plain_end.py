@@ -108,9 +108,12 @@ class _Carrier:
             except (SSLWantWriteError, BlockingIOError):
                 self._tls_must_write = True
         elif self._plain_ended and not self._told_tls:
-            # Not with TLS's announcement, for which OpenSSL would throw away what comes meanwhile; nor with SSLSocket's
-            # own shutdown, which forgets the keys.
-            socket.socket.shutdown(self._tls, socket.SHUT_WR)
+            if isinstance(self._tls, ProtectedSocket):
+                self._tls.shutdown(socket.SHUT_WR)
+            else:
+                # Not with TLS's announcement, for which OpenSSL would throw away what comes meanwhile; nor with
+                # SSLSocket's own shutdown, which forgets the keys.
+                socket.socket.shutdown(self._tls, socket.SHUT_WR)
             self._told_tls = moved = True
         return moved
 

@@ -1,4 +1,4 @@
-"""A socket whose octets travel under a security layer, for plain blocking use and for select."""
+"""A socket whose octets travel under TLS to a proxy, or a security layer, for plain blocking use and for select."""
 
 import socket
 from contextlib import suppress
@@ -15,7 +15,8 @@ _FILE_PIECE: Final = 1 << 16
 
 
 class ProtectedSocket(socket.socket):
-    """A socket as ssl.SSLSocket is one: what is sent is wrapped, what is received is unwrapped, all else as ever.
+    """A socket as ssl.SSLSocket is one, under TLS to a proxy or GSSAPI: what is sent is wrapped, what is received is
+    unwrapped, all else as ever.
 
     ``recv`` reads ahead: before a select, look at ``pending()``. Non-blocking, ``send`` may have to be called again
     with the same octets, as with TLS. One thread may send while another receives. What the system's own calls do with
@@ -50,7 +51,7 @@ class ProtectedSocket(socket.socket):
                     stream.receive(data)
             except RemoteProtocolError:
                 with suppress(OSError):
-                    self.shutdown(socket.SHUT_RDWR)
+                    super().shutdown(socket.SHUT_RDWR)
                 raise
         return stream.take(bufsize)
 
@@ -72,7 +73,7 @@ class ProtectedSocket(socket.socket):
         _no_flags(flags)
         if not self._unsent:
             with memoryview(data) as view, view.cast("B") as octets:
-                piece = bytes(octets[: self._stream.layer.max_payload])
+                piece = bytes(octets[: self._stream.piece])
             with self._turn:
                 self._unsent = memoryview(self._stream.wrap(piece))
             self._accepted = len(piece)
@@ -86,6 +87,15 @@ class ProtectedSocket(socket.socket):
             sent = 0
             while sent < len(octets):
                 sent += self.send(octets[sent:], flags)
+
+    def shutdown(self, how: int, /) -> None:
+        """Ends a direction, or both; of ours the end is announced where the layer does so, as TLS does."""
+        if how != socket.SHUT_RD:
+            with self._turn:
+                farewell = self._stream.end()
+            with suppress(OSError):  # who does not take it any more learns of the end all the same
+                super().sendall(farewell)
+        super().shutdown(how)
 
     def sendfile(self, file: IO[bytes], offset: int = 0, count: int | None = None) -> int:  # type: ignore[override]
         """Sends a file, from the offset on; how many octets."""

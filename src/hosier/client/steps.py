@@ -1,8 +1,9 @@
 """The steps of a way through proxies, on blocking sockets: look up, dial, talk."""
 
+import errno
 import socket
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from ..protocol.address import Address
 from .dial import dial
@@ -10,7 +11,9 @@ from .journey import AnyHandshake, Journey
 from .lookup import look_up, pick
 from .readiness import when_readable
 
-__all__ = ("arrive", "converse", "look_up_here", "protected", "raise_from", "secured", "talk")
+__all__ = ("arrive", "converse", "look_up_here", "protected", "raise_from", "secure", "talk")
+
+_AT_ONCE: Final = 1 << 16
 
 
 def arrive(journey: Journey) -> socket.socket:
@@ -29,36 +32,42 @@ def arrive(journey: Journey) -> socket.socket:
         places = look_up(proxy.host, proxy.port, journey.left)
         journey.step = "connect"
         sock = dial(places, proxy.source_address, journey.left)
-    return secured(sock, journey) if proxy.tls else sock
+    if proxy.tls:
+        try:
+            secure(sock, journey)
+        except BaseException:
+            sock.close()
+            raise
+    return sock
 
 
-def secured(sock: socket.socket, journey: Journey) -> socket.socket:
-    """The same connection with TLS to the proxy in it."""
-    import ssl
+def secure(sock: socket.socket, journey: Journey) -> None:
+    """TLS with this proxy: all that follows on the journey goes within it."""
+    from .tls_stream import TlsStream, usual_context  # who has no proxy with TLS needs none of it
 
-    from .tls_stream import usual_context
-
-    if isinstance(sock, ssl.SSLSocket):
-        from .plain_end import plain_end
-
-        sock = plain_end(sock)
     journey.step = "TLS"
     proxy = journey.proxy
-    context = proxy.ssl_context or usual_context()
-    sock.settimeout(journey.left())
-    return context.wrap_socket(sock, server_hostname=proxy.host)
+    stream = TlsStream(proxy.ssl_context or usual_context(), proxy.host, journey.below)
+    out = stream.shake()
+    while True:
+        sock.settimeout(journey.left())
+        if out:
+            sock.sendall(out)
+        if stream.established:
+            break
+        data = sock.recv(_AT_ONCE)
+        if not data:
+            raise OSError(errno.ECONNRESET, "the proxy closed the connection")
+        out = stream.shake(data)
+    journey.lead_through(stream)
 
 
 def protected(sock: socket.socket, journey: Journey) -> socket.socket:
-    """The same connection under the layers that the proxies have agreed on, if there are any."""
+    """The same connection under TLS and the layers that the proxies have agreed on, if there are any."""
     try:
         stream = journey.take_stream()
         if stream is None:
             return sock
-        if type(sock) is not socket.socket:
-            from .plain_end import plain_end
-
-            sock = plain_end(sock)
         from .protected import ProtectedSocket
 
         return ProtectedSocket(sock, stream)
@@ -87,12 +96,10 @@ def talk(sock: socket.socket, journey: Journey, target: Address) -> AnyHandshake
 
 def converse(sock: socket.socket, journey: Journey, handshake: AnyHandshake, out: bytes) -> None:
     """A handshake that has begun, from where it has to send this, up to the answer."""
-    if journey.timeout is not None and type(sock) is socket.socket:
+    if journey.timeout is not None:
         _converse_in_time(sock, journey, handshake, out)
         return
     while not (handshake.done or handshake.first_reply is not None):
-        if journey.timeout is not None:
-            sock.settimeout(journey.left())
         if out:
             sock.sendall(out)
         out = handshake.feed(sock.recv(handshake.owed))

@@ -43,6 +43,10 @@ class TlsStream(LayeredStream):
         if below is not None:
             self._incoming.write(below.take())
 
+    @property
+    def piece(self) -> int:
+        return _AT_ONCE
+
     def shake(self, data: bytes = b"") -> bytes:
         """Takes the proxy's part of the handshake, at first nothing, and returns ours. Raises SSLError, and
         RemoteProtocolError if what carries it is broken."""

@@ -106,7 +106,7 @@ class DirectEgress:
     def connect(
         self, task: "Task", target: Address, vet: Vetted, sources: Departures | None = None
     ) -> Awaitable[tuple[Endpoint, Address]]:
-        if target.kind == NAME:
+        if target[0] == NAME:
             return self._connect_by_name(task, target, vet, sources)
         return dial_one(task, self._engine, vet((target,))[0], sources)
 

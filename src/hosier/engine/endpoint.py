@@ -115,7 +115,7 @@ class Endpoint:
     @coroutine
     def recv(self, limit: int) -> Generator[Any, Any, bytes]:
         """Up to ``limit`` octets; empty at the end of the stream. Raises OSError."""
-        while (data := self.recv_some(limit)) is None:
+        while not self.seen & READABLE or (data := self.recv_some(limit)) is None:
             if not self.heard:
                 self.register()
             elif not self.heard & EPOLLIN:
@@ -138,7 +138,7 @@ class Endpoint:
             self.seen = seen & ~READABLE
             return None
         if len(data) < limit and not seen & ENDED:
-            self.seen = seen & ~EPOLLIN
+            self.seen = seen & EPOLLOUT
         return data
 
     def send_some(self, data: bytes) -> bytes:

@@ -7,7 +7,7 @@ few times running it is bulk, and moves on by splice, in turns, without its octe
 import os
 from errno import ECONNRESET, EPIPE
 from socket import MSG_PEEK
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from .endpoint import BROKEN, ENDED, READABLE, WRITABLE, Endpoint
 from .events import EPOLLIN, EPOLLOUT
@@ -20,14 +20,32 @@ if TYPE_CHECKING:
 
 __all__ = ("Flow",)
 
+splice: Final[Any] = getattr(os, "splice", None)  # where there is none, no flow gets a pipe
 SPLICE_FLAGS: Final = 3  # SPLICE_F_MOVE | SPLICE_F_NONBLOCK
 FULL_READ: Final = SCRATCH // 2  # octets: what network cards and the loopback join to one segment is less than a buffer
 BULK_AFTER: Final = 4  # full reads in a row
 SMALL_SPLICE: Final = 16384  # octets; a splice that moves less is small talk again
 
 
+# What keeps a flow from copying at once. The later ones are larger, so that a comparison tells who is past which.
+QUEUED: Final = 1
+"""It waits for its turn."""
+BULK: Final = 2
+"""It moves in turns, by splice."""
+BLOCKED: Final = 4
+"""The sink is full; its next writable edge calls ``flush``."""
+OVER: Final = 8
+"""Nothing more is read from the source."""
+DONE: Final = 16
+"""Everything is delivered and the end passed on, or the direction is given up."""
+ABANDONED: Final = 32
+"""Given up: the source may still be sending."""
+
+_ENDED_WELL: Final = OVER | DONE
+
+
 class Flow:
-    """What was read and not yet taken by the sink is held: octets in ``_rest``, or ``_piped`` of them in ``_pipe``.
+    """What was read and not yet taken by the sink is held: octets in ``_rest``, or in a ``_pipe``.
 
     While the flow is blocked nothing more is read: that is the back-pressure.
     """
@@ -37,17 +55,12 @@ class Flow:
         "_full_reads",
         "_pace",
         "_pipe",
-        "_piped",
-        "_queued",
         "_rest",
-        "abandoned",
-        "blocked",
-        "done",
-        "ended",
         "moved",
         "relay",
         "sink",
         "source",
+        "status",
         "twin",
     )
 
@@ -59,114 +72,103 @@ class Flow:
         """The other direction."""
         self.moved = 0
         """Octets that the sink's kernel has taken; exact at any moment."""
-        self.blocked = False
-        """The sink is full; its next writable edge calls ``flush``."""
-        self.ended = False
-        """Nothing more is read from the source."""
-        self.done = False
-        """Everything is delivered and the end passed on, or the direction is given up."""
-        self.abandoned = False
-        """Given up: the source may still be sending."""
+        self.status = 0
+        """The flags above; nearly always none, and one look tells."""
+        self._full_reads = 0
+        self._rest = b""
+        self._pipe: Pipe | None = None
         self._pace: Pacer
         self._credit: int
         """What was paid for and has not moved. Only flows that are held to a pace have these two."""
-        self._full_reads = 0
-        self._queued = False
-        self._rest = b""
-        self._pipe: Pipe | None = None
-        self._piped = 0
 
     @property
     def payload(self) -> int:
         """Octets of payload among those that moved."""
         return self.moved
 
+    @property
+    def held(self) -> int:
+        """Octets that were read, and the sink has not taken."""
+        return len(self._rest) + (self._pipe.octets if self._pipe is not None else 0)
+
+    @property
+    def blocked(self) -> bool:
+        return self.status & BLOCKED != 0
+
+    @property
+    def ended(self) -> bool:
+        return self.status >= OVER
+
     def on_edge(self, source: Endpoint, events: int) -> None:
-        """An edge of the source: octets or an end to read, or room for the twin, which writes there."""
-        twin = self.twin
+        """An edge of the source: octets or an end to read, or room for the twin, which writes there.
+
+        Copies until the source is dry, the sink is full, or the flow turns out to be bulk.
+        """
         try:
-            if events == EPOLLIN and not self.blocked:  # nearly always, and one comparison tells
-                self.pump()
-                return
-            if events & ENDED:
-                source.seen |= events & ENDED
-            if twin.blocked and events & WRITABLE:
-                twin.on_writable()
-            if events & READABLE and not self.ended:
-                if self.blocked:
-                    # There is more, and it must wait. Each segment that joins it would be one more edge in vain.
-                    source.ignore(EPOLLIN)
-                else:
-                    self.pump()
-            if events & BROKEN and self.ended and not twin.done:
-                # Its stream has ended, so no read will tell: the connection is gone altogether.
-                twin.sink_died(ConnectionResetError(ECONNRESET, "connection lost"))
+            if events != EPOLLIN and not self._heed(events):  # nearly always it is octets, and one comparison tells
+                return None
+            if self.status:
+                return self._put_off()
+            sink, engine = self.sink, source.engine
+            if engine.room < SCRATCH:
+                return self._pump_unheld()
+            scratch = engine.scratch
+            while True:
+                try:
+                    size = source.sock.recv_into(scratch)
+                except BlockingIOError:
+                    return None
+                except OSError:
+                    return self._source_died()
+                if not size:
+                    return self._source_ended()
+                try:
+                    sent = sink.sock.send(scratch[:size])
+                except BlockingIOError:
+                    sent = 0
+                except OSError as error:
+                    return self.sink_died(error)
+                self.moved += sent
+                if sent < size:
+                    return self.hold(bytes(scratch[sent:size]))
+                if size < FULL_READ:
+                    self._full_reads = 0
+                elif self._is_bulk_now():
+                    return self._queue()
+                elif size == SCRATCH:
+                    continue
+                if events == EPOLLIN:
+                    # A short read: dry, the next edge will come. Not so if the end was told, whose edge is spent.
+                    return None
         except Exception as error:  # noqa: BLE001  # it ends this relay alone
             self.crashed(error)
 
     def pump(self) -> None:
-        """Copies until the source is dry, the sink is full, or the flow turns out to be bulk."""
-        if self.ended or self.blocked or self._queued:
-            return None
-        if self._full_reads >= BULK_AFTER:
-            return self._queue()
-        source, sink = self.source, self.sink
-        engine = source.engine
-        if engine.room < SCRATCH:
-            return self._pump_unheld()
-        scratch = engine.scratch
-        while True:
-            try:
-                size = source.sock.recv_into(scratch)
-            except BlockingIOError:
-                return None
-            except OSError:
-                return self._source_died()
-            if not size:
-                return self._source_ended()
-            data = scratch[:size]
-            try:
-                sent = sink.sock.send(data)
-            except BlockingIOError:
-                sent = 0
-            except OSError as error:
-                return self.sink_died(error)
-            self.moved += sent
-            if sent < size:
-                return self.hold(bytes(data[sent:]))
-            if size >= FULL_READ:
-                self._full_reads += 1
-                if self._full_reads >= BULK_AFTER:
-                    return self._queue()
-            else:
-                self._full_reads = 0
-            if size < SCRATCH and not source.seen & ENDED:
-                # A short read: dry, the next edge will come. Not so if the end was seen, whose edge is spent.
-                return None
+        """Goes on as if an edge had told of octets, and of the end if that is known."""
+        self.on_edge(self.source, EPOLLIN | self.source.seen & ENDED)
 
     def turn(self) -> None:
         """The flow's turn in the engine's round robin: what is held, and one splice, or one copy where splice cannot
         serve."""
-        self._queued = False
-        if self.blocked:
+        self.status &= ~QUEUED
+        if self.status & BLOCKED:
             if not self._emptied():
-                return
-        elif self.ended:
-            return
+                return None
+        elif self.status >= OVER:
+            return None
         engine = self.source.engine
         # The fuller the engine, the smaller the share that one slow reader may come to hold.
         share = engine.room >> 3
-        is_bulk = self._full_reads >= BULK_AFTER
+        is_bulk = self.status & BULK
         if is_bulk and share >= SCRATCH and (pipe := engine.pipes.take()) is not None:
-            self._splice(pipe, min(share, pipe.capacity))
-            return
+            return self._splice(pipe, min(share, pipe.capacity))
         self.source.hear(EPOLLIN)
         if share < SCRATCH:
-            self._pump_unheld()
-            return
+            return self._pump_unheld()
         if is_bulk:
             self._full_reads = BULK_AFTER - 1
-        self.pump()
+            self.status &= ~BULK
+        return self.pump()
 
     def on_writable(self) -> None:
         """The sink can take octets again. A pipe may hold much, so it waits for its turn."""
@@ -192,7 +194,7 @@ class Flow:
         """Sends what is held, then goes on with new octets."""
         if not self._emptied():
             return
-        if self._full_reads >= BULK_AFTER:
+        if self.status & BULK:
             self._queue()  # what is ignored stays so until there is nothing more
         else:
             self.source.hear(EPOLLIN)
@@ -200,24 +202,23 @@ class Flow:
 
     def abandon(self) -> None:
         """Gives the direction up, with what it holds. A pipe with octets in it is closed, never used again."""
-        self.abandoned = self.ended = self.done = True
-        self.blocked = False
-        self.source.engine.room += len(self._rest) + self._piped
-        self._rest, self._piped = b"", 0
-        if self._pipe is not None:
-            self.source.engine.pipes.discard(self._pipe)
-            self._pipe = None
+        self.status = self.status & QUEUED | ABANDONED | OVER | DONE
+        engine, pipe = self.source.engine, self._pipe
+        engine.room += self.held
+        self._rest, self._pipe = b"", None
+        if pipe is not None:
+            engine.pipes.discard(pipe)
 
     def sink_died(self, error: OSError) -> None:
         """Writing failed: this direction is over. What the sink sent before is still read and delivered."""
-        sink, twin = self.sink, self.twin
+        twin = self.twin
         # EPIPE: the peer had ended its stream properly before it refused ours. Anything else cut that stream, too,
         # and the error that said so is spent: its next read would look like a clean end.
         if error.errno != EPIPE:
-            sink.was_reset = True
+            self.sink.was_reset = True
         self.relay.ended_well = False
         self.abandon()
-        if twin.done:
+        if twin.status >= DONE:
             self.relay.finish()
         else:
             twin.pump()
@@ -227,6 +228,33 @@ class Flow:
 
     # --- private ---
 
+    def _heed(self, events: int) -> bool:
+        """Other news of the source than octets alone; whether there is something to read, too."""
+        source, twin = self.source, self.twin
+        source.seen |= events
+        if twin.status & BLOCKED and events & WRITABLE:
+            twin.on_writable()
+        if self.status < OVER:
+            return events != EPOLLOUT
+        if twin.status < DONE and events & BROKEN:
+            twin.sink_died(ConnectionResetError(ECONNRESET, "connection lost"))  # no read will tell
+        return False
+
+    def _put_off(self) -> None:
+        """There is more, and it must wait."""
+        if self.status & BLOCKED:
+            self.source.ignore(EPOLLIN)  # each segment that joins it would be one more edge in vain
+        elif self.status == BULK:
+            self._queue()
+
+    def _is_bulk_now(self) -> bool:
+        """After a full read."""
+        self._full_reads += 1
+        if self._full_reads < BULK_AFTER:
+            return False
+        self.status |= BULK
+        return True
+
     def _emptied(self) -> bool:
         """Sends what is held; whether all of it went, and there may be more."""
         try:
@@ -235,32 +263,31 @@ class Flow:
             elif self._pipe is not None:
                 self._flush_pipe(self._pipe)
         except BlockingIOError:
-            self.sink.hear(EPOLLOUT)
-            return False
+            pass
         except OSError as error:
             self.sink_died(error)
             return False
-        if self._rest or self._piped:
+        if self._rest or self._pipe is not None:
             self.sink.hear(EPOLLOUT)
             return False
-        self.blocked = False
-        if self.ended:
+        self.status &= ~BLOCKED
+        if self.status >= OVER:
             self._pass_end()
             return False
         return True
 
     def _queue(self) -> None:
-        if not self._queued:
-            self._queued = True
+        if not self.status & QUEUED:
+            self.status |= QUEUED
             self.source.engine.queue(self)
 
     def _keep(self, data: bytes) -> None:
         self._rest = data
         self.source.engine.room -= len(data)
-        self.blocked = True
+        self.status |= BLOCKED
 
     def _block(self) -> None:
-        self.blocked = True
+        self.status |= BLOCKED
         self.sink.hear(EPOLLOUT)
 
     def _pump_unheld(self, most: int = SCRATCH) -> None:
@@ -269,60 +296,55 @@ class Flow:
         try:
             size = source.sock.recv_into(scratch, most, MSG_PEEK)
         except BlockingIOError:
-            return
+            return None
         except OSError:
-            self._source_died()
-            return
+            return self._source_died()
         if not size:
-            self._source_ended()
-            return
+            return self._source_ended()
         try:
             sent = sink.sock.send(scratch[:size])
         except BlockingIOError:
-            self._block()
-            return
+            return self._block()
         except OSError as error:
-            self.sink_died(error)
-            return
+            return self.sink_died(error)
         source.sock.recv_into(scratch, sent)
         self.moved += sent
-        if sent < size:
-            self._block()
-        else:
-            self._queue()
+        return self._block() if sent < size else self._queue()
 
     def _splice(self, pipe: Pipe, share: int) -> None:
+        """What has arrived goes through the pipe; where the sink does not take all of it, the pipe is held."""
         engine = self.source.engine
-        pipes = engine.pipes
         try:
-            size = os.splice(self.source.fd, pipe.write_fd, share, flags=SPLICE_FLAGS)
+            size = splice(self.source.fd, pipe.write_fd, share, None, None, SPLICE_FLAGS)
         except BlockingIOError:
-            pipes.give(pipe)
-            self.source.hear(EPOLLIN)
-            return
+            engine.pipes.give(pipe)
+            return self.source.hear(EPOLLIN)
         except OSError:
-            pipes.discard(pipe)
-            self._source_died()
-            return
+            engine.pipes.discard(pipe)
+            return self._source_died()
         if not size:
-            pipes.give(pipe)
-            self._source_ended()
-            return
-        self._pipe, self._piped = pipe, size
-        engine.room -= size
+            engine.pipes.give(pipe)
+            return self._source_ended()
         if size < SMALL_SPLICE:
             self._full_reads = 0
+            self.status &= ~BULK
         try:
-            self._flush_pipe(pipe)
+            sent = splice(pipe.read_fd, self.sink.fd, size, None, None, SPLICE_FLAGS)
         except BlockingIOError:
-            self._block()
+            sent = 0
         except OSError as error:
-            self.sink_died(error)
-        else:
-            if self._piped:
-                self._block()
-            else:
-                self._queue()
+            self._hold_pipe(pipe, size)
+            return self.sink_died(error)
+        self.moved += sent
+        if sent < size:
+            return self._hold_pipe(pipe, size - sent)
+        engine.pipes.give(pipe)
+        return self._queue()
+
+    def _hold_pipe(self, pipe: Pipe, octets: int) -> None:
+        self._pipe, pipe.octets = pipe, octets
+        self.source.engine.room -= octets
+        self._block()
 
     def _flush_rest(self) -> None:
         sent = self.sink.sock.send(self._rest)
@@ -332,43 +354,46 @@ class Flow:
 
     def _flush_pipe(self, pipe: Pipe) -> None:
         engine = self.source.engine
-        sent = os.splice(pipe.read_fd, self.sink.fd, self._piped, flags=SPLICE_FLAGS)
+        sent = splice(pipe.read_fd, self.sink.fd, pipe.octets, None, None, SPLICE_FLAGS)
         self.moved += sent
         engine.room += sent
-        self._piped -= sent
-        if not self._piped:
+        pipe.octets -= sent
+        if not pipe.octets:
             self._pipe = None
             engine.pipes.give(pipe)
 
     def _source_ended(self) -> None:
-        source, relay = self.source, self.relay
+        source, relay, twin = self.source, self.relay, self.twin
         if source.was_reset:
             self._source_died()
             return
-        self.ended = True
         if relay.first_ended is None:
             relay.first_ended = source
-        if not self.blocked:
+        if self.status & BLOCKED:
+            self.status |= OVER
+        else:
             self._pass_end()
+        if twin.status < DONE and source.seen & BROKEN:
+            # Its stream has ended, so no read will tell: the connection is gone altogether.
+            twin.sink_died(ConnectionResetError(ECONNRESET, "connection lost"))
 
     def _source_died(self) -> None:
         """Reading failed. What was read before is delivered, then the failure is passed on as one."""
-        source = self.source
+        source, relay, twin = self.source, self.relay, self.twin
         source.was_reset = True
-        self.relay.ended_well = False
-        self.ended = True
-        if self.relay.first_ended is None:
-            self.relay.first_ended = source
-            self.relay.first_was_reset = True
-        twin = self.twin
-        if not twin.done:
+        relay.ended_well = False
+        self.status |= OVER
+        if relay.first_ended is None:
+            relay.first_ended = source
+            relay.first_was_reset = True
+        if twin.status < DONE:
             twin.abandon()
-        if not self.blocked:
+        if not self.status & BLOCKED:
             self._pass_end()
 
     def _pass_end(self) -> None:
-        self.done = True
-        if self.twin.done:
+        self.status = _ENDED_WELL
+        if self.twin.status >= DONE:
             self.relay.finish()
         else:
             self.sink.shutdown()

@@ -7,7 +7,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from .endpoint import ENDED, Endpoint
-from .flow import Flow
+from .events import EPOLLIN
+from .flow import QUEUED, Flow
 from .layers import Layer, LayerInPieces, Pieces, Translation, finish_layer, has_ended_early, in_pieces, last_octets
 from .poller import SCRATCH
 from .unsent import unsent
@@ -15,7 +16,7 @@ from .unsent import unsent
 if TYPE_CHECKING:
     from .relay import Relay
 
-__all__ = ("UnwrappingFlow", "WrappingFlow")
+__all__ = ("SteppingFlow", "UnwrappingFlow", "WrappingFlow")
 
 _NO_ROOM: Final = 0.02  # seconds between two looks for room; nothing tells when slow readers have made some
 _LITTLE: Final = 16384  # octets to read where there is no room: any empty send buffer takes as many at once
@@ -39,7 +40,27 @@ def _keep_what_is_freed() -> None:
     bytes(_KEPT)
 
 
-class _LayeredFlow(Flow):
+class SteppingFlow(Flow):
+    """One that does more than to copy: an edge is the beginning of one step."""
+
+    __slots__ = ()
+
+    def on_edge(self, source: Endpoint, events: int) -> None:
+        try:
+            if events == EPOLLIN or self._heed(events):
+                if self.status:
+                    self._put_off()
+                else:
+                    self.pump()
+        except Exception as error:  # noqa: BLE001  # it ends this relay alone
+            self.crashed(error)
+
+    def pump(self) -> None:
+        """The step, if the flow is free to take it."""
+        raise NotImplementedError
+
+
+class _LayeredFlow(SteppingFlow):
     __slots__ = ("_frame_size", "_most", "layer")
 
     def __init__(self, relay: "Relay", source: Endpoint, sink: Endpoint, layer: Layer) -> None:
@@ -48,11 +69,10 @@ class _LayeredFlow(Flow):
         self._most = SCRATCH
         self._frame_size = 0
         """Of the last frame from the source, if that was large."""
-        _keep_what_is_freed()
 
     def pump(self) -> None:
         """One read, transformed; then the flow's next turn."""
-        if self.ended or self.blocked or self._queued:
+        if self.status:
             return
         source = self.source
         engine = source.engine
@@ -61,7 +81,7 @@ class _LayeredFlow(Flow):
             # Wrapped octets cannot be taken back, so nothing is read that would be held: the sink must have taken all
             # before. That needs no room, and however many slow readers hold it, a fast one never waits for them.
             if unsent(self.sink.sock):
-                self._queued = True
+                self.status |= QUEUED
                 engine.loop.call_later(_NO_ROOM, engine.queue, self)
                 return
             most = min(most, _LITTLE)
@@ -87,7 +107,7 @@ class _LayeredFlow(Flow):
             self._queue()
 
     def turn(self) -> None:
-        self._queued = False
+        self.status &= ~QUEUED
         if self.blocked:
             self.flush()
         else:
@@ -139,13 +159,13 @@ class _LayeredFlow(Flow):
 class UnwrappingFlow(_LayeredFlow):
     """From the protected side to the plain one. ``moved`` counts plain octets."""
 
-    __slots__ = ("_frames", "_may_end_early")
+    __slots__ = ("_frames", "_is_tunnel")
 
     def __init__(self, relay: "Relay", source: Endpoint, sink: Endpoint, layer: Layer, wrapped: bytes) -> None:
         """``wrapped``: octets that have arrived below the layer already."""
         _LayeredFlow.__init__(self, relay, source, sink, layer)
         self._frames = bytearray(wrapped)
-        self._may_end_early = hasattr(layer, "ended")
+        self._is_tunnel = hasattr(layer, "ended")
 
     @property
     def wrapped(self) -> bytes:
@@ -167,17 +187,17 @@ class UnwrappingFlow(_LayeredFlow):
         super().begin(leftover)
 
     def pump(self) -> None:
-        if not (self._may_end_early and has_ended_early(self.layer)):
+        if not (self._is_tunnel and has_ended_early(self.layer)):
             _LayeredFlow.pump(self)
-        elif not (self.ended or self.blocked or self._queued):
+        elif not self.status:
             self._end_well()
 
     def turn(self) -> None:
         # Bulk comes in frames of one size: each is read as a whole, and so not put together or taken apart.
         if self._frame_size and not (self._frames or self.blocked) and self.source.engine.room >= 2 * SCRATCH:
             layer = in_pieces(self.layer)
-            if layer is not None and not self._may_end_early:
-                self._queued = False
+            if layer is not None and not self._is_tunnel:
+                self.status &= ~QUEUED
                 if not self.ended:
                     self._move_frame(layer)
                 return
@@ -210,7 +230,7 @@ class UnwrappingFlow(_LayeredFlow):
             self._queue()
 
     def _is_over(self) -> bool:
-        return self._may_end_early and has_ended_early(self.layer)
+        return self._is_tunnel and has_ended_early(self.layer)
 
     def _wanted(self) -> int:
         """What makes it whole: bulk comes in frames of one size."""
@@ -239,7 +259,11 @@ class UnwrappingFlow(_LayeredFlow):
         if found is None:
             return b"", 0
         plain, offset = found
-        self._frame_size = offset if offset >= _LARGE else 0
+        if offset < _LARGE:
+            self._frame_size = 0
+        else:
+            self._frame_size = offset
+            _keep_what_is_freed()
         if offset == len(frames):  # nearly always
             return found
         pieces = [plain]
@@ -255,7 +279,8 @@ class UnwrappingFlow(_LayeredFlow):
         try:
             if self._frames:
                 raise OSError("the stream ended inside a frame")
-            finish_layer(self.layer)
+            if self._is_tunnel:
+                finish_layer(self.layer)
         except OSError as error:
             self._forged(error)
         else:
@@ -295,9 +320,11 @@ class WrappingFlow(_LayeredFlow):
         self._wrapped += size
         if size > layer.max_payload:
             return self._wrap_all(data)
-        if size >= _LARGE and (pieces := in_pieces(layer)) is not None:
-            return pieces.wrap_in_pieces(data)
-        return layer.wrap(data)
+        if size < _LARGE:
+            return layer.wrap(data)
+        _keep_what_is_freed()
+        pieces = in_pieces(layer)
+        return layer.wrap(data) if pieces is None else pieces.wrap_in_pieces(data)
 
     def _wrap_all(self, data: bytes) -> bytes:
         size = self.layer.max_payload

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .endpoint import ENDED
 from .events import EPOLLIN
-from .flow import BULK_AFTER, FULL_READ, SMALL_SPLICE, Flow
-from .layered import UnwrappingFlow, WrappingFlow
+from .flow import BULK, DONE, FULL_READ, QUEUED, SMALL_SPLICE, Flow
+from .layered import SteppingFlow, UnwrappingFlow, WrappingFlow
 from .poller import SCRATCH
 from .segments import Lane, Pieces, Traffic
 
@@ -41,17 +41,17 @@ class Pacer(Protocol):
         """So many go in any case."""
 
 
-class _Paced(Flow):
+class _Paced(SteppingFlow):
     """What the three have in common: each turn is paid for, before or at once."""
 
     __slots__ = ()  # two bases that have some could not be one class; so theirs are the flow's
 
     def pump(self) -> None:
-        if not (self.ended or self.blocked or self._queued):
+        if not self.status & ~BULK:
             self.turn()
 
     def turn(self) -> None:
-        self._queued = False
+        self.status &= ~QUEUED
         if self.blocked:
             self.flush()
         elif self.ended:
@@ -71,7 +71,7 @@ class _Paced(Flow):
         engine = self.source.engine
         self._credit, seconds = self._pace.take(engine.now)
         if seconds > 0:
-            self._queued = True
+            self.status |= QUEUED
             engine.loop.call_later(seconds, self._paid)
         else:
             self._spend_credit()
@@ -82,15 +82,15 @@ class _Paced(Flow):
         if moved > credit:  # a layer has let go of what it held before
             self._pace.spend(moved - credit, self.source.engine.now)
         self._credit = max(0, min(credit, credit - moved))
-        if not self._queued or self.blocked or self._credit < SMALL_SPLICE:
+        if not self.status & QUEUED or self.blocked or self._credit < SMALL_SPLICE:
             self._return_credit()  # a rest that is not worth a call goes back, too
 
     def _step(self, most: int) -> int:
         """Moves at most so many octets, and tells how many the sink has, or are held for it, besides."""
         self.source.hear(EPOLLIN)
-        before = self.moved + len(self._rest) + self._piped
+        before = self.moved + self.held
         self._advance(most)
-        return self.moved + len(self._rest) + self._piped - before
+        return self.moved + self.held - before
 
     def begin(self, leftover: bytes) -> None:
         if leftover:
@@ -103,7 +103,7 @@ class _Paced(Flow):
 
     def _paid(self) -> None:
         """The wait is over. The engine may have slept meanwhile, or be closed; who was abandoned has no more turns."""
-        if not self.done:
+        if self.status < DONE:
             self.source.engine.queue(self)
 
     def _return_credit(self) -> None:
@@ -131,7 +131,7 @@ class PacedFlow(_Paced):
         share = engine.room >> 3
         if share < SCRATCH:
             self._pump_unheld(min(most, SCRATCH))
-        elif self._full_reads >= BULK_AFTER and (pipe := engine.pipes.take()) is not None:
+        elif self.status & BULK and (pipe := engine.pipes.take()) is not None:
             self._splice(pipe, min(share, pipe.capacity, most))
         else:
             self._copy(min(most, SCRATCH))
@@ -157,7 +157,10 @@ class PacedFlow(_Paced):
             self.sink_died(error)
             return
         self.moved += sent
-        self._full_reads = self._full_reads + 1 if size >= min(most, FULL_READ) else 0
+        if size < min(most, FULL_READ):
+            self._full_reads = 0
+        else:
+            self._is_bulk_now()
         if sent < size:
             self.hold(bytes(data[sent:]))
         elif size == most or source.seen & ENDED:

@@ -15,14 +15,15 @@ _F_GETPIPE_SZ: Final = 1032
 
 
 class Pipe:
-    """Two descriptors and how many octets fit between them."""
+    """Two descriptors, how many octets fit between them, and how many there are."""
 
-    __slots__ = ("capacity", "read_fd", "write_fd")
+    __slots__ = ("capacity", "octets", "read_fd", "write_fd")
 
     def __init__(self) -> None:
         """Raises OSError if the process has no descriptors left."""
         import fcntl  # not everywhere, but then there is no splice either
 
+        self.octets = 0
         self.read_fd, self.write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             self.capacity = fcntl.fcntl(self.write_fd, _F_SETPIPE_SZ, _WANTED)

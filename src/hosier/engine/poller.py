@@ -94,7 +94,8 @@ class Engine:
         self._watched: dict[int, Watched] = {}
         self._turns: deque[Turn] = deque()
         self._buried: list[SocketType] = []
-        self._dispatching = False
+        self.in_round = False
+        """Whether edges and turns are being served, so that ``now`` is fresh."""
         self._round_due = False
 
     @property
@@ -125,7 +126,7 @@ class Engine:
         """Closes a socket when the round is over: until then edges under its number may still wait in the batch,
         and the kernel must not give the number to a new socket."""
         self._watched.pop(fd, None)
-        if self._dispatching or self._found:
+        if self.in_round or self._found:
             self._buried.append(sock)
         else:
             sock.close()
@@ -133,7 +134,7 @@ class Engine:
     def queue(self, flow: Turn) -> None:
         """Puts a flow at the end of the round robin; the flow sees to it that it does so once."""
         self._turns.append(flow)
-        if not self._dispatching and not self._round_due:
+        if not self.in_round and not self._round_due:
             self._round_due = True
             self.loop.call_soon(self._on_round)
 
@@ -190,7 +191,7 @@ class Engine:
             self._dispatch()
 
     def _dispatch(self) -> None:
-        self._dispatching = True
+        self.in_round = True
         turns, buried = self._turns, self._buried
         poll, get = self._epoll.poll, self._watched.get
         self.now = now = monotonic()
@@ -215,7 +216,7 @@ class Engine:
                 if now >= end:
                     break
         finally:
-            self._dispatching = False
+            self.in_round = False
             if buried:
                 self._close_buried()
         # The epoll itself is level-triggered in the loop: edges that wait bring us back. Turns do not.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from .endpoint import READABLE, Endpoint
 from .events import EPOLLIN
-from .flow import Flow
+from .flow import ABANDONED, DONE, Flow
 from .layered import UnwrappingFlow, WrappingFlow
 from .layers import Layer, Translation
 from .linger import LINGER, linger, reset_when_sent
@@ -83,7 +83,7 @@ class Relay:
         Raises TimeoutError at the idle limit; whatever interrupts it, both flows are given up.
         """
         near, far, task = self.near, self.far, self.task
-        said = far.tunnel.said if far.tunnel is not None else b""
+        said = b"" if far.tunnel is None else far.tunnel.said
         near.owner, far.owner = self.up, self.down
         part = self.idle_limit / IDLE_PARTS
         task.set_limit("idle", part)
@@ -126,9 +126,8 @@ class Relay:
 
     def dissolve(self) -> None:
         """Undoes the ties between its parts, so that they vanish at once; the counters stay."""
-        for flow in (self.up, self.down):
-            del flow.relay, flow.twin
-        del self.task
+        up, down = self.up, self.down
+        del self.task, up.relay, up.twin, down.relay, down.twin
 
     async def part(self) -> None:
         """Closes both endpoints in the way their ends deserve: a reset is passed on as a reset, and a peer that
@@ -138,9 +137,9 @@ class Relay:
         if near.was_reset or far.was_reset:
             self.task.set_limit("linger", 2 * LINGER)
             await reset_when_sent(far if near.was_reset else near)
-        elif self.up.abandoned:
+        elif self.up.status >= ABANDONED:
             await linger(self.task, near)
-        elif self.down.abandoned:
+        elif self.down.status >= ABANDONED:
             await linger(self.task, far)
 
     def finish(self) -> None:
@@ -164,5 +163,5 @@ class Relay:
     def _give_up(self) -> None:
         self.finished = True
         for flow in (self.up, self.down):
-            if not flow.done:
+            if flow.status < DONE:
                 flow.abandon()

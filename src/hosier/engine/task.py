@@ -60,15 +60,18 @@ class Task:
         """Runs it up to its first wait."""
         coroutine = self._coroutine = self.run()
         self._context = copy_context()
-        self.engine.tasks.add(self)
-        self.engine.now = monotonic()  # the engine may have slept until now
+        engine = self.engine
+        engine.tasks.add(self)
+        if not engine.in_round:
+            engine.now = monotonic()  # the engine may have slept until now
         self._send = coroutine.send
         self._run(self._send, None)
 
     def resume(self) -> None:
         """Goes on after what it waited for has happened."""
         if self._coroutine is not None:
-            self.engine.now = monotonic()  # it may have been a long wait for something outside the engine
+            if not self.engine.in_round:
+                self.engine.now = monotonic()  # it may have been a long wait for something outside the engine
             self._run(self._send, None)
 
     def interrupt(self, error: BaseException) -> None:

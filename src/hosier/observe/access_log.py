@@ -6,13 +6,14 @@ Names and user names come from strangers; what is not printable is escaped, so t
 import json
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 from .record import DatagramCounts, SessionRecord
 
 __all__ = ("FORMATS", "AccessLog", "json_line", "printable", "text_line", "word")
 
-_ESCAPES: Final = str.maketrans({" ": "\\x20", "\\": "\\\\", '"': '\\"'})
+_text_of: Final = lru_cache(1024)(str)  # most sessions go to few places
 
 
 def text_line(record: SessionRecord, when: str) -> str:
@@ -20,12 +21,14 @@ def text_line(record: SessionRecord, when: str) -> str:
     client, user, version, _, command, target, dialled, bound, reply, sent, received, seconds, end, datagrams, *_ = (
         record
     )
-    place = "-" if target is None else str(target)
-    reached = place if dialled == target else "-" if dialled is None else str(dialled)  # mostly the same
+    host, port = client
+    place = "-" if target is None else _text_of(target)
+    reached = place if dialled == target else "-" if dialled is None else _text_of(dialled)  # mostly the same
     return (
-        f"{when} {_place(client)} {'-' if user is None else word(user)} {f'socks{version}' if version else '-'} "
-        f"{command or '-'} {place} {reached} {'-' if bound is None else bound} {'-' if reply is None else reply} "
-        f"{sent} {received} {seconds:.3f} {printable(end)}{'' if datagrams is None else _datagrams(datagrams)}\n"
+        f"{when} {f'[{host}]' if ':' in host else host}:{port} {'-' if user is None else word(user)} "
+        f"{f'socks{version}' if version else '-'} {command or '-'} {place} {reached} "
+        f"{'-' if bound is None else bound} {'-' if reply is None else reply} {sent} {received} {seconds:.3f} "
+        f"{end if end.isprintable() else printable(end)}{'' if datagrams is None else _datagrams(datagrams)}\n"
     )
 
 
@@ -95,5 +98,13 @@ def printable(text: str) -> str:
 
 
 def word(text: str) -> str:
-    """A text from a stranger as one word of a line, which it cannot end: odd characters are escaped."""
-    return text if text.isalnum() else ascii(text.translate(_ESCAPES))[1:-1]
+    """A text from a stranger as one word of a line, which it cannot end: odd characters are escaped, each once."""
+    return text if text.isalnum() else "".join(map(_escaped, text))
+
+
+def _escaped(letter: str) -> str:
+    if letter == " ":
+        return "\\x20"
+    if letter == '"':
+        return '\\"'
+    return ascii(letter)[1:-1]

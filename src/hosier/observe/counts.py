@@ -9,12 +9,16 @@ from bisect import bisect_left
 from collections.abc import MutableSequence, Sequence
 from typing import Final, NamedTuple
 
-__all__ = ("CELLS", "FAMILIES", "OTHER", "Counts", "Family", "add_up", "beats", "new_cells", "place_of", "value_of")
+__all__ = (
+    *("CELLS", "FAMILIES", "NANOSECONDS", "OTHER"),
+    *("Counts", "Family", "add_up", "beats", "new_cells", "place_of", "value_of"),
+)
 
 OTHER: Final = "other"
 """The last value of a label that has it: whatever is none of the others."""
 
-_NANOSECONDS: Final = 1_000_000_000
+NANOSECONDS: Final = 1_000_000_000
+"""A second, as it is kept."""
 
 
 class Family(NamedTuple):
@@ -175,7 +179,7 @@ class Counts:
         """One more in a histogram whose cells begin at ``first``."""
         cells = self.cells
         cells[first + bisect_left(bounds, seconds)] += 1
-        cells[first + len(bounds) + 1] += int(seconds * _NANOSECONDS)
+        cells[first + len(bounds) + 1] += int(seconds * NANOSECONDS)
 
     def lose_the_living(self) -> None:
         """For the cells of a process that died: its sessions under way are over."""

@@ -72,13 +72,14 @@ class Usage:
     """What one key uses of a budget: octets in the period under way, what of them is not on disk yet, and sessions of
     this process. It outlives a change of the budget."""
 
-    __slots__ = ("_renew_at", "left", "limit", "period", "portion", "sessions", "since", "unsaved", "used")
+    __slots__ = ("left", "limit", "period", "portion", "renew_at", "sessions", "since", "unsaved", "used")
 
     def __init__(self, limit: int | None, period: str, now: float, used: int = 0) -> None:
         self.limit = maxsize if limit is None else limit
         self.period = period
         self.since = start_of(period, now)
-        self._renew_at = 0.0
+        self.renew_at = 0.0
+        """When to look whether the period is over, in seconds since 1970."""
         self.used = used
         """By all processes, as far as this one knows."""
         self.unsaved = 0
@@ -93,7 +94,7 @@ class Usage:
         before, self.limit = self.limit, maxsize if limit is None else limit
         self.left += self.limit - before
         self.period = period
-        self._renew_at = 0.0
+        self.renew_at = 0.0
         self.renew(now)
 
     def level(self, _: float) -> float:
@@ -128,9 +129,9 @@ class Usage:
 
     def renew(self, now: float) -> None:
         """Begins anew if the period is over. What is unsaved of it nobody will ask for."""
-        if now < self._renew_at:
+        if now < self.renew_at:
             return
-        self._renew_at = (now // _HOUR + 1) * _HOUR  # no period ends within an hour
+        self.renew_at = (now // _HOUR + 1) * _HOUR  # no period ends within an hour
         since = start_of(self.period, now)
         if since != self.since:
             self.since = since
@@ -177,11 +178,12 @@ class Purse:
 
         Raises Exhausted.
         """
-        budget = self.budget
+        budget, usage = self.budget, self.usage
         if today >= self.end:
             raise Exhausted("budget expired", f"{self._whose} has expired: {budget.expires}")
-        self.usage.renew(today)
-        if self.usage.left <= 0:
+        if today >= usage.renew_at:
+            usage.renew(today)
+        if usage.left <= 0:
             raise Exhausted("budget octets", f"{self.key}: the octets of budget {self.name!r} are used up")
         if budget.sessions and self._slot.tally.enter(budget.sessions, maxsize):
             raise Exhausted("budget sessions", f"{self._whose} allows {budget.sessions} sessions at the same time")
@@ -192,7 +194,7 @@ class Purse:
             raise Exhausted("budget rate", f"{self._whose} allows {budget.rate:g} new sessions a second")
         if budget.sessions:
             self._slot.tally.greeted()
-        self.usage.sessions += 1
+        usage.sessions += 1
 
     def leave(self) -> None:
         """One session less."""

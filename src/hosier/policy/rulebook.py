@@ -4,7 +4,7 @@ A name is judged twice: before it is looked up, so that nobody is asked about wh
 address that it stands for.
 """
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from .conditions import Resolve, conditions_of
@@ -14,9 +14,6 @@ from .rules import Rule, Verdict
 from .time_windows import next_change
 
 __all__ = ("Rulebook", "Asked")
-
-MOST_REMEMBERED: Final = 4096
-"""Verdicts that a rulebook remembers; then it begins anew."""
 
 NO_RULE_ALLOWS: Final = Verdict(allowed=True, rule="")
 NO_RULE_DENIES: Final = Verdict(allowed=False, rule="")
@@ -61,7 +58,6 @@ class Rulebook:
         self._all = RuleIndex(self._rules)
         self._without_address = _Foresight(self._rules, _OF_ADDRESS)
         self._without_target = _Foresight(self._rules, _OF_TARGET)
-        self._remembered: dict[Hashable, Verdict] = {}
         self._windows = [window for rule in rules for window in rule.windows]
         self.has_times = bool(self._windows)
         """Whether any rule asks for the time."""
@@ -78,28 +74,6 @@ class Rulebook:
         """The verdict. All facts must be known that there are."""
         found = self._all.first(facts)
         return self._otherwise if found is None else found.verdict
-
-    def recall(self, facts: Facts) -> Verdict:
-        """What ``decide`` says, remembered for the next one: clients come back for what they had."""
-        key = (
-            facts.address,
-            facts.port,
-            facts.name,
-            facts.user,
-            facts.client,
-            facts.minute,
-            facts.command,
-            facts.groups,
-            facts.method,
-            facts.version,
-            facts.listener,
-        )
-        verdict = self._remembered.get(key)
-        if verdict is None:
-            if len(self._remembered) >= MOST_REMEMBERED:
-                self._remembered.clear()
-            verdict = self._remembered[key] = self.decide(facts)
-        return verdict
 
     def foresee(self, facts: Facts) -> Verdict:
         """The verdict before the address is known; it allows if one address might be allowed."""

@@ -125,6 +125,13 @@ class TargetPolicy:
         """Why the address must not connect to a client who waits for it; None: it may."""
         return self._judge(address._replace(port=0), ruling)
 
+    def may_be_own(self, address: Address) -> bool:
+        """Whether it is or could become an address of the server's own: what is said of any other does not change."""
+        return address.port in self._listener_ports
+
+    def verdict_of(self, _: Address | None) -> None:
+        """No rule has said anything."""
+
     # --- private ---
 
     def _judge(self, address: Address, ruling: Ruling | None = None) -> PolicyDenied | None:

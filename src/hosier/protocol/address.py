@@ -4,6 +4,7 @@ This file owns the octets of an address and their text; it must not know what an
 """
 
 from enum import IntEnum
+from functools import lru_cache, partial
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from struct import Struct
 from typing import Any, Final, NamedTuple
@@ -106,6 +107,9 @@ _new: Final = tuple.__new__
 """Makes a named tuple without its Python-level constructor, for the messages of every handshake."""
 
 
+_octets_of: Final = lru_cache(1024)(partial(inet_pton, AF_INET))  # most sockets have one of few addresses
+
+
 def _literal(name: bytes) -> tuple[int, bytes] | None:
     """Kind and octets of the IP address that a name's text is, also in brackets; None for a real name."""
     if not (name[-1:].isdigit() or name[-1:] == b"]" or b":" in name):
@@ -149,7 +153,7 @@ def address_of_socket(sockaddr: tuple[Any, ...]) -> Address:
     host: str = sockaddr[0]
     if ":" in host:
         return Address(IPV6, inet_pton(AF_INET6, host.partition("%")[0]), sockaddr[1])
-    return _new(Address, (IPV4, inet_pton(AF_INET, host), sockaddr[1]))
+    return _new(Address, (IPV4, _octets_of(host), sockaddr[1]))
 
 
 def decode_address(data: Buffer | memoryview, offset: int) -> tuple[Address, int] | None:

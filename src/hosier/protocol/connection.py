@@ -47,7 +47,7 @@ class Handoff(NamedTuple):
     layer: SecurityLayer | None
 
 
-_NOTHING: Final = Handoff(b"", b"", None)
+NOTHING: Final = Handoff(b"", b"", None)
 
 # Plain names for the states of every session: on Python 3.11 a look into an Enum class costs a function call.
 _DETACHABLE: Final = frozenset((State.TUNNEL, State.ASSOCIATED))
@@ -149,7 +149,7 @@ class Connection:
             raise LocalProtocolError(f"nothing to detach in state {self.state.name}")
         self.state = _MUST_CLOSE
         if self.layer is None and not self._buffer:
-            return _NOTHING
+            return NOTHING
         handoff = Handoff(bytes(self._buffer), bytes(self._wrapped), self.layer)
         self._buffer = self._wrapped = b""
         return handoff

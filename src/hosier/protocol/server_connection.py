@@ -10,7 +10,7 @@ from ..errors import LocalProtocolError, RemoteProtocolError, ReplyCode
 from . import socks4, socks5
 from .address import IPV4, IPV6, NAME, Address, Buffer
 from .auth.base import AuthFraming, AuthMessage, AuthStep
-from .connection import REQUEST_INPUT, Connection, Reader
+from .connection import NOTHING, REQUEST_INPUT, Connection, Handoff, Reader
 from .foreign import foreign_answer, looks_like
 from .messages import NO_ACCEPTABLE_METHODS, NO_AUTHENTICATION, Command, Event, MethodSelected, Reply, Request
 from .states import SERVER, Input, State, Table
@@ -30,6 +30,8 @@ _CONNECT: Final = int(Command.CONNECT)
 _CONNECT_IPV4: Final = 0x05010001  # VER, CMD, RSV and ATYP of the usual request
 _CONNECT_NAME: Final = b"\x05\x01\x00\x03"
 _CONNECT_IPV6: Final = b"\x05\x01\x00\x04"
+_IPV4_REPLY: Final = Struct(">I4sH")
+_CONNECTED_IPV4: Final = 0x05000001  # VER, REP, RSV and ATYP of the usual reply
 _new: Final = tuple.__new__  # without the named tuples' Python-level constructors
 
 # Plain names for what every session asks: on Python 3.11 a look into an Enum class costs a function call.
@@ -39,6 +41,7 @@ _AWAIT_AUTH: Final = State.AWAIT_AUTH
 _ANSWER_AUTH: Final = State.ANSWER_AUTH
 _AWAIT_REQUEST: Final = State.AWAIT_REQUEST
 _ANSWER_CONNECT: Final = State.ANSWER_CONNECT
+_MUST_CLOSE: Final = State.MUST_CLOSE
 _OFFER: Final = Input.OFFER
 _GRANTED: Final = Input.GRANTED
 _REFUSED: Final = Input.REFUSED
@@ -154,6 +157,23 @@ class ServerConnection(Connection):
             return None
         self.state = _ANSWER_CONNECT
         return _new(Request, (5, _CONNECT, _new(Address, (kind, octets, data[-2] << 8 | data[-1])), b""))
+
+    def grant(self, bound: Address) -> tuple[bytes, Handoff]:
+        """The success of a CONNECT: the octets of the reply, and what is handed over with them. It is what ``send`` and
+        ``detach`` do, one after the other, and raises what they raise."""
+        kind, octets, port = bound
+        if (
+            kind == IPV4
+            and len(octets) == 4
+            and 0 <= port <= 0xFFFF
+            and self.state is _ANSWER_CONNECT
+            and self.version == 5
+            and self.layer is None
+            and not self._buffer
+        ):
+            self.state = _MUST_CLOSE
+            return _IPV4_REPLY.pack(_CONNECTED_IPV4, octets, port), NOTHING
+        return self.send(_new(Reply, (0, bound))), self.detach()
 
     # --- private ---
 

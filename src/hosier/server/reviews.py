@@ -13,7 +13,7 @@ from ..errors import PolicyDenied
 from ..protocol.address import address_of_socket
 from ..protocol.auth.password import PasswordFraming
 from ..protocol.messages import Command
-from .ruling import COMMAND_NAMES, Judge, Ruling, minute_of_week
+from .ruling import COMMAND_NAMES, Judge, minute_of_week
 from .settings import ServerSettings
 from .udp_relay import UdpRelay
 
@@ -62,7 +62,7 @@ class Reviews:
                 if far is not None:
                     far.close()
                 raise
-        session.verdict = judge.verdict_of(session.dialled) if isinstance(judge, Ruling) else None
+        session.verdict = judge.verdict_of(session.dialled)
 
     def review(self, session: "Session") -> Judge | None:
         """Judges all that a session has been allowed so far; returns who has judged what it has reached, if it has

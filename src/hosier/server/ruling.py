@@ -47,6 +47,9 @@ class Judge(Protocol):
     def vet_peers(self, addresses: Sequence[Address]) -> Sequence[Address]:
         """Those of the addresses that may connect to a client who waits for them. Raises PolicyDenied if none."""
 
+    def verdict_of(self, address: Address | None) -> Verdict | None:
+        """What let this address pass; None: no rule did."""
+
 
 class Ruling:
     """The Judge of one target of a session, where there are rules.
@@ -141,7 +144,7 @@ class Ruling:
         facts.address = octets
         if rulebook.has_times:
             facts.minute = minute_of_week()
-        verdict = self._last = rulebook.recall(facts)
+        verdict = self._last = rulebook.decide(facts)
         if verdict.log_level == "verbose":
             self._server.explain(self._session, words(verdict), insist=True)
         if not verdict.allowed:

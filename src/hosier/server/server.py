@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from ..auth.base import Method
 from ..auth.users import Users
@@ -28,16 +28,17 @@ from ..policy.purses import LocalVault, Vault
 from ..policy.quota import Quota
 from ..policy.rulebook import Rulebook
 from ..policy.targets import TargetPolicy
-from ..protocol.address import Address
+from ..protocol.address import NAME, Address
 from ..protocol.auth.base import AuthFraming
 from ..protocol.auth.password import PasswordFraming
-from ..protocol.messages import NO_ACCEPTABLE_METHODS, NO_AUTHENTICATION
+from ..protocol.messages import NO_ACCEPTABLE_METHODS, NO_AUTHENTICATION, Command
 from .advertise import AdvertisedAddresses
 from .doorkeeper import Doorkeeper
 from .entrance import Entrance
 from .ledger import Ledger
 from .listening import configured_address, listening_sockets
 from .meter import Meter
+from .passages import Passages
 from .pulse import Pulse
 from .reload import Reload
 from .reviews import Reviews
@@ -49,6 +50,7 @@ from .treasurer import Treasurer
 
 __all__ = ("Server",)
 
+_CONNECT: Final = int(Command.CONNECT)
 _log = logging.getLogger("hosier")
 
 
@@ -96,6 +98,7 @@ class Server:
         self.questions_socks4: bool
         self.rulebook: Rulebook | None
         self.accounts: Accounts
+        self.has_accounts: bool
         self._adopt(Terms(self.settings, passwords=passwords))
         self.quick_methods = frozenset((NO_AUTHENTICATION, PasswordFraming.code))
         udp = self.settings.udp
@@ -104,6 +107,7 @@ class Server:
         self.engine: Engine
         self.egress: Egress
         self.policy: TargetPolicy
+        self.passages: Passages
         self.entrance = Entrance(self, tallies if tallies is not None else LocalTallyBook())
         self.meter = Meter(counts or Counts())
         self.watches = counts is not None or bool(self.settings.budgets)
@@ -238,7 +242,11 @@ class Server:
     def judging(self, session: Session, target: Address | None) -> Judge:
         """Who decides which addresses the session may reach for a target; None: for targets that each datagram names.
         Raises PolicyDenied if it may reach none, whatever the address."""
-        return self.policy if self.rulebook is None else Ruling(session, target)
+        if self.rulebook is None:
+            return self.policy
+        if target is None or target[0] == NAME or session.request.command != _CONNECT:  # type: ignore[union-attr]
+            return Ruling(session, target)
+        return self.passages.to(session, target)
 
     def explain(self, session: Session, reason: str, advice: str = "", *, insist: bool = False) -> None:
         """Says why a client was refused, for the operator who wonders. ``insist``: even one who does not."""
@@ -249,11 +257,18 @@ class Server:
             level = logging.WARNING if insist else logging.INFO
             _log.log(level, "%s%s: %s%s", client, wanted, printable(reason), f"; {advice}" if advice else "")
 
-    def greeted(self, session: Session) -> None:
-        """Its handshake is over, and its request here."""
+    def admit(self, session: Session) -> None:
+        """Its handshake is over, and its request here: judges who it is, and counts it among its user's. Raises
+        PolicyDenied."""
         self.entrance.greeted(session)
         if self.watches:
             self.meter.greeted(session)
+        if self.has_accounts or session.started <= self.reviews.since:
+            self.reviews.identify(session)
+        if session.user is not None:
+            self.entrance.identified(session, session.user)
+        if self.settings.budgets:
+            self.treasurer.admit(session)
 
     def answered(self, session: Session) -> None:
         """Its command has succeeded; what follows is its relay."""
@@ -266,15 +281,6 @@ class Server:
         verdict = session.verdict
         if verdict is not None and verdict.budgets:
             self.treasurer.draw(session, verdict.budgets, verdict.owner)
-
-    def admit(self, session: Session) -> None:
-        """Judges who a session is, past its handshake, and counts it among its user's. Raises PolicyDenied."""
-        if self.accounts or session.started <= self.reviews.since:
-            self.reviews.identify(session)
-        if session.user is not None:
-            self.entrance.identified(session, session.user)
-        if self.settings.budgets:
-            self.treasurer.admit(session)
 
     def ended(self, session: Session) -> None:
         """The last thing that a session does."""
@@ -325,6 +331,7 @@ class Server:
         self.questions_socks4 = terms.questions_socks4
         self.rulebook = terms.rulebook
         self.accounts = terms.accounts
+        self.has_accounts = bool(terms.accounts)
 
     def _listen(self, sock: socket.socket) -> None:
         address = configured_address(sock, self.settings.listen_addresses)
@@ -336,6 +343,7 @@ class Server:
         self.entrance.open()
         self.egress = self._make_egress(self.engine, self._resolver)
         self.policy = protection_of(self.settings, self.addresses)
+        self.passages = Passages(self)
         self.reviews.arm()
 
     def _stop_listening(self) -> None:

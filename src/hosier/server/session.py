@@ -96,8 +96,12 @@ class Session(Task):
         self.purses: tuple[Purse, ...] = ()  # what it draws on
         # The kernel holds a connection back until the greeting is there, so a first look is never in vain.
         self.client = Endpoint(engine, sock, self, EPOLLIN)
-        self.connection: ServerConnection | None = ServerConnection(server.framings, strict=server.settings.strict)
-        self.started = self.asked = monotonic()
+        self.connection: ServerConnection | None
+        if server.settings.strict:
+            self.connection = ServerConnection(server.framings, strict=True)
+        else:
+            self.connection = ServerConnection(server.framings)  # a keyword costs more than the rest of the call
+        self.started = self.asked = engine.now = monotonic()
         self.user: str | None = None
         self.method: int | None = None
         self.request: Request | None = None
@@ -214,10 +218,12 @@ class Session(Task):
                 if method != NO_AUTHENTICATION:
                     exchange = self._begin_auth(method)
                 data = await client.recv(_READ)
-                if exchange is not None and (message := connection.take_usual_message(data)) is not None:
+                while exchange is not None and (message := connection.take_usual_message(data)) is not None:
                     if not await self._authenticate(connection, exchange, message[0]):
                         return None
                     data = await client.recv(_READ)
+                    if self.user is not None:
+                        break
                 if (request := connection.take_usual_request(data)) is not None:
                     return self._requested(request)
             connection.receive_data(data)
@@ -253,7 +259,6 @@ class Session(Task):
     def _requested(self, request: Request) -> Request:
         """The handshake is over. Raises PolicyDenied for a user who may not go on."""
         self.request = request
-        self.server.greeted(self)
         self.server.admit(self)
         return request
 

@@ -30,6 +30,7 @@ AGAIN: Final = 60.0
 """Seconds between two lines about the same trouble."""
 
 MOST_PACES: Final = 1024
+MOST_USUAL: Final = 4096
 
 MOST_KNOWN: Final = 1 << 20
 """Keys of which the octets are remembered; who comes when there are more, and was never seen, is refused."""
@@ -73,6 +74,7 @@ class Treasurer:
         self._limited = limited
         self._purses: dict[tuple[str, str], Purse] = {}
         self._known: dict[tuple[str, str], Entry] = {} if ledger is None else ledger.entries()
+        self._usual: dict[tuple[str | None, str, str], tuple[Purse, ...]] = {}  # what everybody draws on, by who came
         self._paces: dict[tuple[Purse, ...], tuple[Pace | None, Pace | None]] = {}  # of those who came lately
         self._writing: asyncio.Future[None] | None = None
         self._next_line = 0.0
@@ -87,6 +89,7 @@ class Treasurer:
         self, budgets: Mapping[str, Budget], *, on_demand: Iterable[str], groups: Mapping[str, Sequence[str]]
     ) -> None:
         """From now on these hold, for who comes; who is here goes on under those that were."""
+        self._usual.clear()
         self._budgets = budgets
         special = set(on_demand)
         self._general = tuple(name for name in budgets if name not in special)
@@ -99,30 +102,29 @@ class Treasurer:
                 self._purses[place] = purse.changed(budget, time())
 
     def admit(self, session: "Session") -> None:
-        """Opens the purses that everybody draws on. Raises PolicyDenied."""
-        if self._general:
-            self.draw(session, self._general)
+        """Opens the purses that everybody draws on, for one that draws on none yet. Raises PolicyDenied."""
+        if not self._general:
+            return
+        whose = session.user, session.peer[0], session.listener
+        usual = self._usual.get(whose)
+        if usual is not None:
+            self._enter(session, usual)
+            return
+        self.draw(session, self._general)
+        if len(self._usual) >= MOST_USUAL:
+            self._usual.clear()
+        self._usual[whose] = session.purses
 
     def draw(self, session: "Session", names: Sequence[str], rule: str = "") -> None:
         """Opens those of the named budgets for a session, all or none. Raises PolicyDenied."""
-        entered: list[Purse] = []
-        now, today = session.engine.now, time()
-        try:
-            for name in names:
-                for key in self._keys(self._budgets[name], session, rule):
-                    purse = self._purses.get((name, key)) or self._opened(name, key)
-                    # By usage: a session goes on under the form of a budget that it came under.
-                    if purse in entered or any(purse.usage is held.usage for held in session.purses):
-                        continue
-                    purse.enter(now, today)
-                    entered.append(purse)
-        except PolicyDenied as denied:
-            for purse in entered:
-                purse.leave()
-            if isinstance(denied, Exhausted):
-                self._limited(denied.limit)
-            raise
-        session.purses += tuple(entered)
+        found: list[Purse] = []
+        for name in names:
+            for key in self._keys(self._budgets[name], session, rule):
+                purse = self._purses.get((name, key)) or self._opened(name, key)
+                # By usage: a session goes on under the form of a budget that it came under.
+                if purse not in found and not any(purse.usage is held.usage for held in session.purses):
+                    found.append(purse)
+        self._enter(session, tuple(found))
 
     def draw_more(self, session: "Session", verdict: Verdict) -> None:
         """Opens those that a rule gives to a session which is under way already. Raises PolicyDenied."""
@@ -175,6 +177,21 @@ class Treasurer:
 
     # --- private ---
 
+    def _enter(self, session: "Session", purses: tuple[Purse, ...]) -> None:
+        """Into all of them or none. Raises Exhausted."""
+        now, today = session.engine.now, time()
+        entered = 0
+        try:
+            for purse in purses:
+                purse.enter(now, today)
+                entered += 1
+        except Exhausted as exhausted:
+            for purse in purses[:entered]:
+                purse.leave()
+            self._limited(exhausted.limit)
+            raise
+        session.purses = session.purses + purses if session.purses else purses
+
     def _keys(self, budget: Budget, session: "Session", rule: str) -> Sequence[str]:
         """Whose purses of a budget a session draws on."""
         if budget.per == "user" and session.user is not None:  # nearly always
@@ -191,10 +208,11 @@ class Treasurer:
         return (f"source {source_of(session.peer[0])}",)
 
     def _opened(self, name: str, key: str) -> Purse:
-        """The purse of one who has not come yet, or was forgotten. Raises Exhausted."""
+        """The purse of one who has not come yet, or was forgotten. Raises Exhausted if there is no room."""
         has_place = self._ledger is None or (name, key) in self._known or len(self._known) < MOST_KNOWN
         slot = self._vault.open(_slot_of(name, key)) if has_place else None
         if slot is None:
+            self._limited("table")
             raise Exhausted("table", f"there is no room for another {key} in the budgets")
         budget, now = self._budgets[name], time()
         since, used = self._known.get((name, key), (0, 0))
@@ -209,6 +227,7 @@ class Treasurer:
                 if self._ledger is not None:
                     self._known[place] = Entry(purse.usage.since, purse.usage.used)
                 del self._purses[place]
+                self._usual.clear()
                 self._vault.close(_slot_of(*place))
 
     async def _write(self, ledger: Ledger) -> None:

@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 from ...errors import ConfigError
 from ...protocol.address import Address
 from ..journey import AnyHandshake, Journey
+from ..tls_stream import usual_context
 from .feeding import feed
 from .layered import LayeredTransport
 from .steps import arrive, look_up_here, raise_from
@@ -96,7 +97,7 @@ def _protected(transport: asyncio.Transport, journey: Journey, conversation: "_C
 
 
 def _context(journey: Journey) -> SSLContext:
-    return journey.proxy.ssl_context or create_default_context()
+    return journey.proxy.ssl_context or usual_context()
 
 
 async def _start_tls(

@@ -8,7 +8,6 @@ from ...protocol.address import IPV6, Address, address_of_socket
 from ...protocol.auth.base import SecurityLayer
 from ...protocol.messages import Reply, Request
 from ..protected_udp_relay import ProtectedUdpRelay
-from ..ruling import Ruling
 from ..udp_relay import UdpRelay
 
 if TYPE_CHECKING:
@@ -47,8 +46,7 @@ async def _open(session: "Session", announced: Address, layer: SecurityLayer | N
     scope = session.peer[3:] if client.kind == IPV6 else ()
     owner = session.user or client.host
     judge = server.judging(session, None)
-    if isinstance(judge, Ruling):
-        session.verdict = judge.verdict
+    session.verdict = judge.verdict_of(None)
     server.draw(session)
     server.associations.enter(owner)
     sock = None

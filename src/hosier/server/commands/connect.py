@@ -1,16 +1,14 @@
 """CONNECT (RFC 1928 §6; SOCKS4): reach the target, tell the truth about it, join the two."""
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from ...engine.relay import Relay
-from ...protocol.messages import Reply, Request
+from ...protocol.messages import Request
 
 if TYPE_CHECKING:
     from ..session import Session
 
 __all__ = ("connect",)
-
-_new: Final = tuple.__new__  # without the named tuples' Python-level constructors
 
 
 async def connect(session: "Session", request: Request) -> bytes:
@@ -31,9 +29,9 @@ async def connect(session: "Session", request: Request) -> bytes:
     if by_rules:
         server.draw(session)
     session.reply = 0
-    if rest := session.client.send_some(connection.send(_new(Reply, (0, far.bound)))):  # S5-REQ-53
+    reply, handoff = connection.grant(far.bound)  # S5-REQ-53
+    if rest := session.client.send_some(reply):
         await session.client.send_all(rest)
-    handoff = connection.detach()
     if handoff.wrapped:
         session.relay.take_wrapped(handoff.wrapped)
     return handoff.leftover
