@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 
+from hosier.auth.scrypt import hash_password
+from hosier.auth.users_file import change_user
 from hosier.config.build import build_settings
 from hosier.config.dangers import _secrets, dangers
 from hosier.config.load import load
 from hosier.config.secrets import Secret
 from hosier.config.settings import ServeSettings
 from hosier.config.sources import Sources
+from hosier.policy.rules import Rule
 from hosier.server.gssapi import GssapiSettings
 
 Warn = Callable[..., list[str]]
@@ -103,6 +106,49 @@ def test_kerberos_without_protection() -> None:
         "gssapi.nec: whoever is on the way can lower a level that is sent unprotected",
     ]
     assert dangers(ServeSettings(gssapi=GssapiSettings(enabled=True)), Sources()) == []
+
+
+NAMED = """
+accounts.eve = {}
+groups.staff = ["ann",
+"bob"]
+rules = [{ action = "allow", users = ["ann",
+"zoe"] }]
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "unknown", "why"),
+    [
+        ('users.ann = "open sesame"', ["eve", "bob", "zoe"], "add it to the users"),
+        ('users_file = "users"', ["eve", "zoe"], "add it to the users"),
+        ("", ["eve", "ann", "bob", "ann", "zoe"], "no client has a name here"),
+    ],
+)
+def test_users_whom_nobody_can_be(warn: Warn, text: str, unknown: list[str], why: str) -> None:
+    for name in (b"ann", b"bob"):
+        change_user("users", name, hash_password(b"open sesame"))
+    lines = {"eve": "2: accounts.eve", "bob": "4: groups.staff, item 2", "zoe": "6: rules, item 1, users, item 2"}
+    expected = [f"h.toml:{lines[user]}: there is no user {user!r}: {why}" for user in unknown if user != "ann"]
+    found = [line for line in warn(NAMED + text) if "'ann'" not in line]
+    assert found == expected
+    assert len(warn(NAMED + text)) == len(unknown)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"users_file": Path("gone")}, {"ident": True}, {"gssapi": GssapiSettings(enabled=True)}]
+)
+def test_users_who_may_be_anybody(fields: dict[str, Any]) -> None:
+    """The file is not here, or names come from elsewhere."""
+    settings = ServeSettings(rules=[Rule(action="allow", users=["eve"])], **fields)
+    assert dangers(settings, Sources()) == []
+
+
+def test_of_many_unknown_users_some_are_named(warn: Warn) -> None:
+    names = ", ".join(f'"u{number}"' for number in range(1000))
+    found = warn(f"groups.staff = [{names}]\n" + 'users.ann = "open sesame"')
+    assert len(found) == 9
+    assert found[-1] == "h.toml:1: groups.staff, item 9: nor are 992 others users that are named from here on"
 
 
 READABLE = "everybody on this machine can read this secret: chmod o-r"

@@ -155,23 +155,55 @@ def test_a_client_that_says_nothing_is_not_waited_for(monkeypatch: pytest.Monkey
     with_listener(story)
 
 
-def test_more_than_so_many_are_turned_away() -> None:
+def test_the_oldest_that_says_nothing_makes_room() -> None:
+    """Whoever holds all places keeps nobody from a scrape."""
+
     async def main() -> None:
         async with asyncio.timeout(20), AdminListener([LOOPBACK], PAGES) as listener:
             port = int(listener.addresses[0].rpartition(":")[2])
             idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(MOST)]
-            while listener._connections < MOST:
+            while len(listener._silent) < MOST:
+                await asyncio.sleep(0.001)
+            for _ in range(3):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(request("/open"))
+                assert status(await reader.read()) == 200
+                writer.close()
+            ended = [reader for reader, _ in idle if reader.at_eof() or reader.exception()]
+            assert 1 <= len(ended) <= 3
+            assert ended == [reader for reader, _ in idle][: len(ended)], "the oldest first"
+            for _, writer in idle:
+                writer.close()
+            while listener._connections:
+                await asyncio.sleep(0.001)
+            assert not listener._silent
+
+    asyncio.run(main())
+
+
+def test_more_than_so_many_that_ask_are_turned_away() -> None:
+    async def main() -> None:
+        go_on = asyncio.Event()
+
+        async def slow() -> Answer:
+            await go_on.wait()
+            return text_answer("ok")
+
+        pages = {"/slow": Page(slow, secret=False)}
+        async with asyncio.timeout(20), AdminListener([LOOPBACK], pages) as listener:
+            port = int(listener.addresses[0].rpartition(":")[2])
+            asking = [await asyncio.open_connection("127.0.0.1", port) for _ in range(MOST)]
+            for _, writer in asking:
+                writer.write(request("/slow"))
+            while listener._connections < MOST or listener._silent:
                 await asyncio.sleep(0.001)
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             assert await reader.read() == b""
-            for _, one in (*idle, (reader, writer)):
-                one.close()
-            while listener._connections:
-                await asyncio.sleep(0.001)
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(request("/open"))
-            assert status(await reader.read()) == 200
             writer.close()
+            go_on.set()
+            for reader, writer in asking:
+                assert status(await reader.read()) == 200
+                writer.close()
 
     asyncio.run(main())
 

@@ -192,6 +192,36 @@ def test_a_daemon_that_is_started_anew(listener: socket.socket) -> None:
     assert dropped == [1]
 
 
+def test_a_daemon_that_goes_away_is_told_in_a_line(listener: socket.socket, caplog: pytest.LogCaptureFixture) -> None:
+    name = listener.getsockname()
+    dropped: list[int] = []
+    log = SyslogWriter(name, dropped=dropped.append)
+    listener.close()
+    os.unlink(name)
+    for count in range(1, 4):
+        log.write("nobody hears this\n")
+        wait_until(lambda count=count: sum(dropped) == count, "it is counted")  # type: ignore[misc]
+    log.close()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"cannot write the log to {name}: No such file or directory; lines are lost until it works again"
+    ]
+
+
+def test_a_daemon_that_does_not_read_is_waited_for_once(
+    listener: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not once for each line: what comes later would wait for hours."""
+    dropped: list[int] = []
+    log = SyslogWriter(listener.getsockname(), dropped=dropped.append)
+    log._socket.settimeout(0.05)
+    for _ in range(5000):
+        log.write("a line\n")
+    wait_until(lambda: dropped, "its queue is full")
+    log.close()
+    assert sum(dropped) > 4000
+    assert "nobody reads it" in caplog.text
+
+
 def test_a_daemon_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^cannot write the log to .*/nobody: No such file or directory$"):
         JournalWriter(str(tmp_path / "nobody"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import socket
-import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from hosier.protocol.auth.gssapi_layer import Level
 from hosier.protocol.messages import Command
 
 from ..kerberos_realm import Realm
+from .capture import capture
 from .conftest import PASSWORD, USER
 from .gssapi_client import GssapiClient
 from .harness import PATIENCE, Address, Hosier, run, wait_until
@@ -116,25 +116,6 @@ def test_nothing_is_left_behind(home: Realm, echo: Address) -> None:
 
 
 # --- on the wire ---
-
-
-@contextmanager
-def capture(program: Callable[..., str], port: int, file: Path) -> Iterator[None]:
-    """All that goes to and from a port of loopback, up to a mark that is sent at the end."""
-    command = [program("tcpdump"), "-i", "lo", "-U", "--immediate-mode", "-s", "0", "-B", "16384", "-w", str(file)]
-    if os.geteuid() == 0:
-        command += ["-Z", "root"]  # it gives its rights up, and then could not write here
-    with subprocess.Popen([*command, "port", str(port)], stderr=subprocess.PIPE) as tcpdump:
-        try:
-            assert tcpdump.stderr is not None
-            assert b"listening on" in tcpdump.stderr.readline()
-            yield
-            mark = os.urandom(16)
-            with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as marking:
-                marking.sendall(mark)
-                wait_until(lambda: mark in file.read_bytes(), "the mark in the capture")
-        finally:
-            tcpdump.terminate()
 
 
 @pytest.mark.parametrize(("level", "readable"), [(1, True), (2, False)])

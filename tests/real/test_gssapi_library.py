@@ -21,6 +21,7 @@ from hosier.protocol.auth.gssapi_layer import GssapiLayer
 
 from ..client.tls import Certificate, door
 from ..kerberos_realm import Realm
+from .capture import capture
 from .dante import LEVELS, sockd
 from .harness import PATIENCE, Address, Hosier, wait_until
 from .target import Target
@@ -290,6 +291,26 @@ def test_datagrams_in_other_hands(home: Realm, echoing: tuple[str, int], level: 
         datagrams.close()
         [session] = server.sessions_of("UDP_ASSOCIATE", 1)
         assert session["datagrams"] == {"sent": 3, "received": 3, "dropped": {"not genuine": 5}}
+
+
+@pytest.mark.parametrize(("level", "readable"), [(1, True), (2, False)])
+def test_capture_of_datagrams(
+    home: Realm, program: Callable[..., str], echoing: tuple[str, int], tmp_path: Path, level: int, readable: bool
+) -> None:
+    """B-20, B-21: at level 2 neither words nor targets can be read. At level 1 both can, so the test can fail."""
+    file, words = tmp_path / "capture", b"nobody shall read these words"
+    header = b"\x00\x00\x00\x01" + socket.inet_aton(echoing[0]) + echoing[1].to_bytes(2, "big")
+    with ours() as server, hosier.associate(proxy(server.address, level), timeout=PATIENCE) as datagrams:
+        datagrams.settimeout(PATIENCE)
+        port = datagrams.getsockname()[1]  # the target's side is not protected
+        with capture(program, port, file, socket.SOCK_DGRAM):
+            for size in (1, 40):
+                datagrams.sendto(words * size, echoing)
+                assert datagrams.recvfrom() == (words * size, echoing)
+    seen = file.read_bytes()
+    assert seen.count(b"\x01\x03") >= 4  # frames, there and back
+    assert (words in seen) is readable
+    assert (header in seen) is readable
 
 
 # --- through Dante's ---

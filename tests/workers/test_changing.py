@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from hosier.policy.rules import Rule
 from hosier.server.server import Server
 from hosier.server.settings import ServerSettings
@@ -48,7 +50,7 @@ def test_made_then_changed_to() -> None:
             assert await answers.next() == (SWITCH, 0)
             assert server.rulebook is not None
             await changing.switch(nothing)
-            assert await answers.next() == (SWITCH, 0)
+            assert await answers.next() == (SWITCH, "it has not been prepared")
 
     asyncio.run(main())
 
@@ -65,10 +67,30 @@ def test_what_is_wrong_or_abandoned_changes_nothing() -> None:
             word, complaint = await answers.next()
             assert (word, complaint[:31]) == (PREPARE, "cannot read the users file /non")
             await changing.switch(nothing)
-            assert await answers.next() == (SWITCH, 0)
+            assert await answers.next() == (SWITCH, "it has not been prepared")
             await prepare(changing, AFTER)
             await changing.abandon(nothing)
             await changing.switch(nothing)
             assert server.settings == BEFORE
+
+    asyncio.run(main())
+
+
+def test_what_goes_wrong_when_it_changes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the worker hears the next order."""
+
+    async def main() -> None:
+        async with Server(BEFORE) as server:
+            answers = Answers()
+            changing = Changing(server, answers)  # type: ignore[arg-type]
+            await prepare(changing, AFTER)
+            assert await answers.next() == (PREPARE, "")
+
+            def fails(_: object) -> int:
+                raise OSError("no more descriptors")
+
+            monkeypatch.setattr(server, "switch", fails)
+            await changing.switch(asyncio.StreamReader())
+            assert await answers.next() == (SWITCH, "OSError: no more descriptors")
 
     asyncio.run(main())

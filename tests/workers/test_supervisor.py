@@ -28,6 +28,8 @@ from hosier.policy.rules import Rule
 from hosier.server.settings import Limits, ListenAddress, ServerSettings
 from hosier.workers import process
 from hosier.workers import supervisor as module
+from hosier.workers.channel import ABANDON, SWITCH
+from hosier.workers.process import WorkerProcess
 from hosier.workers.supervisor import Outcome, Supervisor
 from hosier.workers.tallies import Totals, read_totals, sessions_under_way
 
@@ -508,6 +510,68 @@ def test_what_is_wrong_changes_no_worker(tmp_path: Path, monkeypatch: pytest.Mon
             os.kill(crew.pids()[1], signal.SIGCONT)
         assert {await crew.enter() for _ in range(20)} == {True}
         assert (await reload(crew, rules=[DENY])).kept == []
+        assert {await crew.enter() for _ in range(20)} == {False}
+
+    with_crew(2, story)
+
+
+def test_a_worker_that_cannot_change_is_told_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until it can, or is replaced."""
+
+    async def story(crew: Crew) -> None:
+        post, pid = WorkerProcess.post, crew.pids()[1]
+
+        def refused(self: WorkerProcess, word: bytes, more: bytes = b"") -> asyncio.Future[Any]:
+            if word != SWITCH or self.pid != pid:
+                return post(self, word, more)
+            self.tell(ABANDON)
+            answer = asyncio.get_running_loop().create_future()
+            answer.set_result("OSError: no more descriptors")
+            return answer
+
+        behind = Health(False, True, "worker 2 keeps the settings of before a reload")
+        with monkeypatch.context() as patch:
+            patch.setattr(WorkerProcess, "post", refused)
+            await reload(crew, rules=[DENY])
+        assert crew.said == [
+            f"worker 2 keeps the settings of before: OSError: no more descriptors; kill -KILL {pid} replaces it"
+        ]
+        assert crew.supervisor.health() == behind
+        await reload(crew, rules=[DENY])
+        assert crew.supervisor.health() == Health(True, True)
+        with monkeypatch.context() as patch:
+            patch.setattr(WorkerProcess, "post", refused)
+            await reload(crew, rules=[ALLOW])
+        assert crew.supervisor.health() == behind
+        os.kill(pid, signal.SIGKILL)
+        await crew.replaced(1, pid)
+        await until(lambda: crew.supervisor.health() == Health(True, True), "another one serves")
+        assert {await crew.enter() for _ in range(20)} == {True}
+
+    with_crew(2, story)
+
+
+def test_a_worker_that_changes_late_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(crew: Crew) -> None:
+        post, pid = WorkerProcess.post, crew.pids()[0]
+
+        def stopped(self: WorkerProcess, word: bytes, more: bytes = b"") -> asyncio.Future[Any]:
+            if word == SWITCH and self.pid == pid:
+                os.kill(pid, signal.SIGSTOP)
+                monkeypatch.setattr(module, "PREPARING", 0.2)
+            return post(self, word, more)
+
+        try:
+            with monkeypatch.context() as patch:
+                patch.setattr(WorkerProcess, "post", stopped)
+                await reload(crew, rules=[DENY])
+            assert crew.said == [
+                f"worker 1 keeps the settings of before: it does not answer; kill -KILL {pid} replaces it"
+            ]
+            assert not crew.supervisor.health().ready
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        await until(lambda: crew.supervisor.health() == Health(True, True), "it has changed")
         assert {await crew.enter() for _ in range(20)} == {False}
 
     with_crew(2, story)

@@ -27,11 +27,7 @@ _UNTOLD: Final = 0.001
 class StepOutcome(asyncio.Future[Any]):
     """The outcome of a step, for one loop."""
 
-    __slots__ = ("_waiter",)
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop=loop)
-        self._waiter: Callable[[asyncio.Future[Any]], object] | None = None
+    _waiter: Callable[[asyncio.Future[Any]], object] | None = None
 
     def tell_at_once(self, waiter: Callable[[asyncio.Future[Any]], object]) -> None:
         """As ``add_done_callback``, for one who may be called where the outcome is told. A round of the loop later,
@@ -100,7 +96,7 @@ class StepThreads:
         if outbox is None or outbox.loop is not loop:
             outbox = self._outbox = _Outbox(loop)
             self._due = None  # that loop may be gone, and its round with it
-        answer = StepOutcome(loop)
+        answer = StepOutcome(loop=loop)
         self._jobs.append((outbox, answer, step, argument))
         if self._due is None:
             self._due = loop.call_soon(self._hand_over)

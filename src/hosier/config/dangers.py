@@ -1,4 +1,4 @@
-"""Choices that are allowed and dangerous, so that nobody makes them unawares."""
+"""Choices that are allowed and dangerous, or come to nothing, so that nobody makes them unawares."""
 
 import stat
 from collections.abc import Iterator, Mapping
@@ -6,6 +6,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Any, Final, get_args
 
+from ..auth.users_file import read_users
+from ..errors import ConfigError
 from ..policy.rules import is_protected
 from .complaints import Complaint, dotted
 from .forms import is_list, is_mapping, table_of
@@ -22,6 +24,12 @@ __all__ = ("dangers",)
 _METADATA: Final = tuple(map(ip_address, ("169.254.169.254", "168.63.129.16", "192.0.0.192", "fd00:ec2::254")))
 _LOOPBACK: Final = tuple(map(ip_address, ("127.0.0.1", "::1")))
 
+_OF_THE_USERS: Final = frozenset(("none", "password"))
+"""Methods with which a client is one of ``users`` or ``users_file``, or nobody."""
+
+_MOST_UNKNOWN: Final = 8
+"""Names without a user that have a line each."""
+
 _SHORT_PASSWORD: Final = 8
 _LONG_HANDSHAKE: Final = 120.0
 
@@ -31,7 +39,8 @@ Found = Iterator[tuple[KeyPath, str]]
 def dangers(settings: ServeSettings, sources: Sources) -> list[Complaint]:
     """A warning for each dangerous choice, by the key that makes it."""
     warnings = []
-    for path, what in (*_towards_strangers(settings), *_patience(settings), *_kerberos(settings)):
+    found = (*_towards_strangers(settings), *_patience(settings), *_kerberos(settings), *_nobody(settings))
+    for path, what in found:
         warning = sources.complaint([path], what)
         warnings.append(warning if warning.path else Complaint(None, f"{dotted(path)}: {what}"))
     return warnings if sources.file is None else [*warnings, *_open_files(sources.file)]
@@ -78,6 +87,47 @@ def _kerberos(settings: ServeSettings) -> Found:
         )
     if settings.gssapi.nec:
         yield ("gssapi", "nec"), "whoever is on the way can lower a level that is sent unprotected"
+
+
+# --- users whom nobody can be ---
+
+
+def _nobody(settings: ServeSettings) -> Found:
+    """Names that no client can have. Where Kerberos or a package's method says who a client is, any name can be."""
+    if not set(settings.effective_methods) <= _OF_THE_USERS or (settings.ident and not settings.has_users):
+        return
+    known = _known_users(settings)
+    if known is None:
+        return
+    unknown = [(path, user) for path, user in _named_users(settings) if user not in known]
+    why = "add it to the users" if known else "no client has a name here"
+    for path, user in unknown[:_MOST_UNKNOWN]:
+        yield path, f"there is no user {user!r}: {why}"
+    if more := unknown[_MOST_UNKNOWN:]:
+        yield more[0][0], f"nor are {len(more)} others users that are named from here on"
+
+
+def _named_users(settings: ServeSettings) -> Iterator[tuple[KeyPath, str]]:
+    for user in settings.accounts:
+        yield ("accounts", user), user
+    for group, members in settings.groups.items():
+        for at, user in enumerate(members):
+            yield ("groups", group, at), user
+    for index, rule in enumerate(settings.rules):
+        for at, user in enumerate(rule.users):
+            yield ("rules", index, "users", at), user
+
+
+def _known_users(settings: ServeSettings) -> set[str] | None:
+    """All that there are; None: they cannot be read here and now."""
+    known = set(settings.users)
+    if settings.users_file is not None:
+        try:
+            names = read_users(str(settings.users_file))
+        except (OSError, ConfigError):
+            return None
+        known.update(name.decode("utf-8", "backslashreplace") for name in names)
+    return known
 
 
 # --- files that others can read or change ---

@@ -69,7 +69,6 @@ class _LayeredFlow(SteppingFlow):
         self._most = SCRATCH
         self._frame_size = 0
         """Of the last frame from the source, if that was large."""
-        _keep_what_is_freed()
 
     def pump(self) -> None:
         """One read, transformed; then the flow's next turn."""
@@ -160,13 +159,13 @@ class _LayeredFlow(SteppingFlow):
 class UnwrappingFlow(_LayeredFlow):
     """From the protected side to the plain one. ``moved`` counts plain octets."""
 
-    __slots__ = ("_frames", "_may_end_early")
+    __slots__ = ("_frames", "_is_tunnel")
 
     def __init__(self, relay: "Relay", source: Endpoint, sink: Endpoint, layer: Layer, wrapped: bytes) -> None:
         """``wrapped``: octets that have arrived below the layer already."""
         _LayeredFlow.__init__(self, relay, source, sink, layer)
         self._frames = bytearray(wrapped)
-        self._may_end_early = hasattr(layer, "ended")
+        self._is_tunnel = hasattr(layer, "ended")
 
     @property
     def wrapped(self) -> bytes:
@@ -188,7 +187,7 @@ class UnwrappingFlow(_LayeredFlow):
         super().begin(leftover)
 
     def pump(self) -> None:
-        if not (self._may_end_early and has_ended_early(self.layer)):
+        if not (self._is_tunnel and has_ended_early(self.layer)):
             _LayeredFlow.pump(self)
         elif not self.status:
             self._end_well()
@@ -197,7 +196,7 @@ class UnwrappingFlow(_LayeredFlow):
         # Bulk comes in frames of one size: each is read as a whole, and so not put together or taken apart.
         if self._frame_size and not (self._frames or self.blocked) and self.source.engine.room >= 2 * SCRATCH:
             layer = in_pieces(self.layer)
-            if layer is not None and not self._may_end_early:
+            if layer is not None and not self._is_tunnel:
                 self.status &= ~QUEUED
                 if not self.ended:
                     self._move_frame(layer)
@@ -231,7 +230,7 @@ class UnwrappingFlow(_LayeredFlow):
             self._queue()
 
     def _is_over(self) -> bool:
-        return self._may_end_early and has_ended_early(self.layer)
+        return self._is_tunnel and has_ended_early(self.layer)
 
     def _wanted(self) -> int:
         """What makes it whole: bulk comes in frames of one size."""
@@ -260,7 +259,11 @@ class UnwrappingFlow(_LayeredFlow):
         if found is None:
             return b"", 0
         plain, offset = found
-        self._frame_size = offset if offset >= _LARGE else 0
+        if offset < _LARGE:
+            self._frame_size = 0
+        else:
+            self._frame_size = offset
+            _keep_what_is_freed()
         if offset == len(frames):  # nearly always
             return found
         pieces = [plain]
@@ -276,7 +279,8 @@ class UnwrappingFlow(_LayeredFlow):
         try:
             if self._frames:
                 raise OSError("the stream ended inside a frame")
-            finish_layer(self.layer)
+            if self._is_tunnel:
+                finish_layer(self.layer)
         except OSError as error:
             self._forged(error)
         else:
@@ -316,9 +320,11 @@ class WrappingFlow(_LayeredFlow):
         self._wrapped += size
         if size > layer.max_payload:
             return self._wrap_all(data)
-        if size >= _LARGE and (pieces := in_pieces(layer)) is not None:
-            return pieces.wrap_in_pieces(data)
-        return layer.wrap(data)
+        if size < _LARGE:
+            return layer.wrap(data)
+        _keep_what_is_freed()
+        pieces = in_pieces(layer)
+        return layer.wrap(data) if pieces is None else pieces.wrap_in_pieces(data)
 
     def _wrap_all(self, data: bytes) -> bytes:
         size = self.layer.max_payload

@@ -33,7 +33,7 @@ PATIENCE: Final = 5.0
 """Seconds that a request and its answer may take each."""
 
 MOST: Final = 32
-"""Connections at the same time."""
+"""Connections at the same time. Where there are as many, the oldest that has not asked for anything yet makes room."""
 
 UNIX: Final = "unix:"
 
@@ -80,6 +80,7 @@ class AdminListener:
         self._token = None if token is None else token.encode()
         self._servers: list[asyncio.Server] = []
         self._connections = 0
+        self._silent: dict[asyncio.StreamWriter, None] = {}  # who has not asked yet, in the order of their coming
 
     @property
     def addresses(self) -> list[str]:
@@ -113,9 +114,13 @@ class AdminListener:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections += 1
         try:
-            if self._connections > MOST:
+            if self._connections > MOST and not self._made_room():
                 return
-            answer, head = await self._answer(reader, writer)
+            self._silent[writer] = None
+            try:
+                answer, head = await self._answer(reader, writer)
+            finally:
+                self._silent.pop(writer, None)
             async with asyncio.timeout(PATIENCE):
                 writer.write(_response(answer, head=head))
                 await writer.drain()
@@ -127,11 +132,21 @@ class AdminListener:
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
+    def _made_room(self) -> bool:
+        """Whether there was somebody to make it: who wants to know something has asked at once."""
+        oldest = next(iter(self._silent), None)
+        if oldest is None:
+            return False
+        del self._silent[oldest]
+        oldest.transport.abort()
+        return True
+
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[Answer, bool]:
         """The answer, and whether only its head is wanted."""
         try:
             async with asyncio.timeout(PATIENCE):
                 octets = await reader.readuntil(b"\r\n\r\n")
+            self._silent.pop(writer, None)
             line, _, rest = octets.partition(b"\r\n")
             method, target, version = line.decode("ascii").split(" ")
             headers: Message = parse_headers(io.BytesIO(rest))

@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from errno import EACCES
 from time import monotonic
 from typing import Final, NamedTuple
 
@@ -56,6 +57,19 @@ class Destination(NamedTuple):
 STDOUT: Final = Destination()
 
 
+class _Trouble:
+    """A line for the operator when something goes wrong, and at most one a minute while it does."""
+
+    def __init__(self) -> None:
+        self._next_line = 0.0
+
+    def tell(self, line: str) -> None:
+        now = monotonic()
+        if now >= self._next_line:
+            self._next_line = now + AGAIN
+            _log.warning("%s", line)
+
+
 class FileWriter(LineWriter):
     """Appends to a file; ``reopen()`` opens it anew by its name, after it was moved away.
 
@@ -66,7 +80,7 @@ class FileWriter(LineWriter):
         self.path = path
         self._backlog = b""
         self._is_stale = False
-        self._next_line = 0.0
+        self._trouble = _Trouble()
         try:
             fd = _open(path)
         except OSError as error:
@@ -92,7 +106,7 @@ class FileWriter(LineWriter):
             while start < len(data):
                 start += os.write(self._fd, memoryview(data)[start:])
         except OSError as error:
-            self._complain(f"cannot write the log to {self.path}: {error.strerror}; it waits")
+            self._trouble.tell(f"cannot write the log to {self.path}: {error.strerror}; it waits")
         self._backlog = data[start:]
         if len(self._backlog) > BACKLOG:
             kept = self._backlog.rfind(b"\n", 0, BACKLOG) + 1
@@ -103,23 +117,23 @@ class FileWriter(LineWriter):
         try:
             fd = _open(self.path)
         except OSError as error:
-            self._complain(f"cannot open {self.path} anew: {error.strerror}; the log goes on where it went before")
+            # Mostly it was opened as root, before privileges were given up.
+            advice = "; make it for the user that the server runs as" if error.errno == EACCES else ""
+            self._trouble.tell(
+                f"cannot open {self.path} anew: {error.strerror}; the log goes on where it went before{advice}"
+            )
             return
         os.close(self._fd)
         self._fd = fd
 
-    def _complain(self, line: str) -> None:
-        now = monotonic()
-        if now >= self._next_line:
-            self._next_line = now + AGAIN
-            _log.warning("%s", line)
-
 
 class _DatagramWriter(LineWriter):
-    """A datagram for each line, to a socket of this machine's. One that is not there loses them."""
+    """A datagram for each line, to a socket of this machine's. One that is not there, or does not read, loses them, and
+    the operator is told."""
 
     def __init__(self, place: str, dropped: Dropped) -> None:
         self._place = place
+        self._trouble = _Trouble()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
             self._socket.connect(place)
@@ -134,24 +148,29 @@ class _DatagramWriter(LineWriter):
         self._socket.close()
 
     def _put(self, lines: list[str]) -> None:
-        lost = 0
-        for line in lines:
+        for at, line in enumerate(lines):
             octets = self._frame(line.rstrip("\n").encode("utf-8", "backslashreplace"))
             try:
-                self._socket.send(octets)
-            except OSError:
-                lost += not self._sent_anew(octets)
-        if lost:
-            self._tell_dropped(lost)
+                self._send(octets)
+            except OSError as error:
+                # To wait for each of the others as long would only keep those that come from their turn.
+                lost = len(lines) - at
+                self._tell_dropped(lost)
+                reason = error.strerror or "nobody reads it"
+                self._trouble.tell(
+                    f"cannot write the log to {self._place}: {reason}; lines are lost until it works again"
+                )
+                return
 
-    def _sent_anew(self, octets: bytes) -> bool:
-        """Whether it went through after all: whoever listens there may have been started anew."""
+    def _send(self, octets: bytes) -> None:
+        """Raises OSError; TimeoutError if the daemon does not read."""
         try:
+            self._socket.send(octets)
+        except TimeoutError:
+            raise
+        except OSError:  # whoever listens there may have been started anew
             self._socket.connect(self._place)
             self._socket.send(octets)
-        except OSError:
-            return False
-        return True
 
     def _frame(self, line: bytes) -> bytes:
         raise NotImplementedError

@@ -218,10 +218,12 @@ class Session(Task):
                 if method != NO_AUTHENTICATION:
                     exchange = self._begin_auth(method)
                 data = await client.recv(_READ)
-                if exchange is not None and (message := connection.take_usual_message(data)) is not None:
+                while exchange is not None and (message := connection.take_usual_message(data)) is not None:
                     if not await self._authenticate(connection, exchange, message[0]):
                         return None
                     data = await client.recv(_READ)
+                    if self.user is not None:
+                        break
                 if (request := connection.take_usual_request(data)) is not None:
                     return self._requested(request)
             connection.receive_data(data)

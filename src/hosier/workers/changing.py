@@ -36,12 +36,14 @@ class Changing:
         self._answer.write(PREPARE + value(wrong))
 
     async def switch(self, _: asyncio.StreamReader) -> None:
-        """It changes; the answer is how many sessions were ended by that."""
-        ended = 0
-        if self._next is not None:
-            ended = self._server.switch(self._next)
-            self._next = None
-        self._answer.write(SWITCH + value(ended))
+        """It changes; the answer is how many sessions were ended by that, or in words why it could not."""
+        reload, self._next = self._next, None
+        answer: int | str
+        try:
+            answer = "it has not been prepared" if reload is None else self._server.switch(reload)
+        except Exception as error:  # noqa: BLE001  # whatever it was: the supervisor must know, and orders go on
+            answer = f"{type(error).__name__}: {error}"
+        self._answer.write(SWITCH + value(answer))
 
     async def abandon(self, _: asyncio.StreamReader) -> None:
         """It does not."""

@@ -55,7 +55,8 @@ PREPARE: Final = b"p"
 """To the worker: other settings, pickled, follow. From the worker: what is wrong with them, as a value."""
 
 SWITCH: Final = b"w"
-"""To the worker: they hold from now on. From the worker: how many sessions that has ended, as a value."""
+"""To the worker: they hold from now on. From the worker: how many sessions that has ended, or in words why it could not
+change, as a value."""
 
 ABANDON: Final = b"a"
 """To the worker: they never will."""

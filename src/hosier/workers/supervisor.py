@@ -112,6 +112,7 @@ class Supervisor:
         self._watched = watched
         self._workers: dict[int, WorkerProcess] = {}
         self._ready: set[int] = set()
+        self._behind: set[int] = set()  # those that could not change at a reload
         self._settled = asyncio.Event()
         self._stopping = asyncio.Event()
         self._status = 0
@@ -172,6 +173,9 @@ class Supervisor:
             return Health(False, len(self._ready) < self.count, "no worker lets clients in")
         if self._watched and (hanging := self._hanging()):
             return Health(True, False, f"worker {' and '.join(hanging)} hangs")
+        if self._behind:
+            behind = " and ".join(str(number + 1) for number in sorted(self._behind))
+            return Health(False, True, f"worker {behind} keeps the settings of before a reload")
         return Health(True, True, "" if serving == self.count else f"{serving} of {self.count} workers let clients in")
 
     async def snapshot(self) -> dict[str, Any]:
@@ -201,12 +205,11 @@ class Supervisor:
             raise ConfigError(wrong[0] or "a worker does not answer")
         self._move(after, doors)
         self._given, self.settings = settings, after
-        switching = [worker.answer(worker.post(SWITCH), PREPARING) for worker in asked.values()]
         for number, worker in self._workers.items():
             if worker is not asked.get(number):  # it was being born, with the settings of before
                 worker.prepare(after, doors[number])
-                worker.post(SWITCH)
-        return Outcome(kept, sum(count or 0 for count in await asyncio.gather(*switching)))
+        switching = [self._switched(number, worker) for number, worker in self._workers.items()]
+        return Outcome(kept, sum(await asyncio.gather(*switching)))
 
     def stop(self) -> None:
         """Drains all workers; a second time ends them at once."""
@@ -221,6 +224,26 @@ class Supervisor:
         self._tell_all(order)
 
     # --- private ---
+
+    async def _switched(self, number: int, worker: WorkerProcess) -> int:
+        """How many sessions a worker has ended by changing. One that serves and has not changed is known as such until
+        it has, or is replaced: what it serves by are the settings of before."""
+        posted = worker.post(SWITCH)
+        answer = await worker.answer(posted, PREPARING)
+        if isinstance(answer, int) or not worker.serves:
+            self._behind.discard(number)
+            return answer or 0
+        self._behind.add(number)
+        if answer is None:
+            posted.add_done_callback(lambda late: self._has_changed(number, late.result()))
+        why = answer or "it does not answer"
+        self._say(f"worker {number + 1} keeps the settings of before: {why}; kill -KILL {worker.pid} replaces it")
+        return 0
+
+    def _has_changed(self, number: int, answer: int | str | None) -> None:
+        """Later than it should have."""
+        if isinstance(answer, int):
+            self._behind.discard(number)
 
     def _hanging(self) -> list[str]:
         workers = self._workers.items()
@@ -261,6 +284,7 @@ class Supervisor:
                 self._settled.set()
         status = await worker.end()
         del self._workers[number]
+        self._behind.discard(number)
         bury(self._counts, number)
         self.totals = self.totals.plus(read_totals(self._table, number))
         self._table.forget(number)

@@ -42,6 +42,7 @@ class MessageType(IntEnum):
 _TOKEN: Final = int(MessageType.TOKEN)
 _LEVEL: Final = int(MessageType.LEVEL)
 _ABORT: Final = int(MessageType.ABORT)
+_WITH_TOKEN: Final = (_TOKEN, _LEVEL)
 
 
 class GssapiMessage(NamedTuple):
@@ -65,18 +66,19 @@ class GssapiFraming:
         """Raises RemoteProtocolError for another version (GS-REQ-05, GS-REQ-45), another type, a client's abort."""
         if len(data) >= HEADER:
             version, kind, size = unpack_header(data)
-            if version == _VERSION and kind in (_TOKEN, _LEVEL):
+            if version == _VERSION and kind in _WITH_TOKEN:
                 end: int = HEADER + size
-                token = bytes(data[HEADER:end])
-                return (_new(GssapiMessage, (kind, token)), end) if len(token) == size else None
+                if len(data) < end:
+                    return None
+                return _new(GssapiMessage, (kind, bytes(data[HEADER:end]))), end
         return self._decode_start(data, from_client)
 
     def encode(self, body: GssapiMessage, *, from_client: bool) -> bytes:
         """Raises LocalProtocolError for a type that does not exist, a client's abort and a token that is too long."""
         kind, token = body
-        if kind == _ABORT and not from_client:
-            return self.refusal
-        if kind != _TOKEN and kind != _LEVEL:
+        if kind not in _WITH_TOKEN:
+            if kind == _ABORT and not from_client:
+                return self.refusal
             raise LocalProtocolError(f"this side sends no GSSAPI message of type {kind:#04x}")
         if len(token) > MAX_TOKEN:
             raise LocalProtocolError(f"a token has at most {MAX_TOKEN} octets")

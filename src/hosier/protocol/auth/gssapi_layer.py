@@ -21,6 +21,7 @@ unpack_header: Final = _STRUCT.unpack_from
 
 _VERSION: Final = 0x01
 _DATA: Final = 0x03
+_NOT_SEALED: Final = "a frame is not confidential, although that was agreed"
 
 # Dante takes a whole frame, header included, of at most 65,535 octets (GS-REQ-38).
 _MAX_STREAM_TOKEN: Final = MAX_TOKEN - HEADER
@@ -96,14 +97,16 @@ class GssapiLayer:
 
     def wrap(self, data: bytes) -> bytes:
         """Raises LocalProtocolError for more octets than a frame holds, whatever the mechanism said (GS-REQ-39)."""
-        header, token = self.wrap_in_pieces(data)
-        return header + token
+        token = self._context.wrap(data, len(data) <= self._sealed_up_to)
+        if len(token) > MAX_TOKEN:
+            raise self._too_long()
+        return pack_header(_VERSION, _DATA, len(token)) + token
 
     def wrap_in_pieces(self, data: bytes) -> tuple[bytes, bytes]:
         """The same frame as its header and its token, for who can send them without putting them together."""
         token = self._context.wrap(data, len(data) <= self._sealed_up_to)
         if len(token) > MAX_TOKEN:
-            raise LocalProtocolError(f"a frame holds at most {self.max_payload} octets")
+            raise self._too_long()
         return pack_header(_VERSION, _DATA, len(token)), token
 
     def unwrap(self, data: Buffer | memoryview) -> tuple[bytes, int] | None:
@@ -117,20 +120,25 @@ class GssapiLayer:
         if version != _VERSION or kind != _DATA:
             _check_start(data)
         end: int = HEADER + size
-        return (self._opened(bytes(data[HEADER:end])), end) if have >= end else None
+        if have < end:
+            return None
+        plain, sealed = self._context.unwrap(bytes(data[HEADER:end]))
+        if self._must_be_sealed and not sealed:
+            raise RemoteProtocolError(_NOT_SEALED)
+        return plain, end
 
     def unwrap_in_pieces(self, header: bytes | bytearray, token: bytearray) -> bytes | None:
         """The same for a frame that did not come in one piece; None, with nothing changed, if this is no whole frame.
         ``token`` may be spoiled. Raises RemoteProtocolError for a token that is not believed."""
         if header != pack_header(_VERSION, _DATA, len(token)):
             return None
-        return self._opened(token)
-
-    def _opened(self, token: bytes | bytearray) -> bytes:
         plain, sealed = self._context.unwrap(token)
         if self._must_be_sealed and not sealed:
-            raise RemoteProtocolError("a frame is not confidential, although that was agreed")
+            raise RemoteProtocolError(_NOT_SEALED)
         return plain
+
+    def _too_long(self) -> LocalProtocolError:
+        return LocalProtocolError(f"a frame holds at most {self.max_payload} octets")
 
     def wrap_datagram(self, data: bytes) -> bytes:
         """One frame around the whole datagram (GS-REQ-40); of at most ``max_datagram`` octets, or no kernel takes
