@@ -191,6 +191,55 @@ def test_wrong_password(name: bytes, password: bytes, caplog: pytest.LogCaptureF
     assert "authentication failure from=127.0.0.1 user=" in caplog.text
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::ffff:127.0.0.1"])
+@pytest.mark.parametrize("password", [b"open sesame", b"wrong"])
+def test_what_is_read_at_once_makes_no_difference(
+    password: bytes, host: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S5-REQ-03: a login and a request in a straight line, where each comes whole and alone, and in pieces of any size
+    end in the same answers, the same record and the same line in the log."""
+    greeting, credentials = b"\x05\x02\x00\x02", login(b"ann", password)
+    outcomes: set[tuple[object, ...]] = set()
+
+    async def one(scene: Stage, target: Target, *, in_turn: bool) -> None:
+        client, request = await scene.client(), request5(host, target.port)
+        answers = b""
+        if in_turn:
+            for message in (greeting, credentials):
+                await client.send(message)
+                answers += await client.exactly(2)
+        with suppress(ConnectionError):  # who is refused need not be heard
+            await client.send(request if in_turn else greeting + credentials + request)
+        if password == b"wrong":
+            with suppress(ConnectionError):
+                answers += await client.rest()
+            client.close()
+        else:
+            if not in_turn:
+                answers += await client.exactly(4)
+            answers += (await client.reply5())[:4]  # the port is another one each time
+            far = await target.accept()
+            client.close()
+            assert await far.rest() == b""
+            far.close()
+        record = await scene.record()
+        scene.records.clear()
+        lines = [message.partition(": ")[2] for message in caplog.messages]
+        caplog.clear()
+        outcomes.add((answers, record._replace(client=("", 0), seconds=0), *lines))
+
+    async def main() -> None:
+        async with stage(users=ANN, backoff=False) as scene:
+            target = scene.target()
+            for read in (*range(1, len(greeting + credentials) + 20), 4096):
+                monkeypatch.setattr("hosier.server.session._READ", read)
+                for in_turn in (True, False):
+                    await one(scene, target, in_turn=in_turn)
+
+    run(main)
+    assert len(outcomes) == 1, outcomes
+
+
 def test_method_00_is_never_chosen_where_there_are_users() -> None:
     async def main() -> None:
         async with stage(users=ANN) as scene:

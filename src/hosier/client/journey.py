@@ -67,8 +67,8 @@ class Journey:
 
     @property
     def protects(self) -> bool:
-        """Whether a proxy may agree with us on a layer that protects what follows."""
-        return any(proxy.gssapi is not None for proxy in self.chain)
+        """Whether a proxy has TLS, or may agree with us on a layer that protects what follows."""
+        return any(proxy.tls or proxy.gssapi is not None for proxy in self.chain)
 
     @property
     def target(self) -> Address:

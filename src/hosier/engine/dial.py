@@ -92,11 +92,12 @@ def dial_one(
         if code == EINPROGRESS and octets[0] == _LOOPBACK:
             # On the loopback the handshake is over when the call returns; asking again costs less than an edge.
             code = sock.connect_ex(sockaddr)
-        if code in _UNDER_WAY:
-            yield from endpoint.wait(WRITABLE)
-            code = endpoint.connect_result()
         if code:
-            raise OSError(code, os.strerror(code))
+            if code in _UNDER_WAY:
+                yield from endpoint.wait(WRITABLE)
+                code = endpoint.connect_result()
+            if code:
+                raise OSError(code, os.strerror(code))
     except BaseException:
         endpoint.close()
         raise

@@ -41,7 +41,8 @@ DONE: Final = 16
 ABANDONED: Final = 32
 """Given up: the source may still be sending."""
 
-_ENDED_WELL: Final = OVER | DONE
+_OTHERS: Final = ~QUEUED
+_FINISHED: Final = OVER | DONE
 
 
 class Flow:
@@ -150,11 +151,11 @@ class Flow:
     def turn(self) -> None:
         """The flow's turn in the engine's round robin: what is held, and one splice, or one copy where splice cannot
         serve."""
-        self.status &= ~QUEUED
-        if self.status & BLOCKED:
+        self.status = status = self.status & _OTHERS
+        if status & BLOCKED:
             if not self._emptied():
                 return None
-        elif self.status >= OVER:
+        elif status >= OVER:
             return None
         engine = self.source.engine
         # The fuller the engine, the smaller the share that one slow reader may come to hold.
@@ -392,7 +393,7 @@ class Flow:
             self._pass_end()
 
     def _pass_end(self) -> None:
-        self.status = _ENDED_WELL
+        self.status = _FINISHED
         if self.twin.status >= DONE:
             self.relay.finish()
         else:

@@ -227,14 +227,14 @@ class Engine:
     def _bulk_slice(self) -> None:
         turns = self._turns
         end = self.now + BULK_SLICE
-        for _ in range(len(turns)):
+        while turns:
             flow = turns.popleft()
             try:
                 flow.turn()
             except Exception as error:  # noqa: BLE001  # it ends that relay alone
                 flow.crashed(error)
-            self.now = monotonic()
-            if self.now >= end:
+            self.now = now = monotonic()
+            if now >= end:
                 return
 
     def _close_buried(self) -> None:

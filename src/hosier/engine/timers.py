@@ -6,7 +6,7 @@ notices when it fires, and moves the task on. So a busy relay pays one attribute
 
 import asyncio
 import heapq
-from math import ceil, inf
+from math import inf
 from time import monotonic
 from typing import Final, Protocol
 
@@ -49,7 +49,7 @@ class Timers:
             return  # its bucket fires first and will move it on
         if bucket < inf:
             self._buckets[bucket].discard(timed)
-        time = ceil(deadline / TICK) * TICK
+        time = deadline // TICK * TICK + TICK
         if (others := self._buckets.get(time)) is None:
             self._insert(timed, time)
         else:  # nearly always, and one call less
@@ -102,7 +102,7 @@ class Timers:
                 if timed.deadline <= now:
                     timed.on_deadline()
                 elif timed.deadline < inf:
-                    self._insert(timed, max(ceil(timed.deadline / TICK) * TICK, time + TICK))
+                    self._insert(timed, max(timed.deadline // TICK * TICK + TICK, time + TICK))
             buckets.pop(time, None)
         if times and self._handle is None:
             self._schedule(times[0])

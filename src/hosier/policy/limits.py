@@ -7,7 +7,7 @@ is not decided here: one process keeps them in a dict (below), several share a t
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from sys import maxsize
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, final
 
 from ..errors import ConfigError
 from .sources import source_of
@@ -80,6 +80,7 @@ def room_for(descriptors: int, memory: int, workers: int = 1) -> int:
     return max(FEWEST, min(by_descriptors, memory // SESSION_MEMORY, MOST))
 
 
+@final
 class Refusal(NamedTuple):
     """Which cap is reached, by its name in ``Caps``, and what it is."""
 

@@ -44,7 +44,7 @@ class Entrance:
     def accepted(self, listener: str, sock: SocketType, peer: Any) -> None:
         """A connection, and where it came in, as the settings write it: a session begins, or it is closed."""
         admitted = self.admission.enter(peer[0])
-        if isinstance(admitted, Refusal):
+        if type(admitted) is Refusal:  # isinstance() costs ten times as much for what is none
             if admitted.name in ("sessions", "handshakes") and self._handshaking:
                 admitted = self._push_in(peer[0], admitted)
             if isinstance(admitted, Refusal):

@@ -172,6 +172,56 @@ def test_bind_that_fails(run: Run) -> None:
 
 
 @loops
+@pytest.mark.parametrize("hops", [1, 2])
+def test_bind_under_tls(run: Run, hosier_server: Start, certificate: Certificate, hops: int) -> None:
+    async def main() -> None:
+        async with await hosier.aio.bind(chain, "127.0.0.1", timeout=PATIENCE) as listener:
+            reader, writer = await asyncio.open_connection(*listener.address)
+            ours, back, address = await listener.accept_streams(PATIENCE)
+            assert address == writer.get_extra_info("sockname")
+            assert back.get_extra_info("layer") is None
+            writer.write(b"hello")
+            assert await ours.readexactly(5) == b"hello"
+            back.write(b"the end")
+            back.write_eof()
+            assert await reader.read() == b"the end"
+            writer.write(b"of both")
+            writer.close()
+            assert await ours.read() == b"of both"
+            back.close()
+        listener = await hosier.aio.bind(chain, "127.0.0.1", timeout=PATIENCE)
+        with pytest.raises(hosier.ConfigError, match="accept_streams"):
+            await listener.accept()
+        listener.close()
+
+    with door(certificate, hosier_server().address) as (_, port), door(certificate, hosier_server().address) as last:
+        ports = (port, last[1])[:hops]
+        chain = [hosier.Proxy(f"socks5h+tls://localhost:{one}", ssl_context=certificate.client) for one in ports]
+        run(main())
+
+
+@loops
+def test_lookups_of_tor_under_tls(run: Run, certificate: Certificate) -> None:
+    async def main() -> None:
+        proxy = hosier.Proxy(f"socks5h+tls://localhost:{port}", ssl_context=certificate.client)
+        assert await hosier.aio.resolve(proxy, "example.com", timeout=PATIENCE) == "192.0.2.9"
+        with pytest.raises(hosier.ProxyConnectionError, match="no TLS with the proxy") as caught:
+            await hosier.aio.resolve(f"socks5h+tls://localhost:{port}", "example.com", timeout=PATIENCE)
+        assert caught.value.place is not None
+        assert caught.value.place.step == "TLS"
+        with ScriptedServer([stall()]) as silent, pytest.raises(hosier.ProxyTimedOut):
+            await hosier.aio.resolve(silent.url.replace("5h", "5h+tls"), "example.com", timeout=0.1)
+        with ScriptedServer([]) as short, pytest.raises(hosier.ProxyConnectionError):
+            await hosier.aio.resolve(short.url.replace("5h", "5h+tls"), "example.com", timeout=PATIENCE)
+
+    with (
+        ScriptedServer(opening(send(SUCCESS), stall())) as server,
+        door(certificate, server.address) as (_, port),
+    ):
+        run(main())
+
+
+@loops
 def test_lookups_of_tor(run: Run) -> None:
     """EX-10, EX-11."""
 

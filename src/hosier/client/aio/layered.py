@@ -34,7 +34,9 @@ class LayeredTransport(asyncio.Transport, asyncio.Protocol):
             self._below.write(self._stream.wrap(data))
 
     def write_eof(self) -> None:
-        """Ends our direction."""
+        """Ends our direction, and announces that where the layer does, as TLS does."""
+        if farewell := self._stream.end():
+            self._below.write(farewell)
         self._below.write_eof()
 
     def can_write_eof(self) -> bool:
@@ -75,7 +77,9 @@ class LayeredTransport(asyncio.Transport, asyncio.Protocol):
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """What the transport below knows, and the layer as "layer"."""
-        return self._stream.layer if name == "layer" else self._below.get_extra_info(name, default)
+        if name == "layer":
+            return getattr(self._stream, "layer", default)  # TLS is none of those that a method leaves
+        return self._below.get_extra_info(name, default)
 
     def get_write_buffer_size(self) -> int:
         """Octets, frames included, that wait to be sent."""

@@ -1,15 +1,18 @@
 """The steps of a way through proxies, on non-blocking sockets: look up, dial, talk."""
 
 import asyncio
+import errno
 import socket
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from ...protocol.address import Address
 from ..dial import ATTEMPT_DELAY, begin_connect, new_socket
 from ..journey import AnyHandshake, Journey
 from ..lookup import Place4or6, addresses, literal, pick, refuse_onion
 
-__all__ = ("Exchange", "arrive", "look_up", "look_up_here", "raise_from", "talk")
+__all__ = ("Exchange", "arrive", "look_up", "look_up_here", "raise_from", "secure", "talk")
+
+_AT_ONCE: Final = 1 << 16
 
 
 async def arrive(loop: asyncio.AbstractEventLoop, journey: Journey) -> socket.socket:
@@ -25,6 +28,27 @@ async def arrive(loop: asyncio.AbstractEventLoop, journey: Journey) -> socket.so
         return await _dial(loop, places[0], proxy.source_address, journey)
     async with asyncio.timeout(journey.left()):
         return await _race(loop, places, proxy.source_address)
+
+
+async def secure(loop: asyncio.AbstractEventLoop, sock: socket.socket, journey: Journey) -> None:
+    """TLS with this proxy: all that follows on the journey goes within it."""
+    from ..tls_stream import TlsStream, usual_context  # who has no proxy with TLS needs none of it
+
+    journey.step = "TLS"
+    proxy = journey.proxy
+    stream = TlsStream(proxy.ssl_context or usual_context(), proxy.host, journey.below)
+    async with asyncio.timeout(journey.left()):
+        out = stream.shake()
+        while True:
+            if out:
+                await loop.sock_sendall(sock, out)
+            if stream.established:
+                break
+            data = await loop.sock_recv(sock, _AT_ONCE)
+            if not data:
+                raise OSError(errno.ECONNRESET, "the proxy closed the connection")
+            out = stream.shake(data)
+    journey.lead_through(stream)
 
 
 async def talk(loop: asyncio.AbstractEventLoop, sock: socket.socket, journey: Journey, target: Address) -> AnyHandshake:

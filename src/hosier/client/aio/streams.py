@@ -15,7 +15,7 @@ from ..journey import AnyHandshake, Journey, announced, host_of_proxy
 from ..proxy import ProxyChain, chain_for_bind, chain_of, chain_to_tor
 from ..quick import target_address
 from .layered import LayeredTransport
-from .steps import Exchange, arrive, look_up_here, raise_from, talk
+from .steps import Exchange, arrive, look_up_here, raise_from, secure, talk
 from .transports import travel
 
 __all__ = ("BindListener", "bind", "connect", "create_connection", "open_connection", "resolve", "resolve_ptr")
@@ -123,7 +123,7 @@ class BindListener:
     async def accept_streams(
         self, timeout: float | None = None, *, limit: int = _STREAM_LIMIT
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, tuple[str, int]]:
-        """The same, as streams, which GSSAPI may protect: reader, writer and the peer's address."""
+        """The same, as streams, which TLS or GSSAPI may protect: reader, writer and the peer's address."""
         journey, sock, address = await self._accept(timeout)
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=limit, loop=loop)
@@ -181,16 +181,18 @@ async def resolve_ptr(proxy: ProxyChain, address: str, *, timeout: float | None 
 
 async def _travel(journey: Journey) -> tuple[socket.socket, AnyHandshake]:
     """Through all proxies, up to the last one's answer; for BIND, its first answer."""
-    if any(proxy.tls for proxy in journey.chain):
-        raise ConfigError(f"{_NO_PLAIN_SOCKET}: use hosier.aio.open_connection or create_connection")
     loop = asyncio.get_running_loop()
     try:
         sock = await arrive(loop, journey)
         try:
+            if journey.proxy.tls:
+                await secure(loop, sock, journey)
             while True:
                 handshake = await talk(loop, sock, journey, await look_up_here(loop, journey))
                 if not journey.passed():
                     return sock, handshake
+                if journey.proxy.tls:
+                    await secure(loop, sock, journey)
         except BaseException:
             sock.close()
             raise
