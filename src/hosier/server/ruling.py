@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from .session import Session
 
 __all__ = (
-    *("COMMAND_NAMES", "DatagramRuling", "Judge", "Ruling", "may_lead_to", "minute_of_week", "no_way_out", "refusal"),
-    "words",
+    *("COMMAND_NAMES", "DatagramRuling", "Judge", "Ruling", "may_lead_to", "minute_of_week", "no_way_out"),
+    *("octets_of", "refusal", "words"),
 )
 
 COMMAND_NAMES: Final[Mapping[int, str]] = MappingProxyType(

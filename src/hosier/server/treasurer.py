@@ -93,6 +93,7 @@ class Treasurer:
         self._budgets = budgets
         special = set(on_demand)
         self._general = tuple(name for name in budgets if name not in special)
+        self._by_source = any(budgets[name].per == "source" for name in self._general)
         self._groups = {}
         for group, users in groups.items():
             for user in users:
@@ -105,7 +106,9 @@ class Treasurer:
         """Opens the purses that everybody draws on, for one that draws on none yet. Raises PolicyDenied."""
         if not self._general:
             return
-        whose = session.user, session.peer[0], session.listener
+        user = session.user
+        host = session.peer[0] if user is None or self._by_source else ""
+        whose = user, host, session.listener
         usual = self._usual.get(whose)
         if usual is not None:
             self._enter(session, usual)
