@@ -36,11 +36,15 @@ class Certificate:
         )
         self.server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.server.load_cert_chain(certificate, key)
+        # As before Python 3.12: who ends without TLS's announcement may still be spoken to.
+        self.server.options |= ssl.OP_IGNORE_UNEXPECTED_EOF
 
     @property
     def client(self) -> ssl.SSLContext:
         """A new one each time: some libraries set what they want to negotiate in those that they are given."""
-        return ssl.create_default_context(cafile=str(self.file))
+        context = ssl.create_default_context(cafile=str(self.file))
+        context.options |= ssl.OP_IGNORE_UNEXPECTED_EOF
+        return context
 
 
 class ServersTls:

@@ -72,6 +72,27 @@ def test_opened_anew_after_it_was_moved_no_line_is_lost(tmp_path: Path) -> None:
     assert path.read_text()
 
 
+def test_where_another_user_may_not_open_it_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was opened as root, before privileges were given up: a line says what to do, and nothing is lost."""
+    path = tmp_path / "log"
+    log = FileWriter(str(path))
+
+    def refused(_: str) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(module, "_open", refused)
+    log.reopen()
+    log.write("one\n")
+    log.close()
+    assert path.read_text() == "one\n"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"cannot open {path} anew: Permission denied; the log goes on where it went before; "
+        "make it for the user that the server runs as"
+    ]
+
+
 def test_where_it_cannot_be_opened_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = tmp_path / "logs"
     folder.mkdir()

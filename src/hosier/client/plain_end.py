@@ -28,7 +28,8 @@ def plain_end(sock: socket.socket) -> socket.socket:
 
     Each direction ends alone, which an SSLSocket's own ``shutdown`` cannot do, and one thread may send while another
     receives. What breaks the connection, a forged frame among it, resets the end. That TLS was cut without its
-    announcement looks like an end, as with SSLSockets.
+    announcement looks like an end, as with SSLSockets; whether such a peer may still be spoken to is what OpenSSL's
+    option ``OP_IGNORE_UNEXPECTED_EOF`` says, which Python sets by itself before 3.12.
     """
     if not isinstance(sock, SSLSocket | ProtectedSocket):
         return sock

@@ -7,7 +7,7 @@ added to an epoll that is watched itself is checked for loops by the kernel. Who
 import asyncio
 import contextlib
 import select
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from selectors import EVENT_READ, EVENT_WRITE, BaseSelector, SelectorKey
 from typing import Any, Final
 
@@ -31,6 +31,7 @@ class EdgeSelector(BaseSelector):
         """What the engine has still to look at."""
         self._own = self.epoll.fileno()
         self._keys: dict[int, SelectorKey] = {}
+        self._map = _Map(self._keys)
 
     def fileno(self) -> int:
         return self._own
@@ -85,11 +86,27 @@ class EdgeSelector(BaseSelector):
         return self._keys[_number(fileobj)]
 
     def get_map(self) -> Mapping[Any, SelectorKey]:
-        return self._keys
+        return self._map
 
     def close(self) -> None:
         self._keys.clear()
         self.epoll.close()
+
+
+class _Map(Mapping[Any, SelectorKey]):
+    """The keys by descriptor, and by what has one."""
+
+    def __init__(self, keys: dict[int, SelectorKey]) -> None:
+        self._keys = keys
+
+    def __getitem__(self, fileobj: Any) -> SelectorKey:
+        return self._keys[_number(fileobj)]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
 
 
 class LentEpoll:
