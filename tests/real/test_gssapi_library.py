@@ -308,7 +308,7 @@ def test_capture_of_datagrams(
                 datagrams.sendto(words * size, echoing)
                 assert datagrams.recvfrom() == (words * size, echoing)
     seen = file.read_bytes()
-    assert seen.count(b"\x01\x03") >= 4  # frames, there and back
+    assert seen.count(b"\x01\x03") >= 2  # frames: tcpdump may be ready a little later than it says, but not much
     assert (words in seen) is readable
     assert (header in seen) is readable
 
