@@ -6,7 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ssl import SSLSocket
 from struct import pack
 from unittest.mock import Mock
@@ -14,6 +14,7 @@ from unittest.mock import Mock
 import pytest
 
 import hosier
+from hosier.client.layered import LayeredStream
 from hosier.client.pairs import tcp_pair
 from hosier.client.plain_end import plain_end
 from hosier.client.protected import ProtectedSocket
@@ -103,6 +104,33 @@ def test_each_direction_ends_alone(certificate: Certificate) -> None:
                         assert sock.recv(1) == b""
                         sock.sendall(b"late")
             served.result(20)
+
+
+def test_an_end_is_announced_when_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without that it would look cut."""
+    is_due = threading.Event()
+
+    def end(_: LayeredStream) -> bytes:
+        is_due.set()
+        return b"goodbye"
+
+    monkeypatch.setattr(LayeredStream, "end", end)
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    filled = 0
+    for size in (4096, 1):
+        with suppress(BlockingIOError):
+            while True:
+                filled += near.send(b"x" * size)
+    with plain_end(ProtectedSocket(near, toy_stream())) as sock, far, far.makefile("rb") as file:
+        sock.shutdown(socket.SHUT_WR)
+        assert is_due.wait(20)
+        far.settimeout(20)
+        assert file.read() == b"x" * filled + b"goodbye"
+        far.sendall(frame(b"answer"))
+        far.shutdown(socket.SHUT_WR)
+        sock.settimeout(20)
+        assert sock.makefile("rb").read() == b"answer"
 
 
 @contextmanager

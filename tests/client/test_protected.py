@@ -11,6 +11,7 @@ from contextlib import suppress
 import pytest
 
 import hosier
+from hosier.client.layered import LayeredStream
 from hosier.client.protected import ProtectedSocket
 from hosier.errors import RemoteProtocolError
 
@@ -72,6 +73,46 @@ def test_half_close(pair: Pair) -> None:
     far.sendall(frame(b"goodbye"))
     far.shutdown(socket.SHUT_WR)
     assert (sock.recv(100), sock.recv(100), sock.recv(100)) == (b"goodbye", b"", b"")
+
+
+@pytest.mark.parametrize("how", [socket.SHUT_WR, socket.SHUT_RDWR])
+def test_an_end_that_has_no_room_to_be_announced(pair: Pair, how: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not passed on without that, unless nobody waits for an answer."""
+    monkeypatch.setattr(LayeredStream, "end", lambda _: b"goodbye")
+    sock, far = pair
+    sock.setblocking(False)
+    filled = fill(sock)
+    if how == socket.SHUT_WR:
+        with pytest.raises(BlockingIOError):
+            sock.shutdown(how)
+        assert exactly(far, filled) == b"x" * filled
+        sock.shutdown(how)
+        assert exactly(far, 7) == b"goodbye"
+        sock.shutdown(how)  # it is announced once
+    else:
+        sock.shutdown(how)
+        assert exactly(far, filled) == b"x" * filled
+    assert far.recv(1) == b""
+
+
+def test_who_takes_nothing_any_more_learns_of_the_end(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LayeredStream, "end", lambda _: b"goodbye")
+    sock, far = pair
+    sock.settimeout(0.01)
+    filled = fill(sock)
+    sock.shutdown(socket.SHUT_WR)
+    assert exactly(far, filled) == b"x" * filled
+    assert far.recv(1) == b""
+
+
+def fill(sock: socket.socket) -> int:
+    """Below the layer, until nothing more goes; how many octets went."""
+    filled = 0
+    for size in (4096, 1):
+        with suppress(BlockingIOError, TimeoutError):
+            while True:
+                filled += socket.socket.send(sock, b"x" * size)
+    return filled
 
 
 def test_files(pair: Pair) -> None:

@@ -109,14 +109,21 @@ class _Carrier:
             except (SSLWantWriteError, BlockingIOError):
                 self._tls_must_write = True
         elif self._plain_ended and not self._told_tls:
-            if isinstance(self._tls, ProtectedSocket):
-                self._tls.shutdown(socket.SHUT_WR)
-            else:
-                # Not with TLS's announcement, for which OpenSSL would throw away what comes meanwhile; nor with
-                # SSLSocket's own shutdown, which forgets the keys.
-                socket.socket.shutdown(self._tls, socket.SHUT_WR)
-            self._told_tls = moved = True
+            try:
+                self._end_up()
+                self._told_tls = moved = True
+            except BlockingIOError:
+                self._tls_must_write = True
         return moved
+
+    def _end_up(self) -> None:
+        """Raises BlockingIOError if there is no room for what announces it."""
+        if isinstance(self._tls, ProtectedSocket):
+            self._tls.shutdown(socket.SHUT_WR)
+        else:
+            # Not with TLS's announcement, for which OpenSSL would throw away what comes meanwhile; nor with
+            # SSLSocket's own shutdown, which forgets the keys.
+            socket.socket.shutdown(self._tls, socket.SHUT_WR)
 
     def _wait(self) -> None:
         """Nothing can be moved: until something can."""

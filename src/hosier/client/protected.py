@@ -19,8 +19,9 @@ class ProtectedSocket(socket.socket):
     unwrapped, all else as ever.
 
     ``recv`` reads ahead: before a select, look at ``pending()``. Non-blocking, ``send`` may have to be called again
-    with the same octets, as with TLS. One thread may send while another receives. What the system's own calls do with
-    the descriptor goes past the layer, so there is no ``dup``, ``sendmsg`` or ``recvmsg``; ``detach`` is safe.
+    with the same octets, as with TLS, and so may ``shutdown``. One thread may send while another receives. What the
+    system's own calls do with the descriptor goes past the layer, so there is no ``dup``, ``sendmsg`` or ``recvmsg``;
+    ``detach`` is safe.
 
     Raises RemoteProtocolError for what was changed, repeated, reordered or cut on its way: then nothing more can be
     received, and nothing of it ever is.
@@ -34,6 +35,7 @@ class ProtectedSocket(socket.socket):
         self._stream = stream
         self._turn = Lock()  # a context is not for two threads
         self._unsent = memoryview(b"")
+        self._farewell: memoryview | None = None
         self._accepted = 0
 
     def pending(self) -> int:
@@ -89,12 +91,23 @@ class ProtectedSocket(socket.socket):
                 sent += self.send(octets[sent:], flags)
 
     def shutdown(self, how: int, /) -> None:
-        """Ends a direction, or both; of ours the end is announced where the layer does so, as TLS does."""
+        """Ends a direction, or both; of ours the end is announced where the layer does so, as TLS does.
+
+        Raises BlockingIOError if only ours is to end and there is no room for the announcement, without which it would
+        look cut: nothing has ended, and it is to be called again.
+        """
         if how != socket.SHUT_RD:
-            with self._turn:
-                farewell = self._stream.end()
-            with suppress(OSError):  # who does not take it any more learns of the end all the same
-                super().sendall(farewell)
+            if self._farewell is None:
+                with self._turn:
+                    self._farewell = memoryview(self._stream.end())
+            try:
+                while self._farewell:
+                    self._farewell = self._farewell[super().send(self._farewell) :]
+            except BlockingIOError:
+                if how == socket.SHUT_WR:
+                    raise
+            except OSError:
+                pass  # who does not take it any more learns of the end all the same
         super().shutdown(how)
 
     def sendfile(self, file: IO[bytes], offset: int = 0, count: int | None = None) -> int:  # type: ignore[override]
