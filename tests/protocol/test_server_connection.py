@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from hosier.errors import LocalProtocolError, RemoteProtocolError, ReplyCode
-from hosier.protocol.address import Address, encode_address, parse_address
+from hosier.protocol.address import Address, Buffer, encode_address, parse_address
 from hosier.protocol.auth.base import AuthFraming, AuthMessage, AuthStep, Outcome
 from hosier.protocol.auth.password import Credentials, PasswordFraming, Status
 from hosier.protocol.connection import Handoff
@@ -14,6 +14,7 @@ from hosier.protocol.messages import (
     NEED_DATA,
     PAUSED,
     Command,
+    ConnectionClosed,
     MethodSelected,
     MethodsOffered,
     Reply,
@@ -362,6 +363,19 @@ def test_unusual_message_goes_the_long_way(message: bytes) -> None:
     before = state_of(connection)
     assert connection.take_usual_message(message) is None
     assert state_of(connection) == before
+
+
+def test_no_method_is_asked_of_the_end() -> None:
+    class Framing(PasswordFraming):
+        def decode(self, data: Buffer, *, from_client: bool) -> tuple[Credentials | Status, int] | None:
+            assert data
+            return super().decode(data, from_client=from_client)
+
+    connection = ServerConnection({2: Framing()})
+    assert connection.take_usual_greeting(b"\x05\x01\x02", 2) == b"\x05\x02"
+    assert connection.take_usual_message(b"") is None
+    connection.receive_data(b"")
+    assert connection.next_event() == ConnectionClosed(False)
 
 
 def test_message_out_of_place_goes_the_long_way() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..engine.endpoint import Endpoint
 from ..errors import PolicyDenied
-from ..protocol.address import address_of_socket
+from ..protocol.address import Address, address_of_socket
 from ..protocol.auth.password import PasswordFraming
 from ..protocol.messages import Command
 from .ruling import COMMAND_NAMES, Judge, minute_of_week
@@ -84,10 +84,16 @@ class Reviews:
         if reached is None:
             return None  # what it is about to reach is judged when it has
         if request.command == Command.BIND:
-            judge.vet_peers((reached,))
+            self.judge_peer(judge, reached)
         else:
             judge.vet((reached,))
         return judge
+
+    def judge_peer(self, judge: Judge, peer: Address) -> None:
+        """Whether this one may have come to a BIND. An upstream need not tell who came; what it does not tell only
+        rules can judge. Raises PolicyDenied."""
+        if any(peer.octets) or judge is not self._server.policy:
+            judge.vet_peers((peer,))
 
     def review_all(self) -> int:
         """Ends those that are forbidden now, and tells how many."""

@@ -49,8 +49,7 @@ async def bind(session: "Session", request: Request) -> bytes:
         if not binding.expects(peer):  # S4-REQ-33, S5-REQ-58
             raise PolicyDenied(f"{peer} came, who was not expected")
         judge = session.server.judging(session, expected)  # by what is in force now: it may have been a long wait
-        if any(peer.octets) or judge is not session.server.policy:  # an upstream need not tell who came
-            judge.vet_peers((peer,))
+        session.server.reviews.judge_peer(judge, peer)
         session.server.reviews.settle(session, judge)
         session.server.draw(session)
     except PolicyDenied as denied:
