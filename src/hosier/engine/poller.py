@@ -14,6 +14,7 @@ from time import monotonic
 from typing import Any, Final, Protocol, cast
 
 from .endpoint import Owner
+from .frame_buffers import FrameBuffers
 from .loop import EdgeLoop, LentEpoll
 from .pipes import PipePool
 from .task import Task
@@ -81,8 +82,8 @@ class Engine:
         self.tasks: set[Task] = set()
         self.scratch = memoryview(bytearray(SCRATCH))
         """A buffer for the call under way; its contents mean nothing afterwards."""
-        self.frame = bytearray(), bytearray()
-        """Likewise, for the header and the rest of a security layer's frame, as large as these are."""
+        self.frames = FrameBuffers()
+        """Likewise, for frames of a security layer."""
         self.now = monotonic()
         """The loop's clock, read once per round."""
         self.held_limit = held_limit
