@@ -73,6 +73,16 @@ class ServerConnection(Connection):
         Raises LocalProtocolError, with the state unchanged, for a step that is not allowed now, a method that was
         not offered or has no framing, and a message without a wire form.
         """
+        if isinstance(event, AuthStep):
+            body, outcome = event
+            if body is None or outcome is None or outcome[0] is None or outcome[1] is not None:
+                return self._send_auth(event)
+            if self.state is not _ANSWER_AUTH or (framing := self._framing) is None:
+                return self._send_auth(event)
+            # In a straight line: the method has ended well, in so many words, and leaves no layer behind.
+            data = framing.encode(body, from_client=False)
+            self.state = _AWAIT_REQUEST
+            return data
         if isinstance(event, Reply):
             after = self._after(_REFUSED if event[0] else _GRANTED)
             data = socks4.encode_reply(event) if self.version == 4 else socks5.encode_reply(event)
@@ -80,9 +90,7 @@ class ServerConnection(Connection):
                 data = self.layer.wrap(data)
             self.state = after
             return data
-        if isinstance(event, MethodSelected):
-            return self._send_selected(event)
-        return self._send_auth(event)
+        return self._send_selected(event)
 
     def refuse(self, code: int = ReplyCode.GENERAL_FAILURE) -> bytes:
         """The polite refusal that fits where the handshake stands, and then MUST_CLOSE: 05 FF, the method's own, a

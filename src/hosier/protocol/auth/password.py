@@ -67,9 +67,10 @@ class PasswordFraming:
 
     def encode(self, body: Credentials | Status, *, from_client: bool) -> bytes:
         if isinstance(body, Status):
-            if not 0 <= body.code <= 0xFF:
-                raise LocalProtocolError(f"status {body.code} is outside 0..255")
-            return _STATUSES[body.code]
+            (code,) = body
+            if not 0 <= code <= 0xFF:
+                raise LocalProtocolError(f"status {code} is outside 0..255")
+            return _STATUSES[code]
         username, password = body
         # RFC 1929 §2: both fields are counted by one octet. Cutting a secret to fit would be worse than refusing it.
         if len(username) > 255 or len(password) > 255:
