@@ -38,7 +38,7 @@ def _who_and_where(
 
 def text_line(record: SessionRecord, when: str) -> str:
     """The fields in a fixed order, a dash where there is nothing."""
-    client, user, version, _, command, target, dialled, bound, reply, sent, received, seconds, end, datagrams, *_ = (
+    client, user, version, _, command, target, dialled, bound, reply, sent, received, seconds, end, datagrams, _, _ = (
         record
     )
     host, port = client
