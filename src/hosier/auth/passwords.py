@@ -11,7 +11,7 @@ from .users import Users
 __all__ = ("PasswordMethod",)
 
 _ACCEPTED: Final = Status(0)
-_REFUSED: Final = AuthStep(Status(1), Outcome(None))
+_REFUSED: Final = AuthStep(Status(1), Outcome(None))  # the same for a wrong name and a wrong password (UP-REQ-13)
 
 
 class PasswordMethod:
@@ -43,10 +43,12 @@ class _ServerSide:
 
     def step(self, message: Any) -> AuthStep | Awaitable[AuthStep]:
         verdict = self._users.verify_at_once(message)
-        return self._verify(message) if verdict is None else _answer(message, verdict)
+        if verdict is None:
+            return self._verify(message)
+        return _accepted(message[0]) if verdict else _REFUSED
 
     async def _verify(self, credentials: Credentials) -> AuthStep:
-        return _answer(credentials, await self._users.verify(credentials))
+        return _accepted(credentials[0]) if await self._users.verify(credentials) else _REFUSED
 
 
 class _ClientSide:
@@ -60,12 +62,6 @@ class _ClientSide:
             return AuthStep(self._credentials)
         identity = self._credentials.username.decode("utf-8", "backslashreplace") if message.code == 0 else None
         return AuthStep(None, Outcome(identity))
-
-
-def _answer(credentials: Credentials, right: bool) -> AuthStep:
-    if not right:
-        return _REFUSED  # the same for a wrong name and a wrong password (UP-REQ-13)
-    return _accepted(credentials[0])
 
 
 @lru_cache(1024)

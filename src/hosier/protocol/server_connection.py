@@ -132,11 +132,11 @@ class ServerConnection(Connection):
     def take_usual_message(self, data: bytes) -> AuthMessage | None:
         """If ``data`` is a message of the method and nothing else: the event, and the next step is ours. Else None,
         nothing has changed, and ``data`` goes the long way, where also its faults are told."""
-        if self.state is not _AWAIT_AUTH or self._buffer:
+        framing = self._framing
+        if self.state is not _AWAIT_AUTH or self._buffer or framing is None:
             return None
-        assert self._framing is not None  # AWAIT_AUTH is reached through a method only
         try:
-            found = self._framing.decode(data, from_client=True)
+            found = framing.decode(data, from_client=True)
         except RemoteProtocolError:
             return None
         if found is None or found[1] != len(data):

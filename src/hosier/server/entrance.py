@@ -79,8 +79,6 @@ class Entrance:
 
     def identified(self, session: Session, user: str) -> None:
         """It is a user's, and counts among them. Raises PolicyDenied if they are too many."""
-        if not self.caps.sessions_per_user:
-            return
         admitted = self.admission.enter_as(user)
         if isinstance(admitted, Refusal):
             self._refused(admitted, f"user {user!r}"[:80], "refused")
