@@ -75,12 +75,12 @@ class ServerConnection(Connection):
         """
         if isinstance(event, AuthStep):
             body, outcome = event
-            if body is None or outcome is None or outcome[0] is None or outcome[1] is not None:
+            is_success = outcome is not None and outcome[0] is not None and outcome[1] is None
+            if not is_success or body is None or self.state is not _ANSWER_AUTH:
                 return self._send_auth(event)
-            if self.state is not _ANSWER_AUTH or (framing := self._framing) is None:
-                return self._send_auth(event)
-            # In a straight line: the method has ended well, in so many words, and leaves no layer behind.
-            data = framing.encode(body, from_client=False)
+            # In a straight line, as nearly all go: the method has ended well, and leaves no layer behind.
+            assert self._framing is not None  # ANSWER_AUTH is reached through a method only
+            data = self._framing.encode(body, from_client=False)
             self.state = _AWAIT_REQUEST
             return data
         if isinstance(event, Reply):
