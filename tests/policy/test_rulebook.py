@@ -78,6 +78,18 @@ def test_every_fact_counts() -> None:
         assert not rules.decide(replace(wanted, **{name: value})).allowed, name
 
 
+def test_clients_that_no_rule_tells_apart_are_of_one_kind() -> None:
+    networks = [TEN, ip_network("10.1.0.0/16"), ip_network("2001:db8::/32")]
+    rules = book(Rule(action="allow", clients=networks[:2]), Rule(action="deny", clients=networks[2:]))
+    kinds = {
+        host: rules.kind_of(ip_address(host).packed)
+        for host in ("10.1.0.1", "10.1.9.9", "10.2.0.1", "192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db9::1")
+    }
+    assert kinds["10.1.0.1"] == kinds["10.1.9.9"]
+    assert kinds["192.0.2.1"] == kinds["192.0.2.2"] == kinds["2001:db9::1"] == ()
+    assert len(set(kinds.values())) == 4
+
+
 def test_groups() -> None:
     rules = book(Rule(action="allow", groups=["staff"]), staff=["ann", "bob"], night=["bob"])
     assert rules.groups_of("bob") == {"staff", "night"}

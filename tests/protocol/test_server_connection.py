@@ -126,6 +126,29 @@ def test_late_choice_does_not_change_the_method() -> None:
     assert connection.next_event() == AuthMessage(Credentials(b"a", b"b"))
 
 
+def test_success_before_its_time() -> None:
+    """Nobody is let in who has not said who it is; nor twice."""
+    connection = server_at_method(b"\x01\x02", 0x02, framings=FRAMINGS)
+    welcome = AuthStep(Status(0), Outcome("a"))
+    with pytest.raises(LocalProtocolError, match="AUTH_SUCCEEDED is not allowed in state AWAIT_AUTH"):
+        connection.send(welcome)
+    connection.receive_data(b"\x01\x01a\x01b")
+    assert connection.next_event() == AuthMessage(Credentials(b"a", b"b"))
+    assert connection.send(welcome) == b"\x01\x00"
+    with pytest.raises(LocalProtocolError, match="AUTH_SUCCEEDED is not allowed in state AWAIT_REQUEST"):
+        connection.send(welcome)
+    assert connection.state is State.AWAIT_REQUEST
+
+
+def test_success_without_a_wire_form() -> None:
+    connection = server_at_method(b"\x01\x02", 0x02, framings=FRAMINGS)
+    connection.receive_data(b"\x01\x01a\x01b")
+    connection.next_event()
+    with pytest.raises(LocalProtocolError, match="status 256"):
+        connection.send(AuthStep(Status(256), Outcome("a")))
+    assert connection.state is State.ANSWER_AUTH
+
+
 @pytest.mark.parametrize("reply", [Reply(256), Reply(-1), Reply(0, parse_address("a", 1)._replace(octets=b""))])
 def test_reply_without_wire_form(reply: Reply) -> None:
     connection = deliver(server_at_request, CONNECT).connection

@@ -100,6 +100,21 @@ def test_each_condition_tells_two_sessions_apart(field: str) -> None:
     run(main)
 
 
+def test_clients_that_no_rule_tells_apart_are_one() -> None:
+    """Of many clients each would else be judged anew."""
+
+    async def main() -> None:
+        rules = [Rule(action="deny", clients=[ip_network("127.0.0.64/26")]), ALLOW]
+        async with stage(rules=rules) as scene:
+            target = scene.target()
+            for number in range(1, 128):
+                ask = asking(scene, "127.0.0.1:0", f"127.0.0.{number}", 5, 0, target.host, target.port)
+                assert (ask() is None) == (number < 64)
+            assert len(scene.server.passages) == 1
+
+    run(main)
+
+
 def test_the_minute_counts_where_rules_have_times(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         async with stage(rules=[Rule(action="allow", times=["mon 00:00-00:01"]), DENY]) as scene:
@@ -171,6 +186,9 @@ def test_so_many_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
                 for target in [scene.target() for _ in range(5)]:
                     assert await connects(scene, 5, target.host, target.port) == 0
                     assert 0 < len(scene.server.passages) <= 3
+            for number in range(1, 9):
+                asking(scene, "127.0.0.1:0", f"127.0.0.{number}", 5, 0, "127.0.0.1", 9)()
+            assert len(scene.server.passages._kinds) <= 3
 
     run(main)
 

@@ -14,7 +14,7 @@ from .conditions import Condition
 from .facts import Facts
 from .rules import Network, Rule, Verdict
 
-__all__ = ("NumberedRule", "RuleIndex")
+__all__ = ("NumberedRule", "RuleIndex", "network_key")
 
 MOST_KEYS: Final = 1024
 """Keys under which one rule stands; with more it is asked for by another condition."""
@@ -194,7 +194,7 @@ class _Clients(_Networks):
 
     @staticmethod
     def keys(rule: Rule) -> Collection[Hashable]:
-        return set(map(_network_key, rule.clients))
+        return set(map(network_key, rule.clients))
 
     def look(self, facts: Facts) -> Iterable[list[NumberedRule]]:
         return self.holding(facts.client)
@@ -205,13 +205,14 @@ class _Targets(_Networks):
 
     @staticmethod
     def keys(rule: Rule) -> Collection[Hashable]:
-        return set(map(_network_key, rule.networks))
+        return set(map(network_key, rule.networks))
 
     def look(self, facts: Facts) -> Iterable[list[NumberedRule]]:
         return () if facts.address is None else self.holding(facts.address)
 
 
-def _network_key(network: Network) -> tuple[int, int, int]:
+def network_key(network: Network) -> tuple[int, int, int]:
+    """Octets of its addresses, bits that may differ in them, and the others as a number."""
     rest = network.max_prefixlen - network.prefixlen
     return network.max_prefixlen // 8, rest, int(network.network_address) >> rest
 

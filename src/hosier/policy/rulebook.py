@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from .conditions import Resolve, conditions_of
 from .facts import Facts
-from .rule_index import NumberedRule, RuleIndex
+from .rule_index import NumberedRule, RuleIndex, network_key
 from .rules import Rule, Verdict
 from .time_windows import next_change
 
@@ -61,6 +61,8 @@ class Rulebook:
         self._windows = [window for rule in rules for window in rule.windows]
         self.has_times = bool(self._windows)
         """Whether any rule asks for the time."""
+        self._clients = frozenset(network_key(network) for rule in rules for network in rule.clients)
+        self._client_sizes = sorted({(size, rest) for size, rest, _ in self._clients})
         self.has_names = any(rule.patterns for rule in rules)
         """Whether any rule asks for a name."""
 
@@ -69,6 +71,12 @@ class Rulebook:
 
     def groups_of(self, user: str | None) -> frozenset[str]:
         return _NO_GROUPS if user is None else self._groups.get(user, _NO_GROUPS)
+
+    def kind_of(self, client: bytes) -> tuple[tuple[int, int, int], ...]:
+        """All that the rules can tell of a client's address, 4 or 16 octets: clients of one kind are one to them."""
+        value, octets = int.from_bytes(client, "big"), len(client)
+        keys = ((size, rest, value >> rest) for size, rest in self._client_sizes if size == octets)
+        return tuple(key for key in keys if key in self._clients)
 
     def decide(self, facts: Facts) -> Verdict:
         """The verdict. All facts must be known that there are."""

@@ -73,6 +73,16 @@ class ServerConnection(Connection):
         Raises LocalProtocolError, with the state unchanged, for a step that is not allowed now, a method that was
         not offered or has no framing, and a message without a wire form.
         """
+        if isinstance(event, AuthStep):
+            body, outcome = event
+            is_success = outcome is not None and outcome[0] is not None and outcome[1] is None
+            if not is_success or body is None or self.state is not _ANSWER_AUTH:
+                return self._send_auth(event)
+            # In a straight line, as nearly all go: the method has ended well, and leaves no layer behind.
+            assert self._framing is not None  # ANSWER_AUTH is reached through a method only
+            data = self._framing.encode(body, from_client=False)
+            self.state = _AWAIT_REQUEST
+            return data
         if isinstance(event, Reply):
             after = self._after(_REFUSED if event[0] else _GRANTED)
             data = socks4.encode_reply(event) if self.version == 4 else socks5.encode_reply(event)
@@ -80,9 +90,7 @@ class ServerConnection(Connection):
                 data = self.layer.wrap(data)
             self.state = after
             return data
-        if isinstance(event, MethodSelected):
-            return self._send_selected(event)
-        return self._send_auth(event)
+        return self._send_selected(event)
 
     def refuse(self, code: int = ReplyCode.GENERAL_FAILURE) -> bytes:
         """The polite refusal that fits where the handshake stands, and then MUST_CLOSE: 05 FF, the method's own, a
@@ -124,11 +132,11 @@ class ServerConnection(Connection):
     def take_usual_message(self, data: bytes) -> AuthMessage | None:
         """If ``data`` is a message of the method and nothing else: the event, and the next step is ours. Else None,
         nothing has changed, and ``data`` goes the long way, where also its faults are told."""
-        if self.state is not _AWAIT_AUTH or self._buffer:
+        framing = self._framing
+        if self.state is not _AWAIT_AUTH or self._buffer or framing is None:
             return None
-        assert self._framing is not None  # AWAIT_AUTH is reached through a method only
         try:
-            found = self._framing.decode(data, from_client=True)
+            found = framing.decode(data, from_client=True)
         except RemoteProtocolError:
             return None
         if found is None or found[1] != len(data):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from ..engine.dial import Departures
 from ..policy.rules import Verdict
 from ..protocol.address import Address
-from .ruling import Ruling, minute_of_week
+from .ruling import Ruling, minute_of_week, octets_of
 
 if TYPE_CHECKING:
     from .server import Server
@@ -50,6 +50,7 @@ class Passages:
     def __init__(self, server: "Server") -> None:
         self._server = server
         self._known: dict[Hashable, Passage] = {}
+        self._kinds: dict[str, Hashable] = {}  # of clients, as the rules tell them apart
         self._has_times = server.rulebook is not None and server.rulebook.has_times
 
     def __len__(self) -> int:
@@ -58,16 +59,26 @@ class Passages:
     def to(self, session: "Session", target: Address) -> Passage:
         """The way of a session that asks for a CONNECT to an address. Raises PolicyDenied if there is none."""
         # All that a rule can ask for. The groups follow from the user.
+        host = session.peer[0]
+        kind = self._kinds.get(host)
         key = (
             target,
             session.user,
-            session.peer[0],
+            self._kind_of(host) if kind is None else kind,
             session.method,
             session.listener,
             session.request.version,  # type: ignore[union-attr]  # there is one, or nothing would be judged
             minute_of_week() if self._has_times else 0,
         )
         return self._known.get(key) or self._judged(session, target, key)
+
+    def _kind_of(self, host: str) -> Hashable:
+        rulebook = self._server.rulebook
+        assert rulebook is not None  # or nobody would ask
+        if len(self._kinds) >= MOST:
+            self._kinds.clear()
+        kind = self._kinds[host] = rulebook.kind_of(octets_of(host))
+        return kind
 
     def _judged(self, session: "Session", target: Address, key: Hashable) -> Passage:
         ruling = Ruling(session, target)

@@ -93,6 +93,7 @@ class Treasurer:
         self._budgets = budgets
         special = set(on_demand)
         self._general = tuple(name for name in budgets if name not in special)
+        self._by_source = any(budgets[name].per == "source" for name in self._general)
         self._groups = {}
         for group, users in groups.items():
             for user in users:
@@ -105,9 +106,9 @@ class Treasurer:
         """Opens the purses that everybody draws on, for one that draws on none yet. Raises PolicyDenied."""
         if not self._general:
             return
-        whose = session.user, session.peer[0], session.listener
-        usual = self._usual.get(whose)
-        if usual is not None:
+        user = session.user
+        whose = user, session.peer[0] if user is None or self._by_source else "", session.listener
+        if (usual := self._usual.get(whose)) is not None:
             self._enter(session, usual)
             return
         self.draw(session, self._general)
@@ -180,14 +181,12 @@ class Treasurer:
     def _enter(self, session: "Session", purses: tuple[Purse, ...]) -> None:
         """Into all of them or none. Raises Exhausted."""
         now, today = session.engine.now, time()
-        entered = 0
         try:
             for purse in purses:
                 purse.enter(now, today)
-                entered += 1
         except Exhausted as exhausted:
-            for purse in purses[:entered]:
-                purse.leave()
+            for entered in purses[: purses.index(purse)]:
+                entered.leave()
             self._limited(exhausted.limit)
             raise
         session.purses = session.purses + purses if session.purses else purses
