@@ -91,9 +91,9 @@ class AccessLog:
     def __call__(self, record: SessionRecord) -> None:
         if record.log_level == "silent":
             return
-        now = time.time()
-        if not 0 <= now - self._second < 1:  # a busy server asks for the same second thousands of times
-            self._second = int(now)
+        now = int(time.time())
+        if now != self._second:  # a busy server asks for the same second thousands of times
+            self._second = now
             self._when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
         self._write(self._line(record, self._when))
 

@@ -105,15 +105,14 @@ class Meter:
         if session.end and session.end.endswith(" limit"):
             self.counts.count("limits_hit", session.limit)
         if relay is not None:
-            more_up, more_down = relay.up.payload, relay.down.payload
+            up, down = relay.up.payload, relay.down.payload
             before = self.progress.pop(session, _NOTHING)
             if before is not _NOTHING:  # most are over before anybody has looked
-                more_up -= before.up
-                more_down -= before.down
-            cells[_UP] += more_up
-            cells[_DOWN] += more_down
+                up, down = up - before.up, down - before.down
+            cells[_UP] += up
+            cells[_DOWN] += down
             for purse in session.purses:
-                purse.usage.moved(more_up + more_down)
+                purse.usage.moved(up + down)
             if isinstance(relay, UdpRelay):
                 self._datagrams(relay, before)
         if reply or (reply is not None and relay is None):

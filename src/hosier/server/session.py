@@ -333,13 +333,14 @@ class Session(Task):
         return method
 
     def _relay_end(self) -> str:
-        if self.relay is None:
+        relay = self.relay
+        if relay is None:
             return ""
-        first = self.relay.first_ended
-        if self.relay.fault:
-            return f"security layer: {self.relay.fault}"
+        if relay.fault:
+            return f"security layer: {relay.fault}"
+        first = relay.first_ended
         if first is None:
             return "connections lost"
-        if self.relay.first_was_reset:
+        if relay.first_was_reset:
             return "client reset" if first is self.client else "target reset"
         return "client closed" if first is self.client else "target closed"
