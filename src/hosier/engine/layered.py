@@ -111,10 +111,14 @@ class _LayeredFlow(SteppingFlow):
             self.pump()
 
     def _move_frames(self, layer: LayerInPieces) -> None:
-        """As much as makes two frames: one would cost calls and turns twice, three would keep others waiting."""
+        """As much as makes two frames: one would cost calls and turns twice. But one while others have something to
+        say, who would wait for both."""
         source = self.source
         buffers = self._buffers(layer)
         most = 2 * self._frame_size
+        if not source.engine.is_quiet:
+            buffers = buffers[: len(buffers) // 2]
+            most //= 2
         try:
             have = source.sock.recvmsg_into(buffers)[0]
         except BlockingIOError:
@@ -247,9 +251,8 @@ class UnwrappingFlow(_LayeredFlow):
         self, layer: LayerInPieces, buffers: Sequence[bytearray], have: int, out: list[bytes]
     ) -> None:
         size, done = self._frame_size, 0
-        for header, rest in (buffers[:2], buffers[2:]):
-            if have - done < size or (plain := layer.unwrap_in_pieces(header, rest)) is None:
-                break  # it is not as large as the last one, or not all here
+        # Until one is not all here, or not as large as the last one.
+        while have - done >= size and (plain := layer.unwrap_in_pieces(buffers[0], buffers[1])) is not None:
             out.append(plain)
             done += size
             buffers = buffers[2:]

@@ -95,6 +95,8 @@ class Engine:
         self._watched: dict[int, Watched] = {}
         self._turns: deque[Turn] = deque()
         self._buried: list[SocketType] = []
+        self.is_quiet = True
+        """Whether there was hardly an edge when they were looked at last: a long turn keeps nobody waiting."""
         self.in_round = False
         """Whether edges and turns are being served, so that ``now`` is fresh."""
         self._round_due = False
@@ -208,6 +210,7 @@ class Engine:
                         except Exception as error:  # noqa: BLE001  # the other edges are told only once
                             self.report(error, f"the handler of an edge crashed: {error!r}")
                 if turns:
+                    self.is_quiet = len(edges) < 2
                     self._bulk_slice()
                 if buried:
                     self._close_buried()
