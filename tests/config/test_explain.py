@@ -63,7 +63,7 @@ def test_the_first_rule_that_holds() -> None:
     assert told(STAFF, port=25, user="bob") == (
         False,
         [
-            "198.51.100.1: nothing that no rule could open",
+            "198.51.100.1: closed by nothing that goes before the rules",
             "198.51.100.1: rule 1 (no mail): holds (ports)",
             "198.51.100.1: not allowed: rule 1 (no mail) denies it",
             "refused: rule 1 (no mail) denies it (reply 4)",
@@ -72,7 +72,7 @@ def test_the_first_rule_that_holds() -> None:
     assert told(STAFF, user="bob") == (
         True,
         [
-            "198.51.100.1: nothing that no rule could open",
+            "198.51.100.1: closed by nothing that goes before the rules",
             "198.51.100.1: rule 1 (no mail): passed over, ports: not 443",
             "198.51.100.1: rule 2: passed over, groups: not no group",
             "198.51.100.1: rule 3: passed over, names: not nothing",

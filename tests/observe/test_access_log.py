@@ -57,6 +57,22 @@ def test_text() -> None:
     )
 
 
+def test_lines_of_sessions_that_are_much_alike() -> None:
+    """What a line says of who went where is kept for the next: nothing of one may get into another's."""
+    other = Address(IPV4, b"\x5d\xb8\xd8\x22", 80)
+    for change in (
+        *({"user": "bob"}, {"user": None}, {"version": 4}, {"command": "BIND"}, {"target": other}, {"dialled": other}),
+        *({"target": None}, {"dialled": None}, {"bound": other}, {"reply": 5}, {"reply": None}, {"sent": 518}),
+        *({"received": 0}, {"client": ("2001:db8::7", 1)}, {"end": "target\nreset"}),
+    ):
+        changed = FULL._replace(**change)
+        assert text_line(changed, WHEN) != text_line(FULL, WHEN)
+        assert text_line(changed, WHEN) == text_line(changed, WHEN)
+    assert text_line(FULL._replace(target=other, user=None, reply=1), WHEN).split(" ")[2:8] == [
+        *("-", "socks5", "CONNECT", "93.184.216.34:80", "93.184.216.34:443", "-")
+    ]
+
+
 def test_text_has_a_dash_for_nothing() -> None:
     assert text_line(EMPTY, WHEN) == f"{WHEN} [2001:db8::7]:1 - - - - - - - 0 0 0.000 handshake limit\n"
 

@@ -1,6 +1,7 @@
 """Username/password (RFC 1929): deciding who is who, and the client's half. Who there is, ``users`` knows."""
 
 from collections.abc import Awaitable
+from functools import lru_cache
 from typing import Any, Final
 
 from ..protocol.auth.base import AuthFraming, AuthStep, Outcome
@@ -9,9 +10,8 @@ from .users import Users
 
 __all__ = ("PasswordMethod",)
 
-_new: Final = tuple.__new__  # without the named tuples' Python-level constructors
 _ACCEPTED: Final = Status(0)
-_REFUSED: Final = AuthStep(Status(1), Outcome(None))
+_REFUSED: Final = AuthStep(Status(1), Outcome(None))  # the same for a wrong name and a wrong password (UP-REQ-13)
 
 
 class PasswordMethod:
@@ -43,10 +43,12 @@ class _ServerSide:
 
     def step(self, message: Any) -> AuthStep | Awaitable[AuthStep]:
         verdict = self._users.verify_at_once(message)
-        return self._verify(message) if verdict is None else _answer(message, verdict)
+        if verdict is None:
+            return self._verify(message)
+        return _accepted(message[0]) if verdict else _REFUSED
 
     async def _verify(self, credentials: Credentials) -> AuthStep:
-        return _answer(credentials, await self._users.verify(credentials))
+        return _accepted(credentials[0]) if await self._users.verify(credentials) else _REFUSED
 
 
 class _ClientSide:
@@ -62,8 +64,7 @@ class _ClientSide:
         return AuthStep(None, Outcome(identity))
 
 
-def _answer(credentials: Credentials, right: bool) -> AuthStep:
-    if not right:
-        return _REFUSED  # the same for a wrong name and a wrong password (UP-REQ-13)
-    identity = credentials[0].decode("utf-8", "backslashreplace")
-    return _new(AuthStep, (_ACCEPTED, _new(Outcome, (identity, None, ""))))
+@lru_cache(1024)
+def _accepted(username: bytes) -> AuthStep:
+    """It can be told to as many as come: nothing in it changes."""
+    return AuthStep(_ACCEPTED, Outcome(username.decode("utf-8", "backslashreplace")))

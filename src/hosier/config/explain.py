@@ -181,7 +181,7 @@ class Explanation:
         judge = self._policy.judge_peer if self._facts.command == "bind" else self._policy.judge
         if never := judge(address, lambda _: True):
             raise never
-        yield f"{address.host}: nothing that no rule could open"
+        yield f"{address.host}: closed by nothing that goes before the rules"
         rulebook = self._terms.rulebook
         if rulebook is None:
             if denied := judge(address):

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
+from ..protocol.address import Address
 from .record import DatagramCounts, SessionRecord
 
 __all__ = ("FORMATS", "AccessLog", "json_line", "printable", "text_line", "word")
@@ -16,20 +17,39 @@ __all__ = ("FORMATS", "AccessLog", "json_line", "printable", "text_line", "word"
 _text_of: Final = lru_cache(1024)(str)  # most sessions go to few places
 
 
-def text_line(record: SessionRecord, when: str) -> str:
-    """The fields in a fixed order, a dash where there is nothing."""
-    client, user, version, _, command, target, dialled, bound, reply, sent, received, seconds, end, datagrams, *_ = (
-        record
-    )
-    host, port = client
+@lru_cache(1024)
+def _who_and_where(
+    user: str | None,
+    version: int,
+    command: str,
+    target: Address | None,
+    dialled: Address | None,
+    bound: Address | None,
+    reply: int | None,
+) -> str:
+    """The middle of a line: few users go to few places, so it nearly always stands already."""
     place = "-" if target is None else _text_of(target)
     reached = place if dialled == target else "-" if dialled is None else _text_of(dialled)  # mostly the same
     return (
-        f"{when} {f'[{host}]' if ':' in host else host}:{port} {'-' if user is None else word(user)} "
-        f"{f'socks{version}' if version else '-'} {command or '-'} {place} {reached} "
-        f"{'-' if bound is None else bound} {'-' if reply is None else reply} {sent} {received} {seconds:.3f} "
-        f"{end if end.isprintable() else printable(end)}{'' if datagrams is None else _datagrams(datagrams)}\n"
+        f"{'-' if user is None else word(user)} {f'socks{version}' if version else '-'} {command or '-'} {place} "
+        f"{reached} {'-' if bound is None else bound} {'-' if reply is None else reply}"
     )
+
+
+def text_line(record: SessionRecord, when: str) -> str:
+    """The fields in a fixed order, a dash where there is nothing."""
+    client, user, version, _, command, target, dialled, bound, reply, sent, received, seconds, end, datagrams, _, _ = (
+        record
+    )
+    host, port = client
+    middle = _who_and_where(user, version, command, target, dialled, bound, reply)
+    if ":" in host:
+        host = f"[{host}]"
+    if not end.isprintable():
+        end = printable(end)
+    if datagrams is not None:
+        end += _datagrams(datagrams)
+    return f"{when} {host}:{port} {middle} {sent} {received} {seconds:.3f} {end}\n"
 
 
 def json_line(record: SessionRecord, when: str) -> str:

@@ -135,23 +135,16 @@ class Tallies(Generic[_Key]):
             self._tallies.popitem(last=False)
 
 
-class _Acquainted:
-    """Those that came last."""
+class _Acquainted(dict[Pair, None]):
+    """Those that came last. A dict itself, so that to ask it, as every login does, costs no call."""
 
     def __init__(self, entries: int) -> None:
         self._entries = entries
-        self._pairs: dict[Pair, None] = {}
-
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    def __contains__(self, pair: Pair) -> bool:
-        return pair in self._pairs
 
     def add(self, pair: Pair) -> None:
-        self._pairs[pair] = None
-        if len(self._pairs) > self._entries:
-            del self._pairs[next(iter(self._pairs))]
+        self[pair] = None
+        if len(self) > self._entries:
+            del self[next(iter(self))]
 
 
 class Backoff:

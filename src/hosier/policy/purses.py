@@ -142,7 +142,7 @@ class Usage:
 class Purse:
     """``enter`` for each session that draws on it, ``leave`` when it has ended."""
 
-    __slots__ = ("_rate", "_slot", "budget", "down", "end", "key", "name", "up", "usage")
+    __slots__ = ("_counts_sessions", "_rate", "_slot", "budget", "down", "end", "key", "name", "up", "usage")
 
     def __init__(self, name: str, budget: Budget, key: str, slot: Slot, usage: Usage) -> None:
         """``name``: of the budget; ``key``: who has it."""
@@ -153,6 +153,7 @@ class Purse:
         self._slot = slot
         self.end = inf if budget.end is None else budget.end
         """When it expires, in seconds since 1970."""
+        self._counts_sessions = bool(budget.sessions or budget.rate)
         self._rate = self._bucket(budget.rate, slot.rate, size=max(1.0, budget.rate))
         self.up = self._stores(budget.up, slot.up)
         self.down = self._stores(budget.down, slot.down)
@@ -178,22 +179,15 @@ class Purse:
 
         Raises Exhausted.
         """
-        budget, usage = self.budget, self.usage
+        usage = self.usage
         if today >= self.end:
-            raise Exhausted("budget expired", f"{self._whose} has expired: {budget.expires}")
+            raise Exhausted("budget expired", f"{self._whose} has expired: {self.budget.expires}")
         if today >= usage.renew_at:
             usage.renew(today)
         if usage.left <= 0:
             raise Exhausted("budget octets", f"{self.key}: the octets of budget {self.name!r} are used up")
-        if budget.sessions and self._slot.tally.enter(budget.sessions, maxsize):
-            raise Exhausted("budget sessions", f"{self._whose} allows {budget.sessions} sessions at the same time")
-        if self._rate is not None and not self._rate.take(1, now):
-            if budget.sessions:
-                self._slot.tally.greeted()
-                self._slot.tally.leave()
-            raise Exhausted("budget rate", f"{self._whose} allows {budget.rate:g} new sessions a second")
-        if budget.sessions:
-            self._slot.tally.greeted()
+        if self._counts_sessions:
+            self._take_place(now)
         usage.sessions += 1
 
     def leave(self) -> None:
@@ -203,6 +197,19 @@ class Purse:
             self._slot.tally.leave()
 
     # --- private ---
+
+    def _take_place(self, now: float) -> None:
+        """One more session, where it matters how many there are or how fast they come. Raises Exhausted."""
+        budget = self.budget
+        if budget.sessions and self._slot.tally.enter(budget.sessions, maxsize):
+            raise Exhausted("budget sessions", f"{self._whose} allows {budget.sessions} sessions at the same time")
+        if self._rate is not None and not self._rate.take(1, now):
+            if budget.sessions:
+                self._slot.tally.greeted()
+                self._slot.tally.leave()
+            raise Exhausted("budget rate", f"{self._whose} allows {budget.rate:g} new sessions a second")
+        if budget.sessions:
+            self._slot.tally.greeted()
 
     @property
     def _whose(self) -> str:

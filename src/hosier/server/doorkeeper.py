@@ -50,10 +50,9 @@ class Doorkeeper:
 
     def admit(self, claim: Claim) -> None:
         """Raises PolicyDenied for a client that must wait."""
-        if self._failures is not None:
-            seconds = self._failures.wait(source_of(claim[0]), claim[1], monotonic())
-            if seconds:
-                raise PolicyDenied(f"too many failures to authenticate: wait {ceil(seconds)} s")
+        failures = self._failures
+        if failures is not None and (seconds := failures.wait(source_of(claim[0]), claim[1], monotonic())):
+            raise PolicyDenied(f"too many failures to authenticate: wait {ceil(seconds)} s")
 
     async def in_turn(self, claim: Claim, check: Awaitable[AuthStep]) -> AuthStep:
         """The outcome of a check that takes long, already heeded. One name at a time for each source: so none guesses

@@ -89,36 +89,34 @@ class Meter:
 
     def answered(self, session: "Session") -> None:
         """Its command has succeeded."""
-        assert session.request is not None  # or there would be nothing to answer
         cells = self._cells
         cells[_GRANTED] += 1
-        if session.request[1] == _CONNECT:
+        if session.request[1] == _CONNECT:  # type: ignore[index]  # there is one, or nothing would be answered
             seconds = session.engine.now - session.asked
             cells[_DIAL + bisect_left(_DIAL_BOUNDS, seconds)] += 1
             cells[_DIAL_SUM] += int(seconds * NANOSECONDS)
 
     def ended(self, session: "Session", *, greeted: bool) -> None:
         """The last of it. ``greeted``: its handshake was over before."""
-        cells, request, relay = self._cells, session.request, session.relay
-        if request is None:
-            cells[_ENDED_WITHOUT] += 1
-        else:
-            cells[_ENDED[request.command]] += 1
+        cells, request, relay, reply = self._cells, session.request, session.relay, session.reply
+        cells[_ENDED_WITHOUT if request is None else _ENDED[request[1]]] += 1
         if not greeted:
             self.counts.count("handshakes", _outcome(session.end))
         if session.end and session.end.endswith(" limit"):
             self.counts.count("limits_hit", session.limit)
         if relay is not None:
+            up, down = relay.up.payload, relay.down.payload
             before = self.progress.pop(session, _NOTHING)
-            more_up, more_down = relay.up.payload - before.up, relay.down.payload - before.down
-            cells[_UP] += more_up
-            cells[_DOWN] += more_down
+            if before is not _NOTHING:  # most are over before anybody has looked
+                up, down = up - before.up, down - before.down
+            cells[_UP] += up
+            cells[_DOWN] += down
             for purse in session.purses:
-                purse.usage.moved(more_up + more_down)
+                purse.usage.moved(up + down)
             if isinstance(relay, UdpRelay):
                 self._datagrams(relay, before)
-        if session.reply or (session.reply is not None and relay is None):
-            cells[_REPLIES[session.reply]] += 1
+        if reply or (reply is not None and relay is None):
+            cells[_REPLIES[reply]] += 1
 
     def look(self, sessions: "Iterable[Session]", seconds: float) -> None:
         """At all that live, so many seconds after the last time."""

@@ -215,18 +215,25 @@ def method_name(session: "Session") -> str:
 class _Minute:
     """The present one, looked up anew when it is over."""
 
-    value = 0
-    until = 0.0
+    __slots__ = ("since", "until", "value")
+
+    def __init__(self) -> None:
+        self.value = 0
+        self.since = self.until = 0.0
+
+
+_PRESENT: Final = _Minute()
 
 
 def minute_of_week() -> int:
     """Now, by the machine's clock."""
-    seconds = time()
-    if not _Minute.until - 60 <= seconds < _Minute.until:
+    seconds, minute = time(), _PRESENT
+    if not minute.since <= seconds < minute.until:
         now = localtime(seconds)
-        _Minute.value = (now.tm_wday * 24 + now.tm_hour) * 60 + now.tm_min
-        _Minute.until = seconds - seconds % 60 + 60
-    return _Minute.value
+        minute.value = (now.tm_wday * 24 + now.tm_hour) * 60 + now.tm_min
+        minute.since = seconds - seconds % 60
+        minute.until = minute.since + 60
+    return minute.value
 
 
 def refusal(verdict: Verdict) -> PolicyDenied:

@@ -265,7 +265,7 @@ class Server:
             self.meter.greeted(session)
         if self.has_accounts or session.started <= self.reviews.since:
             self.reviews.identify(session)
-        if session.user is not None:
+        if session.user is not None and self.entrance.caps.sessions_per_user:
             self.entrance.identified(session, session.user)
         if self.settings.budgets:
             self.treasurer.admit(session)

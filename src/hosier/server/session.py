@@ -177,17 +177,23 @@ class Session(Task):
 
     def record(self) -> SessionRecord:
         """What is known of it, for those who watch."""
-        request, relay = self.request, self.relay
-        spoken = request if request is not None else self.connection
-        verdict = self.verdict
+        request, relay, verdict = self.request, self.relay, self.verdict
+        command: str
+        address: Address | None
+        if request is None:
+            version = 0 if self.connection is None else self.connection.version
+            command, address = "", None
+        else:
+            version, number, address, _ = request
+            command = _COMMANDS[number]
         # Past the named tuple's own constructor, which costs a logged session as much as its line does.
         fields = (
-            (self.peer[0], self.peer[1]),
+            self.peer[:2],
             self.user,
-            0 if spoken is None else spoken.version,
+            version,
             "" if self.method is None else method_label(self.method),
-            "" if request is None else _COMMANDS[request.command],
-            None if request is None else request.address,
+            command,
+            address,
             self.dialled,
             self.bound,
             self.reply,
@@ -224,9 +230,14 @@ class Session(Task):
                     data = await client.recv(_READ)
                     if self.user is not None:
                         break
-                if (request := connection.take_usual_request(data)) is not None:
+                if connection.layer is not None:
+                    if (request := connection.open_request(data)) is not None:
+                        return self._requested(request)
+                    data = None  # it is received
+                elif (request := connection.take_usual_request(data)) is not None:
                     return self._requested(request)
-            connection.receive_data(data)
+            if data is not None:
+                connection.receive_data(data)
         while True:
             event = connection.next_event()
             if event is NEED_DATA:
@@ -275,11 +286,11 @@ class Session(Task):
         await self.refuse(ReplyCode.GENERAL_FAILURE)
 
     def _begin_auth(self, method: int) -> ServerExchange:
-        chosen = self._offered(method)
-        if method not in self.server.quick_methods:
+        server = self.server
+        if method not in server.quick_methods:
             # Rounds with a far-away authority: the limit for handshakes would be too short, none too long.
-            self.set_limit("auth", self.server.settings.limits.auth)
-        return chosen.server_exchange()
+            self.set_limit("auth", server.settings.limits.auth)
+        return (server.methods.get(method) or self._offered(method)).server_exchange()
 
     async def _authenticate(self, connection: ServerConnection, exchange: ServerExchange, message: Any) -> bool:
         """One round; False if the client is refused."""
@@ -309,9 +320,10 @@ class Session(Task):
         return True
 
     def _claim(self, message: Any) -> Claim:
-        assert self.method is not None  # there is none without authentication
-        user = message.username if isinstance(message, Credentials) else None
-        return _new(Claim, (self.peer[0], user, self._offered(self.method).name, 5))
+        code = self.method
+        assert code is not None  # there is none without authentication
+        method = self.server.methods.get(code) or self._offered(code)
+        return _new(Claim, (self.peer[0], message[0] if isinstance(message, Credentials) else None, method.name, 5))
 
     def _offered(self, code: int) -> Method:
         """The method that was chosen. Raises PolicyDenied if it is offered no more: settings may have changed."""
@@ -321,11 +333,14 @@ class Session(Task):
         return method
 
     def _relay_end(self) -> str:
-        if self.relay is None:
+        relay = self.relay
+        if relay is None:
             return ""
-        first = self.relay.first_ended
-        if self.relay.fault:
-            return f"security layer: {self.relay.fault}"
+        if relay.fault:
+            return f"security layer: {relay.fault}"
+        first = relay.first_ended
         if first is None:
             return "connections lost"
-        return f"{'client' if first is self.client else 'target'} {'reset' if self.relay.first_was_reset else 'closed'}"
+        if relay.first_was_reset:
+            return "client reset" if first is self.client else "target reset"
+        return "client closed" if first is self.client else "target closed"

@@ -107,10 +107,8 @@ class Treasurer:
         if not self._general:
             return
         user = session.user
-        host = session.peer[0] if user is None or self._by_source else ""
-        whose = user, host, session.listener
-        usual = self._usual.get(whose)
-        if usual is not None:
+        whose = user, session.peer[0] if user is None or self._by_source else "", session.listener
+        if (usual := self._usual.get(whose)) is not None:
             self._enter(session, usual)
             return
         self.draw(session, self._general)
@@ -183,14 +181,12 @@ class Treasurer:
     def _enter(self, session: "Session", purses: tuple[Purse, ...]) -> None:
         """Into all of them or none. Raises Exhausted."""
         now, today = session.engine.now, time()
-        entered = 0
         try:
             for purse in purses:
                 purse.enter(now, today)
-                entered += 1
         except Exhausted as exhausted:
-            for purse in purses[:entered]:
-                purse.leave()
+            for entered in purses[: purses.index(purse)]:
+                entered.leave()
             self._limited(exhausted.limit)
             raise
         session.purses = session.purses + purses if session.purses else purses

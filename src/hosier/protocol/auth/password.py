@@ -49,16 +49,14 @@ class PasswordFraming:
     def decode(self, data: Buffer, *, from_client: bool) -> tuple[Credentials | Status, int] | None:
         if not from_client:
             return self._decode_status(data)
-        size = len(data)
-        if size and data[0] != _VERSION:
+        if data and data[0] != _VERSION:
             raise RemoteProtocolError(f"username/password version {data[0]} instead of 1")
-        if size < 2:
-            return None
-        name_end = 2 + data[1]
-        if size <= name_end:
-            return None
-        end = name_end + 1 + data[name_end]
-        if size < end:
+        try:
+            name_end = 2 + data[1]
+            end = name_end + 1 + data[name_end]
+        except IndexError:
+            return None  # not even the lengths have come
+        if len(data) < end:
             return None
         username, password = bytes(data[2:name_end]), bytes(data[name_end + 1 : end])
         if self.strict and not (username and password):
@@ -67,9 +65,10 @@ class PasswordFraming:
 
     def encode(self, body: Credentials | Status, *, from_client: bool) -> bytes:
         if isinstance(body, Status):
-            if not 0 <= body.code <= 0xFF:
-                raise LocalProtocolError(f"status {body.code} is outside 0..255")
-            return _STATUSES[body.code]
+            (code,) = body
+            if not 0 <= code <= 0xFF:
+                raise LocalProtocolError(f"status {code} is outside 0..255")
+            return _STATUSES[code]
         username, password = body
         # RFC 1929 §2: both fields are counted by one octet. Cutting a secret to fit would be worse than refusing it.
         if len(username) > 255 or len(password) > 255:
