@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import socket
 import weakref
@@ -106,6 +107,7 @@ class InPieces(ToyLayer):
     def __init__(self) -> None:
         super().__init__()
         self.in_pieces = 0
+        self.as_read = 0
 
     def unwrap_in_pieces(self, header: bytearray, rest: bytearray) -> bytes | None:
         if header[2:] != len(rest).to_bytes(2, "big"):
@@ -116,8 +118,9 @@ class InPieces(ToyLayer):
         assert found is not None
         return found[0]
 
-    def wrap_in_pieces(self, data: bytes) -> tuple[bytes, bytes]:
-        frame = self.wrap(data)
+    def wrap_in_pieces(self, data: bytes | bytearray) -> tuple[bytes, bytes]:
+        self.as_read += isinstance(data, bytearray)
+        frame = self.wrap(bytes(data))
         return frame[:4], frame[4:]
 
 
@@ -142,7 +145,16 @@ def test_frames_that_are_sent_in_pieces(run: Run, slow: int) -> None:
 
 @pytest.mark.parametrize("slow", [0, 4096])
 @pytest.mark.parametrize("kind", [ToyLayer, InPieces])
-@pytest.mark.parametrize("sizes", [(60_000,), (60_000, 7, 40_000, 1, 60_000), (16_384, 65_000), (20_000, 60_000)])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        (60_000,),
+        (60_000, 7, 40_000, 1, 60_000),
+        (16_384, 65_000),
+        (20_000, 60_000),
+        (60_000, 60_000, 60_000, 1_040),
+    ],
+)
 def test_bulk_in_frames_of_any_sizes(run: Run, sizes: tuple[int, ...], kind: type[ToyLayer], slow: int) -> None:
     """What is read at once is guessed from the frame before; a wrong guess costs no octet."""
     data = Pattern("up").octets(0, 3 * MEGABYTE if not slow else MEGABYTE // 2)
@@ -186,6 +198,56 @@ def test_bulk_is_taken_in_pieces(run: Run) -> None:
             assert layer.in_pieces > 0
 
     run(main)
+
+
+def test_bulk_is_wrapped_as_it_was_read(run: Run) -> None:
+    """Two frames from the same buffers, again and again, so none may show through in another."""
+    data, layer = Pattern("down").octets(0, 3 * MEGABYTE), InPieces()
+
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab, layer=layer)
+
+        async def say() -> None:
+            await send(joined.target, data)
+            joined.target.shutdown(socket.SHUT_WR)
+
+        got, _ = await asyncio.gather(unwrapped(joined.client), say())
+        assert got == data
+        assert joined.relay.down.payload == len(data)
+        if hasattr(socket.socket, "recvmsg_into"):
+            assert layer.as_read > 0
+
+    run(main)
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_a_layer_that_fails_in_bulk_ends_the_relay(run: Run, failing: int) -> None:
+    """In the first frame of a turn or in the second; what was wrapped before is whole."""
+
+    class Failing(InPieces):
+        def wrap_in_pieces(self, data: bytes | bytearray) -> tuple[bytes, bytes]:
+            if self.as_read == 4 + failing:
+                raise RemoteProtocolError("expired")
+            return super().wrap_in_pieces(data)
+
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab, layer=Failing())
+
+        async def say() -> None:
+            with contextlib.suppress(OSError):
+                await send(joined.target, bytes(3 * MEGABYTE))
+
+        async def hear() -> None:
+            with contextlib.suppress(ConnectionResetError):
+                while await receive(joined.client, 1 << 18):
+                    pass
+
+        await asyncio.gather(say(), hear())
+        await joined.ended()
+        assert joined.relay.fault == "expired"
+
+    if hasattr(socket.socket, "recvmsg_into"):
+        run(main)
 
 
 @pytest.mark.parametrize("kind", [ToyLayer, InPieces])

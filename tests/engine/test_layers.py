@@ -24,7 +24,7 @@ class Tunnel(ToyLayer):
 class InPieces(ToyLayer):
     header_size = 4
 
-    def wrap_in_pieces(self, data: bytes) -> tuple[bytes, bytes]:
+    def wrap_in_pieces(self, data: bytes | bytearray) -> tuple[bytes, bytes]:
         raise NotImplementedError
 
     def unwrap_in_pieces(self, header: bytearray, rest: bytearray) -> bytes | None:

@@ -1,5 +1,6 @@
 """The server's side: the first octet decides, one choice, one answer, and a refusal for every phase."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -14,6 +15,7 @@ from hosier.protocol.messages import (
     NEED_DATA,
     PAUSED,
     Command,
+    ConnectionClosed,
     MethodSelected,
     MethodsOffered,
     Reply,
@@ -432,6 +434,61 @@ def test_request_out_of_place_goes_the_long_way(request_: bytes) -> None:
     protected = server_at_request()
     protected.layer = ToyLayer(0)
     assert protected.take_usual_request(request_) is None
+
+
+@pytest.mark.parametrize("behind", [b"", ToyLayer().wrap(b"early"), b"\x01\x03"])
+@pytest.mark.parametrize("request_", CONNECTS)
+def test_straight_line_under_a_layer_ends_where_the_long_way_does(request_: bytes, behind: bytes) -> None:
+    straight, long, layer = server_at_request(), server_at_request(), ToyLayer()
+    straight.layer = long.layer = layer
+    frame = layer.wrap(request_) + behind
+    long.receive_data(frame)
+    assert straight.open_request(frame) == long.next_event()
+    assert state_of(straight) == state_of(long)
+    bound = parse_address("192.0.2.7", 1080)
+    assert straight.grant(bound) == (long.send(Reply(0, bound)), long.detach())
+    assert state_of(straight) == state_of(long)
+
+
+@pytest.mark.parametrize("plain", [b"", CONNECT[:1], CONNECT + b"x", b"\x05\x02" + CONNECT[2:]])
+def test_unusual_request_under_a_layer_is_kept_for_the_long_way(plain: bytes) -> None:
+    straight, long = server_at_request(), server_at_request()
+    straight.layer = long.layer = ToyLayer()
+    frame = ToyLayer().wrap(plain)
+    assert straight.open_request(frame) is None
+    long.receive_data(frame)
+    assert straight.next_event() == long.next_event()
+    assert state_of(straight) == state_of(long)
+
+
+def test_request_in_pieces_of_a_frame_goes_the_long_way() -> None:
+    connection, frame = server_at_request(), ToyLayer().wrap(CONNECT)
+    connection.layer = ToyLayer()
+    assert connection.open_request(frame[:3]) is None
+    assert connection.next_event() is NEED_DATA
+    assert connection.open_request(frame[3:]) is None  # there is something of it already
+    assert isinstance(connection.next_event(), Request)
+
+
+def test_end_instead_of_a_request_under_a_layer() -> None:
+    connection = server_at_request()
+    connection.layer = ToyLayer()
+    assert connection.open_request(b"") is None
+    assert connection.next_event() == ConnectionClosed(False)
+
+
+def test_forged_request_is_a_fault_like_any_other() -> None:
+    straight, long, forged = server_at_request(), server_at_request(), b"\x02" + ToyLayer().wrap(CONNECT)[1:]
+    straight.layer = long.layer = ToyLayer()
+    long.receive_data(forged)
+    with pytest.raises(RemoteProtocolError) as told:
+        long.next_event()
+    with pytest.raises(RemoteProtocolError, match=re.escape(str(told.value))):
+        straight.open_request(forged)
+    assert straight.state is long.state
+    with pytest.raises(RemoteProtocolError):
+        straight.next_event()
+    assert straight.refuse() == long.refuse()
 
 
 def test_reply_goes_through_the_layer() -> None:

@@ -168,7 +168,7 @@ class _Context:
         self.confidentiality = False
         self.replay_detection = False
 
-    def wrap(self, data: bytes, confidential: bool) -> bytes:
+    def wrap(self, data: bytes | bytearray, confidential: bool) -> bytes:
         try:
             token, sealed = self._gss.wrap(self._raw, data, confidential)
         except self._gss.GSSError as error:

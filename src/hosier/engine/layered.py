@@ -3,13 +3,14 @@
 A layer needs the octets as Python objects, so nothing is spliced here; back-pressure and bounds are those of any flow.
 """
 
-from functools import cache
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from .endpoint import ENDED, Endpoint
 from .events import EPOLLIN
-from .flow import QUEUED, Flow
-from .layers import Layer, LayerInPieces, Pieces, Translation, finish_layer, has_ended_early, in_pieces, last_octets
+from .flow import BLOCKED, QUEUED, Flow
+from .frame_buffers import keep_what_is_freed
+from .layers import Layer, LayerInPieces, Translation, finish_layer, has_ended_early, in_pieces, last_octets
 from .poller import SCRATCH
 from .unsent import unsent
 
@@ -21,23 +22,9 @@ __all__ = ("SteppingFlow", "UnwrappingFlow", "WrappingFlow")
 _NO_ROOM: Final = 0.02  # seconds between two looks for room; nothing tells when slow readers have made some
 _LITTLE: Final = 16384  # octets to read where there is no room: any empty send buffer takes as many at once
 
-_KEPT: Final = 4 << 20
 _LARGE: Final = 16384  # octets of a frame that is bulk
 
 MAX_FRAME: Final = 1 << 20  # octets that wait for the rest of their frame; RFC 1961's largest is 65,539
-
-
-def _resize(buffer: bytearray, size: int) -> None:
-    if len(buffer) != size:
-        buffer[:] = bytes(size)
-
-
-@cache
-def _keep_what_is_freed() -> None:
-    """The C library gives the end of its heap back to the system whenever 128 KiB of it are free, which with frames of
-    64 KiB is the case after each of them: the next one then pays for its pages anew, a sixth of the cost of a signed
-    one. Once a block that was larger has come and gone, twice its size may stay (mallopt(3), M_TRIM_THRESHOLD)."""
-    bytes(_KEPT)
 
 
 class SteppingFlow(Flow):
@@ -45,11 +32,16 @@ class SteppingFlow(Flow):
 
     __slots__ = ()
 
+    _frame_size: int = 0
+    """Octets of the source that make one frame, if there is bulk; then an edge is but a wish for a turn."""
+
     def on_edge(self, source: Endpoint, events: int) -> None:
         try:
             if events == EPOLLIN or self._heed(events):
                 if self.status:
                     self._put_off()
+                elif self._frame_size:
+                    self._queue()
                 else:
                     self.pump()
         except Exception as error:  # noqa: BLE001  # it ends this relay alone
@@ -61,14 +53,15 @@ class SteppingFlow(Flow):
 
 
 class _LayeredFlow(SteppingFlow):
-    __slots__ = ("_frame_size", "_most", "layer")
+    __slots__ = ("_frame_size", "_most", "_pieces", "layer")
 
     def __init__(self, relay: "Relay", source: Endpoint, sink: Endpoint, layer: Layer) -> None:
         Flow.__init__(self, relay, source, sink)  # super() costs more than the call
         self.layer = layer
         self._most = SCRATCH
         self._frame_size = 0
-        """Of the last frame from the source, if that was large."""
+        self._pieces: LayerInPieces | None = None
+        """The layer, if there is bulk and its frames can be moved without being put together."""
 
     def pump(self) -> None:
         """One read, transformed; then the flow's next turn."""
@@ -107,21 +100,76 @@ class _LayeredFlow(SteppingFlow):
             self._queue()
 
     def turn(self) -> None:
-        self.status &= ~QUEUED
-        if self.blocked:
+        self.status = status = self.status & ~QUEUED
+        if status & BLOCKED:
             self.flush()
+        elif status or not self._frame_size or not self._is_at_frame() or self.source.engine.room < 4 * SCRATCH:
+            self.pump()
+        elif (layer := self._pieces) is not None:
+            self._move_frames(layer)
         else:
             self.pump()
 
-    def _wanted(self) -> int:
-        """Octets to read for a frame as large as the last one."""
+    def _move_frames(self, layer: LayerInPieces) -> None:
+        """As much as makes two frames: one would cost calls and turns twice. But one while others have something to
+        say, who would wait for both."""
+        source = self.source
+        buffers = self._buffers(layer)
+        most = 2 * self._frame_size
+        if not source.engine.is_quiet:
+            buffers = buffers[: len(buffers) // 2]
+            most //= 2
+        try:
+            have = source.sock.recvmsg_into(buffers)[0]
+        except BlockingIOError:
+            return
+        except OSError:
+            self._source_died()
+            return
+        if not have:
+            self._at_end()
+            return
+        out: list[bytes] = []
+        fault = None
+        try:
+            self._transform_frames(layer, buffers, have, out)
+        except OSError as error:
+            fault = error
+        if out and not self._deliver(out) and not self.status & BLOCKED:
+            return  # the sink is gone
+        if fault is not None:
+            self._forged(fault)
+        elif not self.status & BLOCKED and (have == most or source.seen & ENDED):
+            self._queue()
+
+    def _is_at_frame(self) -> bool:
+        """Whether the next octet to read begins a frame."""
+        return True
+
+    def _buffers(self, layer: LayerInPieces) -> Sequence[bytearray]:
+        """Room for two frames of bulk."""
         raise NotImplementedError
+
+    def _transform_frames(
+        self, layer: LayerInPieces, buffers: Sequence[bytearray], have: int, out: list[bytes]
+    ) -> None:
+        """Adds to ``out`` what becomes of the first ``have`` octets."""
+        raise NotImplementedError
+
+    def _is_bulk_of(self, frame_size: int) -> None:
+        self._frame_size = frame_size
+        self._pieces = in_pieces(self.layer)
+        keep_what_is_freed()
+
+    def _wanted(self) -> int:
+        """Octets of bulk to read at once."""
+        return self._most
 
     def _is_over(self) -> bool:
         """Whether the source has said that nothing more will come."""
         return False
 
-    def _transform(self, data: bytes) -> bytes | Pieces:
+    def _transform(self, data: bytes) -> bytes | Sequence[bytes]:
         raise NotImplementedError
 
     def _at_end(self) -> None:
@@ -136,13 +184,13 @@ class _LayeredFlow(SteppingFlow):
         self.relay.fault = str(error)
         self._source_died()
 
-    def _deliver(self, out: bytes | Pieces) -> bool:
+    def _deliver(self, out: bytes | Sequence[bytes]) -> bool:
         """False if the sink is full or gone."""
         try:
             if isinstance(out, bytes):
                 size, sent = len(out), self.sink.sock.send(out)
             else:
-                size, sent = len(out[0]) + len(out[1]), self.sink.sock.sendmsg(out)
+                size, sent = sum(map(len, out)), self.sink.sock.sendmsg(out)
         except BlockingIOError:
             self.hold(out if isinstance(out, bytes) else b"".join(out))
             return False
@@ -192,42 +240,24 @@ class UnwrappingFlow(_LayeredFlow):
         elif not self.status:
             self._end_well()
 
-    def turn(self) -> None:
-        # Bulk comes in frames of one size: each is read as a whole, and so not put together or taken apart.
-        if self._frame_size and not (self._frames or self.blocked) and self.source.engine.room >= 2 * SCRATCH:
-            layer = in_pieces(self.layer)
-            if layer is not None and not self._is_tunnel:
-                self.status &= ~QUEUED
-                if not self.ended:
-                    self._move_frame(layer)
-                return
-        super().turn()
+    def _is_at_frame(self) -> bool:
+        return not (self._frames or self._is_tunnel)  # a tunnel's layer may keep a part itself
 
-    def _move_frame(self, layer: LayerInPieces) -> None:
-        """The next frame, if it is as large as the last one; else what there is of it."""
-        source, size = self.source, self._frame_size
-        header, rest = source.engine.frame
-        _resize(header, layer.header_size)
-        _resize(rest, size - layer.header_size)
-        try:
-            have = source.sock.recvmsg_into((header, rest))[0]
-        except BlockingIOError:
-            return
-        except OSError:
-            self._source_died()
-            return
-        if not have:
-            self._at_end()
-            return
-        try:
-            out = layer.unwrap_in_pieces(header, rest) if have == size else None
-            if out is None:
-                out = self._transform(bytes(header + rest)[:have])
-        except OSError as error:
-            self._forged(error)
-            return
-        if (not out or self._deliver(out)) and (have == size or source.seen & ENDED):
-            self._queue()
+    def _buffers(self, layer: LayerInPieces) -> Sequence[bytearray]:
+        # Bulk comes in frames of one size: each is read as a whole, and so not put together or taken apart.
+        return self.source.engine.frames.apart(layer.header_size, self._frame_size)
+
+    def _transform_frames(
+        self, layer: LayerInPieces, buffers: Sequence[bytearray], have: int, out: list[bytes]
+    ) -> None:
+        size, done = self._frame_size, 0
+        # Until one is not all here, or not as large as the last one.
+        while have - done >= size and (plain := layer.unwrap_in_pieces(buffers[0], buffers[1])) is not None:
+            out.append(plain)
+            done += size
+            buffers = buffers[2:]
+        if done < have and (plain := self._transform(b"".join(buffers)[: have - done])):
+            out.append(plain)
 
     def _is_over(self) -> bool:
         return self._is_tunnel and has_ended_early(self.layer)
@@ -259,20 +289,20 @@ class UnwrappingFlow(_LayeredFlow):
         if found is None:
             return b"", 0
         plain, offset = found
-        if offset < _LARGE:
+        size = offset
+        if offset < len(frames):  # rarely
+            pieces = [plain]
+            with memoryview(frames) as view:
+                while offset < len(view) and (found := unwrap(view[offset:])) is not None:
+                    pieces.append(found[0])
+                    size = found[1]
+                    offset += size
+            plain = b"".join(pieces)
+        if size >= _LARGE:
+            self._is_bulk_of(size)
+        elif offset == len(frames):  # else it was the end of one write, and the next one is here: bulk goes on
             self._frame_size = 0
-        else:
-            self._frame_size = offset
-            _keep_what_is_freed()
-        if offset == len(frames):  # nearly always
-            return found
-        pieces = [plain]
-        with memoryview(frames) as view:
-            while offset < len(view) and (found := unwrap(view[offset:])) is not None:
-                pieces.append(found[0])
-                offset += found[1]
-                self._frame_size = found[1] if found[1] >= _LARGE else 0
-        return b"".join(pieces), offset
+        return plain, offset
 
     def _at_end(self) -> None:
         # A stream that ends inside a frame was cut; that must not look like an end (GS-REQ-44).
@@ -315,15 +345,32 @@ class WrappingFlow(_LayeredFlow):
         self._wrapped += len(leftover)
         super().begin(self._wrap_all(leftover))
 
-    def _transform(self, data: bytes) -> bytes | Pieces:
+    def _buffers(self, layer: LayerInPieces) -> Sequence[bytearray]:
+        return self.source.engine.frames.whole(self._frame_size)
+
+    def _transform_frames(
+        self, layer: LayerInPieces, buffers: Sequence[bytearray], have: int, out: list[bytes]
+    ) -> None:
+        size = self._frame_size
+        self._wrapped += have
+        if have < _LARGE:
+            self._frame_size = 0
+        for buffer in buffers:
+            out += layer.wrap_in_pieces(buffer if have >= size else buffer[:have])
+            have -= size
+            if have <= 0:
+                break
+
+    def _transform(self, data: bytes) -> bytes | Sequence[bytes]:
         size, layer = len(data), self.layer
         self._wrapped += size
         if size > layer.max_payload:
             return self._wrap_all(data)
         if size < _LARGE:
+            self._frame_size = 0
             return layer.wrap(data)
-        _keep_what_is_freed()
-        pieces = in_pieces(layer)
+        self._is_bulk_of(min(SCRATCH, layer.max_payload))
+        pieces = self._pieces
         return layer.wrap(data) if pieces is None else pieces.wrap_in_pieces(data)
 
     def _wrap_all(self, data: bytes) -> bytes:

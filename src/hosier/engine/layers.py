@@ -36,7 +36,7 @@ class LayerInPieces(Layer, Protocol):
 
     header_size: int
 
-    def wrap_in_pieces(self, data: bytes) -> Pieces: ...
+    def wrap_in_pieces(self, data: bytes | bytearray) -> Pieces: ...
 
     def unwrap_in_pieces(self, header: bytearray, rest: bytearray) -> bytes | None:
         """What is in the frame; None, with nothing changed, if ``rest`` is not all of it, or more. May spoil it."""

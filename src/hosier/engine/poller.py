@@ -14,6 +14,7 @@ from time import monotonic
 from typing import Any, Final, Protocol, cast
 
 from .endpoint import Owner
+from .frame_buffers import FrameBuffers
 from .loop import EdgeLoop, LentEpoll
 from .pipes import PipePool
 from .task import Task
@@ -81,8 +82,8 @@ class Engine:
         self.tasks: set[Task] = set()
         self.scratch = memoryview(bytearray(SCRATCH))
         """A buffer for the call under way; its contents mean nothing afterwards."""
-        self.frame = bytearray(), bytearray()
-        """Likewise, for the header and the rest of a security layer's frame, as large as these are."""
+        self.frames = FrameBuffers()
+        """Likewise, for frames of a security layer."""
         self.now = monotonic()
         """The loop's clock, read once per round."""
         self.held_limit = held_limit
@@ -94,6 +95,8 @@ class Engine:
         self._watched: dict[int, Watched] = {}
         self._turns: deque[Turn] = deque()
         self._buried: list[SocketType] = []
+        self.is_quiet = True
+        """Whether there was hardly an edge when they were looked at last: a long turn keeps nobody waiting."""
         self.in_round = False
         """Whether edges and turns are being served, so that ``now`` is fresh."""
         self._round_due = False
@@ -207,6 +210,7 @@ class Engine:
                         except Exception as error:  # noqa: BLE001  # the other edges are told only once
                             self.report(error, f"the handler of an edge crashed: {error!r}")
                 if turns:
+                    self.is_quiet = len(edges) < 2
                     self._bulk_slice()
                 if buried:
                     self._close_buried()

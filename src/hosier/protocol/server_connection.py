@@ -149,22 +149,37 @@ class ServerConnection(Connection):
         changed, and ``data`` goes the long way."""
         if self.state is not _AWAIT_REQUEST or self._buffer or self.layer is not None:
             return None
-        size = len(data)
-        if size == 10:
-            head, octets, port = _IPV4_REQUEST.unpack(data)
-            if head == _CONNECT_IPV4:
-                self.state = _ANSWER_CONNECT
-                return _new(Request, (5, _CONNECT, _new(Address, (IPV4, octets, port)), b""))
-        if size > 7 and size == 7 + data[4] and data.startswith(_CONNECT_NAME):
-            kind, octets = NAME, data[5:-2]
-            if 0 in octets:
-                return None
-        elif size == 22 and data.startswith(_CONNECT_IPV6):
-            kind, octets = IPV6, data[4:-2]
-        else:
+        request = _usual_request(data)
+        if request is not None:
+            self.state = _ANSWER_CONNECT
+        return request
+
+    def open_request(self, data: bytes) -> Request | None:
+        """Receives what came under the layer. If that is a frame with a CONNECT in it and nothing else: the Request,
+        and the reply is ours. Else None, and ``next_event`` goes on with it, as it does after ``receive_data``.
+
+        Raises RemoteProtocolError as ``next_event`` does.
+        """
+        layer = self.layer
+        if layer is None or self.state is not _AWAIT_REQUEST or self._buffer or self._wrapped or not data:
+            self.receive_data(data)
             return None
-        self.state = _ANSWER_CONNECT
-        return _new(Request, (5, _CONNECT, _new(Address, (kind, octets, data[-2] << 8 | data[-1])), b""))
+        try:
+            found = layer.unwrap(data)
+        except RemoteProtocolError as error:
+            self._fail(error)
+            raise
+        if found is None:
+            self._wrapped = data
+            return None
+        plain, size = found
+        self._wrapped = data[size:]
+        request = _usual_request(plain)
+        if request is None:
+            self._buffer = plain
+        else:
+            self.state = _ANSWER_CONNECT
+        return request
 
     def grant(self, bound: Address) -> tuple[bytes, Handoff]:
         """The success of a CONNECT: the octets of the reply, and what is handed over with them. It is what ``send`` and
@@ -176,11 +191,16 @@ class ServerConnection(Connection):
             and 0 <= port <= 0xFFFF
             and self.state is _ANSWER_CONNECT
             and self.version == 5
-            and self.layer is None
             and not self._buffer
         ):
+            reply = _IPV4_REPLY.pack(_CONNECTED_IPV4, octets, port)
+            if (layer := self.layer) is None:
+                self.state = _MUST_CLOSE
+                return reply, NOTHING
+            reply = layer.wrap(reply)
             self.state = _MUST_CLOSE
-            return _IPV4_REPLY.pack(_CONNECTED_IPV4, octets, port), NOTHING
+            wrapped, self._wrapped = self._wrapped, b""
+            return reply, _new(Handoff, (b"", bytes(wrapped), layer))
         return self.send(_new(Reply, (0, bound))), self.detach()
 
     # --- private ---
@@ -242,3 +262,21 @@ class ServerConnection(Connection):
         State.AWAIT_AUTH: Connection._read_auth,
         State.AWAIT_REQUEST: _read_request,
     }
+
+
+def _usual_request(data: bytes) -> Request | None:
+    """The CONNECT that ``data`` is, and nothing else; None if it is not that."""
+    size = len(data)
+    if size == 10:
+        head, octets, port = _IPV4_REQUEST.unpack(data)
+        if head == _CONNECT_IPV4:
+            return _new(Request, (5, _CONNECT, _new(Address, (IPV4, octets, port)), b""))
+    if size > 7 and size == 7 + data[4] and data.startswith(_CONNECT_NAME):
+        kind, octets = NAME, data[5:-2]
+        if 0 in octets:
+            return None
+    elif size == 22 and data.startswith(_CONNECT_IPV6):
+        kind, octets = IPV6, data[4:-2]
+    else:
+        return None
+    return _new(Request, (5, _CONNECT, _new(Address, (kind, octets, data[-2] << 8 | data[-1])), b""))

@@ -230,9 +230,14 @@ class Session(Task):
                     data = await client.recv(_READ)
                     if self.user is not None:
                         break
-                if (request := connection.take_usual_request(data)) is not None:
+                if connection.layer is not None:
+                    if (request := connection.open_request(data)) is not None:
+                        return self._requested(request)
+                    data = None  # it is received
+                elif (request := connection.take_usual_request(data)) is not None:
                     return self._requested(request)
-            connection.receive_data(data)
+            if data is not None:
+                connection.receive_data(data)
         while True:
             event = connection.next_event()
             if event is NEED_DATA:

@@ -27,7 +27,7 @@ class FakeContext:
         self.complete = came >= self._needs and not self._tokens
         return answer
 
-    def wrap(self, data: bytes, confidential: bool) -> bytes:
+    def wrap(self, data: bytes | bytearray, confidential: bool) -> bytes:
         return bytes((0x57, confidential)) + data + bytes(self.longer)
 
     def unwrap(self, token: bytes | bytearray) -> tuple[bytes, bool]:

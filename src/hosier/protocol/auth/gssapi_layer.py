@@ -53,7 +53,7 @@ _SELECTIVE: Final = Level.SELECTIVE
 class Wrapping(Protocol):
     """What an established context does with messages."""
 
-    def wrap(self, data: bytes, confidential: bool) -> bytes:
+    def wrap(self, data: bytes | bytearray, confidential: bool) -> bytes:
         """A token around the data, sealed or only signed. Raises RemoteProtocolError if the context has ended."""
 
     def unwrap(self, token: bytes | bytearray) -> tuple[bytes, bool]:
@@ -102,7 +102,7 @@ class GssapiLayer:
             raise self._too_long()
         return pack_header(_VERSION, _DATA, len(token)) + token
 
-    def wrap_in_pieces(self, data: bytes) -> tuple[bytes, bytes]:
+    def wrap_in_pieces(self, data: bytes | bytearray) -> tuple[bytes, bytes]:
         """The same frame as its header and its token, for who can send them without putting them together."""
         token = self._context.wrap(data, len(data) <= self._sealed_up_to)
         if len(token) > MAX_TOKEN:
