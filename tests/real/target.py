@@ -48,6 +48,8 @@ class Target:
         self.uploads: dict[str, str] = {}  # path -> sha256 of what was uploaded there
         self.files: dict[str, tuple[str, bytes]] = {}  # path -> content type, content
         self.repositories: Path | None = None  # served under /git/ when set
+        self.held: list[str] = []  # paths under /held/ whose answers have begun
+        self.goes_on = threading.Event()  # what they wait for then
         self._servers: list[_Server] = []
         self._threads: list[threading.Thread] = []
         self._hosts = hosts or (("127.0.0.1", "::1") if has_ipv6() else ("127.0.0.1",))
@@ -133,6 +135,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._answer(json.dumps({"peer": self.client_address[0], "host": self.headers["Host"]}).encode())
         elif path.startswith("/stream/"):
             self._stream(int(path.removeprefix("/stream/")))
+        elif path.startswith("/held/"):
+            self._stream(int(path.removeprefix("/held/")), held=True)
         elif path.startswith("/git/"):
             self._git()
         elif path in self.server.target.files:
@@ -161,13 +165,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def _stream(self, size: int) -> None:
+    def _stream(self, size: int, *, held: bool = False) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "application/octet-stream")
         self.send_header("Content-Length", str(size))
         self.end_headers()
         for block in stream(size):
             self.wfile.write(block)
+            if held:
+                self.server.target.held.append(self.path)
+                self.server.target.goes_on.wait(PATIENCE)
+                held = False
 
     def _body(self) -> Iterator[bytes]:
         if self.headers.get("Transfer-Encoding", "").lower() == "chunked":

@@ -95,33 +95,18 @@ def test_reload_in_the_middle_of_downloads(
     """Ann's download comes to its end, bob's is cut off."""
     path = program("curl")
     with configured(tmp_path, LOGIN, workers) as (hosier, reload):
-        proxy = ["--proxy", f"socks5h://{hosier.address}", "--limit-rate", "2M", "--output", "/dev/null"]
+        fetch = [path, "-q", "--silent", "--fail", "--proxy", f"socks5h://{hosier.address}", "--output", "/dev/null"]
+        url = target.url("127.0.0.1", "/held/8000000")
         downloads = {
-            user: subprocess.Popen(
-                [
-                    path,
-                    "-q",
-                    "--silent",
-                    "--fail",
-                    *proxy,
-                    "--proxy-user",
-                    f"{user}:{USERS[user]}",
-                    target.url("127.0.0.1", "/stream/8000000"),
-                ]
-            )
-            for user in USERS
+            user: subprocess.Popen([*fetch, "--proxy-user", f"{user}:{password}", url])
+            for user, password in USERS.items()
         }
-        wait_until(lambda: len(target_of(hosier, target)) >= 2, "both are under way")
+        wait_until(lambda: len(target.held) == 2, "both are under way")
         said = reload(LOGIN + '[[rules]]\naction = "deny"\nusers = ["bob"]\n')
         assert said == "hosier: reloaded: 1 session ended"
         assert downloads["bob"].wait(PATIENCE) != 0
+        target.goes_on.set()
         assert downloads["ann"].wait(PATIENCE) == 0
-
-
-def target_of(hosier: Hosier, target: Target) -> list[str]:
-    """Connections between any of the server's processes and the target, as the system lists them."""
-    shown = run(["ss", "-Htn", "state", "established", f"( dport = :{target.port} )"]).stdout.decode()
-    return shown.splitlines()
 
 
 class Chatter(threading.Thread):
