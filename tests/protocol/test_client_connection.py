@@ -15,6 +15,7 @@ from hosier.protocol.address import Address, AddressType, parse_address
 from hosier.protocol.auth.base import AuthFraming, AuthMessage, AuthStep, Outcome
 from hosier.protocol.auth.password import Credentials, PasswordFraming, Status
 from hosier.protocol.client_connection import (
+    NO_AUTH_ONLY,
     RESOLVE,
     RESOLVE_PTR,
     ClientConnection,
@@ -285,6 +286,15 @@ def test_handshake_without_credentials(data: bytes, method: int | None, status: 
         handshake.feed(data)
     assert (caught.value.method, caught.value.status) == (method, status)
     assert isinstance(caught.value, PermissionError)
+
+
+def test_handshake_with_nothing_to_offer() -> None:
+    """Who has given no user learns that one is wanted."""
+    for methods, advice in ((NO_AUTH_ONLY, ": it wants a user, perhaps with a password"), ((PASSWORD,), "")):
+        handshake = ClientHandshake(REQUEST, methods)
+        handshake.start()
+        with pytest.raises(AuthError, match=f"none of the methods that were offered({advice}|$)"):
+            handshake.feed(b"\x05\xff")
 
 
 def test_handshake_with_half_a_method() -> None:

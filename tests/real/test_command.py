@@ -207,10 +207,14 @@ def test_sigint_with_sessions_behind_it() -> None:
         assert hosier.process.wait(PATIENCE) == 0
 
 
-def test_sigterm_lets_open_sessions_finish() -> None:
-    with Hosier() as hosier, echo_server() as target:
+@pytest.mark.parametrize("engine", ["auto", "workers"])
+@pytest.mark.parametrize("numbers", [(signal.SIGTERM,), (signal.SIGHUP, signal.SIGHUP)], ids=["TERM", "HUP"])
+def test_open_sessions_may_finish(numbers: tuple[signal.Signals, ...], engine: str) -> None:
+    """Also when the terminal goes, which tells the server so by itself and by its shell."""
+    with Hosier(engine=engine) as hosier, echo_server() as target:
         with socks5(hosier.address, target) as client:
-            hosier.process.send_signal(signal.SIGTERM)
+            for number in numbers:
+                hosier.process.send_signal(number)
             wait_until(lambda: refuses_connections(hosier), "the server takes no new connection")
             for message in (b"still", b"alive"):
                 client.sendall(message)

@@ -6,7 +6,7 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from functools import cache, partial
@@ -188,7 +188,7 @@ async def _serve(settings: ServeSettings, warnings: Sequence[str] = (), reread: 
             _tell_upstreams(settings)
             _tell_caps(server.caps)
             notifier.ready()
-            with _reloading(reread, partial(change_server, server), notifier):
+            with _heeding_hangup(reread, partial(change_server, server), on_signal, notifier):
                 await stop.wait()
             notifier.stopping()
             if server.sessions:
@@ -235,7 +235,7 @@ async def _supervise(settings: ServeSettings, count: int, warnings: Sequence[str
     watching = asyncio.ensure_future(notifier.watch(lambda: supervisor.health().alive))
     try:
         async with admin:
-            with _reloading(reread, partial(change_workers, supervisor), notifier):
+            with _heeding_hangup(reread, partial(change_workers, supervisor), supervisor.stop, notifier):
                 code = await supervisor.run(announce, notifier.stopping)
     finally:
         watching.cancel()
@@ -244,14 +244,27 @@ async def _supervise(settings: ServeSettings, count: int, warnings: Sequence[str
 
 
 @contextmanager
-def _reloading(reread: Read | None, change: Change, notifier: Notifier) -> Iterator[None]:
-    """Meanwhile, settings that can be read again are, at SIGHUP."""
-    task = None if reread is None else asyncio.ensure_future(reload_at_hangup(reread, change, _say, notifier))
+def _heeding_hangup(
+    reread: Read | None, change: Change, stop: Callable[[], object], notifier: Notifier
+) -> Iterator[None]:
+    """Meanwhile SIGHUP has settings read again; without a file of them it stops the server, whose terminal has gone."""
+    if reread is None:
+
+        def on_hangup() -> None:
+            # Both the terminal and its shell tell us, perhaps at once; a second stop would end the sessions.
+            if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+                ignore_hangup()
+                stop()
+
+        with contextlib.suppress(NotImplementedError, AttributeError):  # Windows has no such signal
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, on_hangup)
+        yield
+        return
+    task = asyncio.ensure_future(reload_at_hangup(reread, change, _say, notifier))
     try:
         yield
     finally:
-        if task is not None:
-            task.cancel()
+        task.cancel()
 
 
 def _on_reopen(loop: asyncio.AbstractEventLoop, writer: LineWriter | None) -> None:
@@ -308,4 +321,5 @@ def _reachable(address: ListenAddress) -> ListenAddress:
 
 
 def _say(text: str) -> None:
-    print(f"hosier: {text}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # nobody listens any more: no reason to end sessions
+        print(f"hosier: {text}", file=sys.stderr, flush=True)

@@ -302,7 +302,8 @@ class ClientHandshake:
 
     def _on_method(self, method: int) -> bytes:
         if method == NO_ACCEPTABLE_METHODS:
-            raise AuthError("the proxy accepts none of the methods that were offered", method=method)
+            advice = "" if self._methods else ": it wants a user, perhaps with a password"
+            raise AuthError(f"the proxy accepts none of the methods that were offered{advice}", method=method)
         if method == NO_AUTHENTICATION:
             return self._ask()
         make = self._methods[method].exchange
