@@ -20,9 +20,13 @@ ANYONE = ("hosier-test", "open:sesame")
 """A user whom a system can have, too."""
 
 
-every_engine = pytest.mark.parametrize("engine", ["auto", "portable", "bare", "workers"], indirect=True)
+every_engine = pytest.mark.parametrize(
+    "engine",
+    ["auto", *(pytest.param(name, marks=pytest.mark.slow) for name in ("portable", "bare", "workers"))],
+    indirect=True,
+)
 """Once with each engine: Linux's own, the portable one, and that on a system which has nothing but what Windows has;
-and once with two workers."""
+and once with two workers. The quick tests have the first alone."""
 
 
 @pytest.fixture(autouse=True)
