@@ -12,7 +12,7 @@ import pytest
 
 from .bed import NOBODY, USER_ID, as_user, bed, leaked
 from .harness import ROOT, Address, Hosier, clean_environment, command
-from .other_tools import OUTCOMES, TOOLS, beside_tor, outcome, prefix_of
+from .other_tools import FAILS, OUTCOMES, PAST, TOOLS, beside_tor, outcome, prefix_of
 from .proxies import danted, ssh_dynamic
 from .run_programs import Site, site
 
@@ -109,4 +109,6 @@ def test_the_same_through_other_tools(place: Site, program: Program, tool: str, 
     works = place.rows[name].expected in said
     went_past = leaked() > before
     through = works and hosier.logged > 0  # the log is complete
-    assert outcome(works, through, went_past) == OUTCOMES[name][TOOLS.index(tool)], said
+    found, told = outcome(works, through, went_past), OUTCOMES[name][TOOLS.index(tool)]
+    # A browser that breaks has sometimes asked a name server before.
+    assert found == told or (name, found, told) == ("Chromium", PAST, FAILS), said
