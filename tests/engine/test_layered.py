@@ -38,6 +38,12 @@ async def unwrapped(sock: socket.socket, size: int | None = None) -> bytes:
     return plain
 
 
+async def say(sock: socket.socket, data: bytes) -> None:
+    """All that this side has to say."""
+    await send(sock, data)
+    sock.shutdown(socket.SHUT_WR)
+
+
 def test_octets_are_unwrapped_up_and_wrapped_down(run: Run) -> None:
     async def main(lab: Lab) -> None:
         joined = Joined(lab, layer=ToyLayer())
@@ -78,10 +84,6 @@ def test_large_transfers_both_ways(run: Run, slow: int) -> None:
 
     async def main(lab: Lab) -> None:
         joined = Joined(lab, layer=ToyLayer(), slow=slow)
-
-        async def say(sock: socket.socket, data: bytes) -> None:
-            await send(sock, data)
-            sock.shutdown(socket.SHUT_WR)
 
         arrived, got, *_ = await asyncio.gather(
             check(joined.target, "up"),
@@ -132,11 +134,7 @@ def test_frames_that_are_sent_in_pieces(run: Run, slow: int) -> None:
     async def main(lab: Lab) -> None:
         joined = Joined(lab, layer=InPieces(), slow=slow)
 
-        async def say() -> None:
-            await send(joined.target, data)
-            joined.target.shutdown(socket.SHUT_WR)
-
-        got, _ = await asyncio.gather(unwrapped(joined.client), say())
+        got, _ = await asyncio.gather(unwrapped(joined.client), say(joined.target, data))
         assert got == data
         assert joined.relay.down.payload == len(data)
 
@@ -167,11 +165,7 @@ def test_bulk_in_frames_of_any_sizes(run: Run, sizes: tuple[int, ...], kind: typ
     async def main(lab: Lab) -> None:
         joined = Joined(lab, layer=kind(), slow=slow)
 
-        async def say() -> None:
-            await send(joined.client, wire)
-            joined.client.shutdown(socket.SHUT_WR)
-
-        arrived, _ = await asyncio.gather(check(joined.target, "up"), say())
+        arrived, _ = await asyncio.gather(check(joined.target, "up"), say(joined.client, wire))
         assert arrived == len(data)
         joined.target.shutdown(socket.SHUT_WR)
         await joined.ended()
@@ -188,11 +182,7 @@ def test_bulk_is_taken_in_pieces(run: Run) -> None:
     async def main(lab: Lab) -> None:
         joined = Joined(lab, layer=layer)
 
-        async def say() -> None:
-            await send(joined.client, wire)
-            joined.client.shutdown(socket.SHUT_WR)
-
-        arrived, _ = await asyncio.gather(check(joined.target, "up"), say())
+        arrived, _ = await asyncio.gather(check(joined.target, "up"), say(joined.client, wire))
         assert arrived == 3 * MEGABYTE
         if hasattr(socket.socket, "recvmsg_into"):
             assert layer.in_pieces > 0
@@ -207,11 +197,7 @@ def test_bulk_is_wrapped_as_it_was_read(run: Run) -> None:
     async def main(lab: Lab) -> None:
         joined = Joined(lab, layer=layer)
 
-        async def say() -> None:
-            await send(joined.target, data)
-            joined.target.shutdown(socket.SHUT_WR)
-
-        got, _ = await asyncio.gather(unwrapped(joined.client), say())
+        got, _ = await asyncio.gather(unwrapped(joined.client), say(joined.target, data))
         assert got == data
         assert joined.relay.down.payload == len(data)
         if hasattr(socket.socket, "recvmsg_into"):
@@ -261,10 +247,6 @@ def test_bulk_that_is_forged_or_cut(run: Run, kind: type[ToyLayer], cut: int | N
     async def main(lab: Lab) -> None:
         joined = Joined(lab, layer=kind())
 
-        async def say() -> None:
-            await send(joined.client, good + bad[:cut])
-            joined.client.shutdown(socket.SHUT_WR)
-
         async def hear() -> int:
             got = 0
             try:
@@ -274,7 +256,7 @@ def test_bulk_that_is_forged_or_cut(run: Run, kind: type[ToyLayer], cut: int | N
                 return got
             raise AssertionError("an orderly end")
 
-        got, _ = await asyncio.gather(hear(), say())
+        got, _ = await asyncio.gather(hear(), say(joined.client, good + bad[:cut]))
         await joined.ended()
         assert joined.relay.fault
         assert joined.relay.up.payload == 6 * 60_000

@@ -235,7 +235,7 @@ class UnwrappingFlow(_LayeredFlow):
         super().begin(leftover)
 
     def pump(self) -> None:
-        if not (self._is_tunnel and has_ended_early(self.layer)):
+        if not self._is_over():
             _LayeredFlow.pump(self)
         elif not self.status:
             self._end_well()
