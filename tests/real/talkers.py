@@ -11,7 +11,7 @@ import random
 import struct
 import threading
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from time import monotonic
 from types import TracebackType
 
@@ -186,11 +186,6 @@ class Talkers(threading.Thread):
         await asyncio.gather(*self._tasks, return_exceptions=True)
         while self._guests:
             await asyncio.sleep(0.01)
-
-
-def certain_octets(talkers: Iterable[Talker], moment: float) -> int:
-    """Of all of them, both ways, that had gone all the way by then."""
-    return sum(sum(talker.certain(moment)) for talker in talkers)
 
 
 def _text(turn: int, size: int) -> bytes:

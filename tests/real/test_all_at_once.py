@@ -27,7 +27,7 @@ import pytest
 
 from .census import peers_of
 from .harness import PATIENCE, Address, Hosier, run, wait_until
-from .talkers import Talker, Talkers, certain_octets
+from .talkers import Talker, Talkers
 from .test_workers import successor, workers
 from .wire import connect_request, credentials, exactly
 
@@ -62,6 +62,11 @@ all = ["ann", "bob", "cid", "dan", "eve"]
 [budgets.month]
 per = "user"
 octets = "100GB"
+period = "ever"
+
+[budgets.each]
+per = "source"
+octets = "10GB"
 period = "ever"
 
 [budgets.special]
@@ -193,11 +198,10 @@ def full(disk: Path) -> Iterator[None]:
     ballast.unlink()
 
 
-def written(file: Path) -> Counter[str]:
-    """Octets by user."""
+def written(file: Path) -> dict[str, int]:
+    """Octets by key, such as "user ann" and "source 127.16.0.1"."""
     with closing(sqlite3.connect(file, timeout=PATIENCE)) as connection:
-        rows = connection.execute("SELECT key, octets FROM usage WHERE budget = 'month'").fetchall()
-    return Counter({key.removeprefix("user "): octets for key, octets in rows})
+        return dict(connection.execute("SELECT key, octets FROM usage"))
 
 
 class Pages:
@@ -218,25 +222,22 @@ class Pages:
         return run([*self._ask, "http://localhost/readyz"]).stdout == b"ready\n"
 
 
-def kill_one(hosier: Hosier, crowd: Talkers, pages: Pages, file: Path) -> tuple[list[Talker], float]:
-    """Kills a worker; returns whose sessions it had, and a moment, at most a second before, up to which all that its
-    sessions had moved was written down.
+def kill_one(hosier: Hosier, crowd: Talkers, file: Path) -> tuple[list[Talker], float]:
+    """Kills a worker; returns whose sessions it had, and a moment, at most a second before, up to which all that they
+    had moved was written down.
     """
     victim, other = workers(hosier.pid)
     moment = 0.0
 
-    def is_written(moment: float) -> bool:
+    def is_written() -> bool:
         used = written(file)
-        users = {user: [talker for talker in crowd.all if talker.user == user] for user in CROWD}
-        return sum(pages.octets()) >= certain_octets(crowd.all, moment) and all(
-            used[user] >= certain_octets(theirs, moment) for user, theirs in users.items()
-        )
+        return all(used[f"source {talker.source}"] >= sum(talker.certain(moment)) for talker in crowd.living)
 
     def in_time() -> bool:
         """A machine that is busy with other things may need longer now and then."""
         nonlocal moment
         moment = monotonic()
-        wait_until(lambda: is_written(moment), "what was moved is written down")
+        wait_until(is_written, "what was moved is written down")
         return monotonic() - moment <= SECOND
 
     wait_until(in_time, "it takes no longer than a second")
@@ -263,7 +264,7 @@ def logged(file: Path) -> dict[str, dict[str, Any]]:
 def test_nothing_is_lost_and_nobody_kept(
     program: Callable[..., str], small_disk: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    disk = small_disk("8m")
+    disk = small_disk("16m")
     usage, log = disk / "usage.db", disk / "access.log"
     operator, pages = Operator(tmp_path, disk), Pages(program("curl"), tmp_path)
     arguments = ("--config", str(operator.file), "--workers", str(WORKERS))
@@ -281,7 +282,7 @@ def test_nothing_is_lost_and_nobody_kept(
             forbidden += forbid(operator, crowd, "cid")
             crowd.go_on()
 
-        lost, moment = kill_one(hosier, crowd, pages, usage)
+        lost, moment = kill_one(hosier, crowd, usage)
         assert 0 < len(lost) < sum(CROWD.values())
         operator.reload_often(4)  # while another worker takes its place
         wait_until(lambda: all(talker.has_ended for talker in lost), "its sessions are lost")
@@ -311,7 +312,7 @@ def test_nothing_is_lost_and_nobody_kept(
         lines = logged(log)
         check_log(lines, finished, forbidden)
         check_counts(pages, lines, lost, moment)
-        check_usage(lambda: written(usage), lines, lost, moment)
+        check_usage(usage, lines, lost, moment)
     assert hosier.messages.count("was ended by SIGKILL") == 1
 
 
@@ -351,14 +352,13 @@ def check_counts(pages: Pages, lines: dict[str, dict[str, Any]], lost: Sequence[
     assert pages.metric("log_lines_dropped_total") == 0
 
 
-def check_usage(
-    used: Callable[[], Counter[str]], lines: dict[str, dict[str, Any]], lost: Sequence[Talker], moment: float
-) -> None:
-    """And so does the usage file, user by user."""
-    for user in CROWD:
-        sums = sum(line["sent"] + line["received"] for line in lines.values() if line["user"] == user)
-        theirs = [talker for talker in lost if talker.user == user]
-        least = sums + certain_octets(theirs, moment)
-        most = sums + sum(talker.sent + talker.answered for talker in theirs)
-        wait_until(lambda: used()[user] >= least, "all is written down")  # noqa: B023  # at once
-        assert used()[user] <= most
+def check_usage(file: Path, lines: dict[str, dict[str, Any]], lost: Sequence[Talker], moment: float) -> None:
+    """And so does the usage file, session by session and user by user."""
+    counted = {f"source {source}": line["sent"] + line["received"] for source, line in lines.items()}
+    wait_until(lambda: counted.items() <= written(file).items(), "all is written down")
+    used = written(file)
+    for talker in lost:
+        assert sum(talker.certain(moment)) <= used[f"source {talker.source}"] <= talker.sent + talker.answered
+    for user, network in NETWORKS.items():
+        theirs = [octets for key, octets in used.items() if key.startswith(f"source {network}.")]
+        assert used[f"user {user}"] == sum(theirs) > 0
