@@ -35,6 +35,7 @@ class KerberosMethod:
     """Method 01. ``acceptor`` is the server's side, ``initiator`` the client's; either may be absent."""
 
     name: str = "gssapi"
+    guessable: bool = False  # the key of a ticket is not; who fails has an old one, or a wrong clock
 
     def __init__(
         self, acceptor: "KerberosAcceptor | None" = None, initiator: "KerberosInitiator | None" = None
