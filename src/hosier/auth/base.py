@@ -41,11 +41,11 @@ class Method(Protocol):
 
 
 def is_guessable(method: Method) -> bool:
-    """Whether who fails to prove an identity may be guessing, and must therefore wait, and with it whoever else comes from
-    the same address.
+    """Whether who fails to prove an identity may be guessing: then it must wait, and with it whoever else comes from
+    its address.
 
-    A method that says nothing is taken to be like passwords. One whose proofs are keys or tickets says no: waiting keeps
-    no thief out, but a single client with an expired ticket would keep all its neighbours out.
+    A method that says nothing is taken to be like passwords. One whose proofs are keys or tickets says no: waiting
+    keeps no thief out, but one client with an expired ticket would keep all its neighbours out.
     """
     answer: bool = getattr(method, "guessable", True)
     return answer
