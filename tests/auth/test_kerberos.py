@@ -319,8 +319,8 @@ def test_datagrams(home: Realm, level: Level) -> None:
 @needs_realm
 @pytest.mark.parametrize("level", [Level.INTEGRITY, Level.CONFIDENTIALITY])
 def test_datagrams_of_a_client_that_wants_order(home: Realm, level: Level) -> None:
-    """Which it must not (GS-REQ-11). Kerberos finds gaps and disorder, python-gssapi keeps what was in such a message to
-    itself: what comes late is lost, and the one behind a gap; the association goes on (GS-REQ-41)."""
+    """Which it must not (GS-REQ-11). Kerberos finds gaps and disorder, python-gssapi keeps what was in such a message
+    to itself: what comes late is lost, and the one behind a gap; the association goes on (GS-REQ-41)."""
     near, far = layers(initiator(wish=level, accepted=(level,)), acceptor(levels=(level,)))
     datagrams = [near.wrap_datagram(b"datagram %d" % number) for number in range(6)]
     assert far.unwrap_datagram(datagrams[0]) == b"datagram 0"

@@ -9,7 +9,7 @@ import weakref
 import pytest
 
 import hosier.engine.layered
-from hosier.engine.layered import MAX_FRAME
+from hosier.engine.layered import MAX_FRAME, UnwrappingFlow
 from hosier.engine.opening import FRAMES_AT_ONCE
 from hosier.engine.poller import SCRATCH
 from hosier.errors import RemoteProtocolError
@@ -374,6 +374,7 @@ def test_a_flood_of_small_frames_to_a_slow_reader(run: Run) -> None:
 
     async def main(lab: Lab) -> None:
         joined = Joined(lab, layer=ToyLayer(), slow=4096)
+        assert isinstance(joined.relay.up, UnwrappingFlow)
         sending = asyncio.ensure_future(send(joined.client, ToyLayer().wrap(b"x" * 100) * 40_000))
         await until(lambda: joined.relay.up.blocked)
         for _ in range(200):

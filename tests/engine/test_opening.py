@@ -20,7 +20,8 @@ def test_whole_frames_and_the_beginning_of_one(count: int, rest: bytes, octets: 
 
 def test_the_size_of_the_last_one() -> None:
     large = LAYER.wrap(bytes(1000))
-    assert open_frames(LAYER, FRAME + large + FRAME[:3]) == (b"data" + bytes(1000), len(FRAME + large), len(large), False)
+    both = FRAME + large
+    assert open_frames(LAYER, both + FRAME[:3]) == (b"data" + bytes(1000), len(both), len(large), False)
 
 
 @pytest.mark.parametrize("rest", [FRAME[:1], FRAME, FRAME * 1000])
