@@ -15,6 +15,7 @@ from ..errors import PolicyDenied, ReplyCode
 from ..policy.facts import Facts
 from ..policy.name_patterns import plain_name
 from ..policy.rules import Verdict
+from ..policy.targets import TargetPolicy
 from ..protocol.address import NAME, Address, address_of_socket, parse_address
 from ..protocol.messages import Command
 
@@ -100,7 +101,7 @@ class Ruling:
 
     def vet(self, addresses: Sequence[Address]) -> Sequence[Address]:
         if self._server.rulebook is None:
-            return self._server.policy.vet(addresses)
+            return self._policy.vet(addresses)
         if len(addresses) == 1:  # the rule, not the exception
             if denied := self.judge(addresses[0]):
                 raise denied
@@ -109,14 +110,14 @@ class Ruling:
 
     def vet_peers(self, addresses: Sequence[Address]) -> Sequence[Address]:
         if self._server.rulebook is None:
-            return self._server.policy.vet_peers(addresses)
+            return self._policy.vet_peers(addresses)
         return _passing([(address, self.judge(address, is_peer=True)) for address in addresses])
 
     def judge(self, address: Address, *, is_peer: bool = False) -> PolicyDenied | None:
         """Why the address must not be reached, or must not connect; None: it may."""
         if address[0] == NAME or (is_peer and not any(address[1])):
             return self._judge_passed_on(address)
-        policy = self._server.policy
+        policy = self._policy
         denied = (policy.judge_peer if is_peer else policy.judge)(address, self._ask)
         if denied is not None:
             return denied
@@ -127,6 +128,11 @@ class Ruling:
         return None
 
     # --- private ---
+
+    @property
+    def _policy(self) -> TargetPolicy:
+        """What is protected whatever the rules say."""
+        return self._server.policy
 
     def _judge_passed_on(self, name: Address) -> PolicyDenied | None:
         """A name that others look up, or a peer that they do not tell: no condition on its address can hold."""
@@ -165,6 +171,18 @@ class DatagramRuling(Ruling):
             self._server.treasurer.draw_more(self._session, verdict)
         return passing
 
+    def would_pass(self, address: Address) -> bool:
+        """Whether it may be reached; nothing is drawn on for that."""
+        try:
+            super().vet((address,))
+        except PolicyDenied:
+            return False
+        return True
+
+    @property
+    def _policy(self) -> TargetPolicy:
+        return self._server.datagram_policy
+
 
 def facts_of(session: "Session", target: Address | None) -> Facts:
     """What is known of a session's request; the minute is looked up when it is judged."""
@@ -195,12 +213,12 @@ def octets_of(host: str) -> bytes:
 
 
 def may_lead_to(session: "Session", target: Address, place: tuple[Any, ...]) -> bool:
-    """Whether a target that once led to a place, a sockaddr, would lead there now."""
+    """Whether a target of datagrams that once led to a place, a sockaddr, would lead there now."""
     try:
-        Ruling(session, target.canonical()).vet((parse_address(place[0], place[1]),))
+        ruling = DatagramRuling(session, target.canonical())
     except PolicyDenied:
         return False
-    return True
+    return ruling.would_pass(parse_address(place[0], place[1]))
 
 
 def method_name(session: "Session") -> str:
