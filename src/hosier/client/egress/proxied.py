@@ -90,10 +90,8 @@ class ProxiedEgress:
         """As :meth:`Egress.associate`: an association with each proxy, each reached through those before it, so that
         datagrams go through all of them. Interrupts the task with an OSError when one of them ends it."""
         for proxy in self.chain:
-            if proxy.protocol != "socks5" or proxy.path is not None or proxy.tls:
-                raise reply_error(ReplyCode.COMMAND_NOT_SUPPORTED, f"{proxy} cannot relay datagrams")
-            if proxy.gssapi is not None and len(self.chain) > 1:
-                raise reply_error(ReplyCode.COMMAND_NOT_SUPPORTED, f"{proxy} protects datagrams, but not in a chain")
+            if reason := _why_no_datagrams(proxy, len(self.chain)):
+                raise reply_error(ReplyCode.COMMAND_NOT_SUPPORTED, f"no datagrams through {proxy}: {reason}")
         layer: SecurityLayer | None = None
         controls: list[Endpoint] = []
         relays: list[Address] = []
@@ -209,3 +207,16 @@ class ProxiedEgress:
             if address.kind == IPV4 or proxy.protocol != "socks4":
                 return address
         raise gaierror(EAI_NONAME, "the name has no IPv4 address, and SOCKS4 no other")
+
+
+def _why_no_datagrams(proxy: Proxy, hops: int) -> str:
+    """Empty: they can go that way. What was to be protected must not go in the clear instead."""
+    if proxy.protocol != "socks5":
+        return "only SOCKS5 has them"
+    if proxy.path is not None:
+        return "nothing but a stream leads through a unix socket"
+    if proxy.tls:
+        return "they would go beside TLS, in the clear"
+    if proxy.gssapi is not None and hops > 1:
+        return "Kerberos protects them towards a single upstream, not in a chain"
+    return ""
