@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 __all__ = (
+    "DeniedByRule",
     *("COMMAND_NAMES", "DatagramRuling", "Judge", "Ruling", "may_lead_to", "minute_of_week", "no_way_out"),
     *("octets_of", "refusal", "words"),
 )
@@ -254,16 +255,24 @@ def minute_of_week() -> int:
     return minute.value
 
 
-def refusal(verdict: Verdict) -> PolicyDenied:
+class DeniedByRule(PolicyDenied):
+    """By what a rule says, and not by what is protected whatever they say."""
+
+    def __init__(self, verdict: Verdict, reason: str, *, advice: str = "", code: ReplyCode) -> None:
+        super().__init__(reason, advice=advice, code=code)
+        self.verdict = verdict
+
+
+def refusal(verdict: Verdict) -> DeniedByRule:
     """A verdict that does not allow, as what ends a request."""
     advice = "" if verdict.rule else "allow it with a rule"
-    return PolicyDenied(words(verdict), advice=advice, code=verdict.reply)
+    return DeniedByRule(verdict, words(verdict), advice=advice, code=verdict.reply)
 
 
-def no_way_out(verdict: Verdict, address: Address) -> PolicyDenied:
+def no_way_out(verdict: Verdict, address: Address) -> DeniedByRule:
     """Of an address of a family for which the rule has none to leave from."""
     reason = f"{verdict.rule} has no address of its family to leave from towards {address.host}"
-    return PolicyDenied(reason, code=ReplyCode.NETWORK_UNREACHABLE)
+    return DeniedByRule(verdict, reason, code=ReplyCode.NETWORK_UNREACHABLE)
 
 
 def words(verdict: Verdict) -> str:
