@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from hosier.engine.frame_buffers import FRAMES_AT_ONCE, FrameBuffers, keep_what_is_freed
+from hosier.engine.frame_buffers import BULK_FRAMES, FrameBuffers, keep_what_is_freed
 
 
 def test_they_fit_whatever_is_asked_for() -> None:
     """One after the other, larger and smaller: no octet too many may be read, or the next frame lost its beginning."""
     buffers = FrameBuffers()
     for size in (65_471, 20_000, 60_000, 60_000):
-        assert list(map(len, buffers.whole(size))) == FRAMES_AT_ONCE * [size]
-        assert list(map(len, buffers.apart(4, size))) == FRAMES_AT_ONCE * [4, size - 4]
-        assert list(map(len, buffers.apart(2, size))) == FRAMES_AT_ONCE * [2, size - 2]
+        assert list(map(len, buffers.whole(size))) == BULK_FRAMES * [size]
+        assert list(map(len, buffers.apart(4, size))) == BULK_FRAMES * [4, size - 4]
+        assert list(map(len, buffers.apart(2, size))) == BULK_FRAMES * [2, size - 2]
 
 
 def test_frames_lie_one_after_the_other() -> None:
@@ -25,7 +25,7 @@ def test_they_are_the_same_again() -> None:
     """That is what they are for: new ones would cost as much as the copy that they save."""
     buffers = FrameBuffers()
     before = buffers.whole(30_000)
-    assert len({id(buffer) for buffer in before}) == FRAMES_AT_ONCE
+    assert len({id(buffer) for buffer in before}) == BULK_FRAMES
     assert all(buffer is kept for buffer, kept in zip(buffers.whole(30_000), before, strict=True))
     apart = buffers.apart(4, 60_000)
     assert all(buffer is kept for buffer, kept in zip(buffers.apart(4, 60_000), apart, strict=True))

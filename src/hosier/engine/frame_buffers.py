@@ -3,9 +3,9 @@
 from functools import cache
 from typing import Final
 
-__all__ = ("FRAMES_AT_ONCE", "FrameBuffers", "keep_what_is_freed")
+__all__ = ("BULK_FRAMES", "FrameBuffers", "keep_what_is_freed")
 
-FRAMES_AT_ONCE: Final = 4
+BULK_FRAMES: Final = 4
 """Frames. Each turn costs calls and some hundred steps of Python, whose code and data the last frame's arithmetic has
 driven out of the processor's caches; four sealed frames take about a millisecond."""
 
@@ -18,7 +18,7 @@ class FrameBuffers:
     __slots__ = ("_alternating", "_header_size", "_rest_size", "_rests", "pairs")
 
     def __init__(self) -> None:
-        self.pairs = tuple((bytearray(), bytearray()) for _ in range(FRAMES_AT_ONCE))
+        self.pairs = tuple((bytearray(), bytearray()) for _ in range(BULK_FRAMES))
         """Header and rest of each frame, as ``apart`` gives them, one after the other."""
         self._alternating = tuple(buffer for pair in self.pairs for buffer in pair)
         self._rests = self._alternating[1::2]
