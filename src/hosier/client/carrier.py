@@ -7,6 +7,7 @@ from contextlib import suppress
 from threading import Lock, Thread
 from typing import Final
 
+from ..errors import RemoteProtocolError
 from .layered import LayeredStream
 
 __all__ = ("carry_for",)
@@ -58,8 +59,12 @@ def carry_for(
                 break
             else:
                 frames = below.recv(_AT_ONCE)
-                with turn:
-                    stream.receive(frames)
+                try:
+                    with turn:
+                        stream.receive(frames)
+                except RemoteProtocolError:
+                    plain.sendall(stream.take())  # it came whole before the fault
+                    raise
         plain.shutdown(socket.SHUT_WR)
 
     def carry() -> None:
