@@ -210,6 +210,21 @@ def test_garbage(home: Realm, octets: bytes) -> None:
 
 
 @needs_realm
+def test_what_the_library_says_little_about(home: Realm) -> None:
+    """Its words for both are that no credentials were supplied, as if there were something wrong with the keytab."""
+    from gssapi import raw
+
+    name = raw.import_name(b"socks@localhost", raw.NameType.hostbased_service)
+    spnego = raw.init_sec_context(name, mech=raw.OID.from_int_seq("1.3.6.1.5.5.2")).token
+    assert spnego is not None
+    for token, words in (
+        (b"", "GSSAPI: an empty token"),
+        (spnego, "GSSAPI: a token of SPNEGO, which is not spoken here, only Kerberos"),
+    ):
+        assert refused(initiator(), acceptor(), lambda message, token=token: message._replace(token=token)) == words
+
+
+@needs_realm
 @pytest.mark.parametrize("place", [10, 400, -1])
 def test_forged_token(home: Realm, place: int) -> None:
     """A failed step has a token of its own, which nobody gets (GS-REQ-20)."""
