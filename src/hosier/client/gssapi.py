@@ -7,6 +7,7 @@ from typing import Final
 from ..errors import ConfigError
 from ..protocol.auth.gssapi_layer import MAX_TOKEN, Level
 from ..protocol.client_connection import ClientMethod
+from ..typed import check_types
 
 __all__ = ("Gssapi", "initiator_method", "tickets_of_this_user")
 
@@ -44,6 +45,7 @@ class Gssapi:
     lower it."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not {self.level, *self.accepted} <= set(Level):
             raise ConfigError("the GSSAPI levels are 2, 1, 3 and 0")
         wish = Level(self.level)
