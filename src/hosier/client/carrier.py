@@ -7,7 +7,6 @@ from contextlib import suppress
 from threading import Lock, Thread
 from typing import Final
 
-from ..errors import RemoteProtocolError
 from .layered import LayeredStream
 
 __all__ = ("carry_for",)
@@ -52,19 +51,15 @@ def carry_for(
         below.shutdown(socket.SHUT_WR)
 
     def down() -> None:
-        while True:
-            if data := stream.take():
-                plain.sendall(data)
-            elif stream.ended:
-                break
-            else:
+        try:
+            while not stream.ended:
+                if data := stream.take():
+                    plain.sendall(data)
                 frames = below.recv(_AT_ONCE)
-                try:
-                    with turn:
-                        stream.receive(frames)
-                except RemoteProtocolError:
-                    plain.sendall(stream.take())  # it came whole before the fault
-                    raise
+                with turn:
+                    stream.receive(frames)
+        finally:
+            plain.sendall(stream.take())  # what came whole, before a fault, too
         plain.shutdown(socket.SHUT_WR)
 
     def carry() -> None:
