@@ -101,7 +101,8 @@ class KerberosAcceptor:
 
 
 class KerberosInitiator:
-    """The client's side towards one proxy, with the credentials that the environment has (``kinit``; GS-REQ-08).
+    """The client's side towards one proxy, with the credentials that the environment has (``kinit``; GS-REQ-01,
+    GS-REQ-08).
 
     Args:
         host: the proxy's name, as its principal has it. An address is refused: what principal is at an address, only a
@@ -162,7 +163,8 @@ class _ServerSide:
 
 
 class _Context:
-    """What both roles do with an established context."""
+    """What both roles do with an established context. It is deleted with this object, and no token says so
+    (GS-REQ-43)."""
 
     __slots__ = (
         *("_expected", "_gss", "_raw", "complete", "confidentiality", "integrity", "principal", "replay_detection"),
@@ -310,6 +312,7 @@ def _acceptor_credentials(gss: Any, keytab: Path | None, service: str) -> Any:
 
 
 def _name(gss: Any, service: str) -> Any:
+    """``service@host``, or a principal as it is written (GS-REQ-02, GS-REQ-03)."""
     return gss.import_name(service.encode(), None if "/" in service else gss.NameType.hostbased_service)
 
 
