@@ -61,7 +61,7 @@ class Rulebook:
         self._windows = [window for rule in rules for window in rule.windows]
         self.has_times = bool(self._windows)
         """Whether any rule asks for the time."""
-        self._clients = frozenset(network_key(network) for rule in rules for network in rule.clients)
+        self._clients = frozenset(network_key(network) for rule in rules for network in rule.clients or ())
         self._client_sizes = sorted({(size, rest) for size, rest, _ in self._clients})
         self.has_names = any(rule.patterns for rule in rules)
         """Whether any rule asks for a name."""
