@@ -21,6 +21,11 @@ def test_who_has_no_account_is_not_judged() -> None:
     assert accounts.next_end(0.0) is None
 
 
+def test_no_networks() -> None:
+    with pytest.raises(ConfigError, match=r"^clients, item 1: expected a network"):
+        Account(clients=["192.0.2.0/24"])  # type: ignore[list-item]
+
+
 def test_the_last_day_is_a_whole_one() -> None:
     accounts = Accounts({"ann": Account(expires=date(2027, 1, 31))})
     end = datetime(2027, 2, 1).timestamp()  # the machine's clock

@@ -9,6 +9,7 @@ from datetime import date, datetime
 from ipaddress import IPv4Network, IPv6Network
 
 from ..errors import ConfigError, PolicyDenied
+from ..typed import check_types
 from .expiry import end_of
 from .networks import Networks
 
@@ -26,6 +27,7 @@ class Account:
     """Networks that the user may come from. Left out: any."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         if self.clients is not None and not self.clients:
             raise ConfigError("clients is empty: leave the key out if the user may come from anywhere")
 

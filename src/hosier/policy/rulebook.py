@@ -91,6 +91,10 @@ class Rulebook:
         """The verdict before any target is known; it allows if one target might be allowed."""
         return self._without_target.verdict(facts) or self._otherwise
 
+    def is_settled(self, facts: Facts) -> bool:
+        """Whether ``foresee_any`` names the rule by which every target passes that does."""
+        return self._without_target.is_settled(facts)
+
     def next_change(self, minute: int) -> int | None:
         """Minutes from a minute of the week until the times of a rule begin or end; None: no rule has any."""
         return next_change(self._windows, minute)
@@ -126,6 +130,11 @@ class _Foresight:
         if might is not None and (sure is None or might.number < sure.number):
             return might.verdict
         return None if sure is None else sure.verdict
+
+    def is_settled(self, facts: Facts) -> bool:
+        """Whether no rule that allows and might hold stands before the first that holds whatever is unknown."""
+        sure, might = self._sure.first(facts), self._open.first(facts)
+        return might is None or (sure is not None and sure.number < might.number)
 
 
 _NO_GROUPS: Final[frozenset[str]] = frozenset()

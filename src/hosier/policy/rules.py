@@ -10,6 +10,7 @@ from typing import Final, Literal, NamedTuple
 
 from ..errors import ConfigError, ReplyCode
 from ..protocol.address import IPV4, IPV6, Address
+from ..typed import check_types
 from .name_patterns import NamePattern, parse_pattern
 from .networks import Networks
 from .targets import PROTECTED
@@ -152,6 +153,7 @@ class Rule:
     windows: tuple[TimeWindow, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        check_types(self)
         self._refuse_what_says_nothing()
         made = {
             "patterns": tuple(parse_pattern(text) for text in self.names or ()),
@@ -187,14 +189,10 @@ class Rule:
 
 
 def _contradictions(rule: Rule) -> Iterator[str]:
-    if rule.action not in ("allow", "deny"):
-        yield f"there is no action {rule.action!r}: allow and deny are"
     if rule.action == "allow" and rule.reply is not None:
         yield "a reply goes with the action deny: what is allowed is answered by what comes of it"
     if rule.action == "deny" and (rule.egress or rule.budgets):
         yield "egress and budgets go with the action allow: what is denied goes nowhere"
-    if rule.reply is not None and rule.reply not in REPLIES:
-        yield f"there is no reply {rule.reply!r}; there are: {', '.join(REPLIES)}"
     for key in CONDITIONS:
         given = getattr(rule, key)
         if given is not None and not given:
