@@ -8,7 +8,7 @@ from socket import SocketType
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from ..auth.base import Method, ServerExchange
+from ..auth.base import Method, ServerExchange, is_guessable
 from ..auth.registry import method_label
 from ..engine.endpoint import Endpoint
 from ..engine.events import EPOLLIN
@@ -323,7 +323,8 @@ class Session(Task):
         code = self.method
         assert code is not None  # there is none without authentication
         method = self.server.methods.get(code) or self._offered(code)
-        return _new(Claim, (self.peer[0], message[0] if isinstance(message, Credentials) else None, method.name, 5))
+        name = message[0] if isinstance(message, Credentials) else None
+        return _new(Claim, (self.peer[0], name, method.name, 5, is_guessable(method)))
 
     def _offered(self, code: int) -> Method:
         """The method that was chosen. Raises PolicyDenied if it is offered no more: settings may have changed."""
