@@ -132,7 +132,8 @@ class PacedFlow(_Paced):
         if share < SCRATCH:
             self._pump_unheld(min(most, SCRATCH))
         elif self.status & BULK and (pipe := engine.pipes.take()) is not None:
-            self._splice(pipe, min(share, pipe.capacity, most))
+            share = min(share, pipe.capacity, most)
+            self._splice(pipe, share, share)
         else:
             self._copy(min(most, SCRATCH))
 
