@@ -25,6 +25,7 @@ from hosier.errors import (
     TargetTimedOut,
     TargetUnreachable,
     TunnelRefused,
+    cannot_listen,
     errno_for_reply,
     reply_code_for,
     reply_error,
@@ -236,3 +237,17 @@ def test_place() -> None:
     error.place = Place("socks5h://one:1080", 2, 3, "reply", "example.com:80")
     assert str(error).endswith("(reply 5) [socks5h://one:1080, hop 2 of 3, reply, for example.com:80]")
     assert str(error.place._replace(hops=1)) == "socks5h://one:1080, reply, for example.com:80"
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (OSError(errno.EADDRINUSE, "in use"), "the port is taken; stop the other program or go elsewhere"),
+        (OSError(errno.EACCES, "no"), "ports below 1024 need privileges; choose a higher one"),
+        (OSError(errno.EPERM, "no"), "ports below 1024 need privileges; choose a higher one"),
+        (OSError(errno.EMFILE, "none left (while attempting to bind)"), "Too many open files"),
+        (OSError("AF_UNIX path too long"), "AF_UNIX path too long"),
+    ],
+)
+def test_where_nobody_can_listen(error: OSError, why: str) -> None:
+    assert str(cannot_listen("here:80", error, "go elsewhere")) == f"cannot listen on here:80: {why}"

@@ -17,19 +17,20 @@ SOURCE = Path(__file__).parents[1] / "src" / "hosier"
 # What each part may use besides itself. Parts that do not exist yet do no harm.
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "typed": {"errors"},
     "protocol": {"errors"},
-    "engine": {"errors", "protocol.address"},
-    "policy": {"errors", "protocol.address"},
+    "engine": {"errors", "typed", "protocol.address"},
+    "policy": {"errors", "typed", "protocol.address"},
     "observe": {"errors", "protocol.address"},
     "auth": {"errors", "protocol"},
-    "server": {"errors", "protocol", "auth", "engine", "policy", "observe"},
+    "server": {"errors", "typed", "protocol", "auth", "engine", "policy", "observe"},
     "client": {"errors", "protocol", "auth", "engine"},
     "workers": {"errors", "protocol.address", "engine", "policy", "observe", "server"},
     "run": {"errors", "protocol", "client", "engine"},
     "integrations": {"errors", "protocol", "client"},
     "testing": {"errors", "protocol", "server", "observe"},
     "config": {
-        *("errors", "protocol", "auth", "engine", "policy", "observe"),
+        *("errors", "typed", "protocol", "auth", "engine", "policy", "observe"),
         *("server", "client", "workers", "run", "integrations"),
     },
     "cli": {

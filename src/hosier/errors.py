@@ -22,6 +22,7 @@ Its ``place`` tells at which proxy and which step. Texts are for people; program
 """
 
 import errno
+import os
 import socket
 from enum import IntEnum
 from typing import Final, NamedTuple
@@ -44,6 +45,7 @@ __all__ = (
     "TargetTimedOut",
     "TargetUnreachable",
     "TunnelRefused",
+    "cannot_listen",
     "errno_for_reply",
     "reply_code_for",
     "reply_error",
@@ -233,6 +235,17 @@ class ConfigError(SocksError):
     def __init__(self, text: str, *, at: tuple[str | int, ...] = ()) -> None:
         super().__init__(text)
         self.at = at
+
+
+def cannot_listen(place: object, error: OSError, otherwise: str) -> ConfigError:
+    """For a port that cannot be had; ``otherwise`` says how to choose another one."""
+    if error.errno == errno.EADDRINUSE:
+        why = f"the port is taken; stop the other program or {otherwise}"
+    elif error.errno in (errno.EACCES, errno.EPERM):
+        why = "ports below 1024 need privileges; choose a higher one"
+    else:
+        why = os.strerror(error.errno) if error.errno else str(error)
+    return ConfigError(f"cannot listen on {place}: {why}")
 
 
 # Conformance catalogue 3.5: what a failed attempt means to the client.

@@ -41,6 +41,11 @@ def test_check(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
             ["h.toml:2: users.ann: a password of", "h.toml:2: users.bob: a password of"],
             "2 warnings",
         ),
+        (
+            'log_file = "nowhere/log"\nlimits.handshake = 600',
+            ["h.toml:1: log_file: the folder ", "h.toml:2: limits.handshake: whoever connects"],
+            "2 warnings",
+        ),
     ],
 )
 def test_check_warns(

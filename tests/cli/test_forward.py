@@ -86,13 +86,25 @@ def test_socks_port() -> None:
             assert process.wait(PATIENCE) == 0
 
 
+def taken_line(port: int) -> str:
+    return f"hosier: cannot listen on 127.0.0.1:{port}: the port is taken; stop the other program or take another one\n"
+
+
+@pytest.mark.parametrize("what", ["--socks", "localhost:53"])
+def test_a_port_that_is_taken(what: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        status, _, said = ran("forward", "--proxy", "socks5h://127.0.0.1:9", f"127.0.0.1:{port}", what)
+    assert (status, said) == (2, taken_line(port))
+
+
 def test_fixed_port_for_datagrams_and_one_that_is_taken() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
         arguments = ("forward", "--udp", "--proxy", "socks5h://127.0.0.1:9", f"127.0.0.1:{port}", "localhost:53")
         status, _, said = ran(*arguments)
-        assert (status, said.startswith(f"hosier: cannot listen on 127.0.0.1:{port}: ")) == (2, True)
+        assert (status, said) == (2, taken_line(port))
     with running(*arguments) as process:
         assert announced(process) == ("127.0.0.1", port)
 

@@ -66,7 +66,7 @@ from hosier.server.settings import Limits, ListenAddress
         (["--udp", "targets"], "--udp 'targets': write a value like that in targets=1024"),
         (
             ["--udp", "filtering=cone"],
-            "there is no filtering 'cone' of datagrams; known: endpoint-independent, address",
+            "filtering: expected 'endpoint-independent', 'address' or 'address-and-port', found 'cone'",
         ),
     ],
 )

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,21 @@ def test_connect(hosier_server: Start, greeter: Place) -> None:
         assert type(sock) is socket.socket
         assert sock.gettimeout() is None
         assert exactly(sock, 11) == b"220 hello\r\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ((None, "example.com", 80), "no proxy: expected a URL such as .*, found None"),
+        (("socks5h://h", "example.com", "80"), "a port is a whole number, and '80' is none"),
+        (("socks5h://h", "example.com", None), "a port is a whole number, and None is none"),
+        (("socks5h://h", None, 80), "a host is a text, and None is none"),
+        (("socks5h://ann:x@h", "example.com", "80"), "a port is a whole number, and '80' is none"),
+    ],
+)
+def test_arguments_of_another_type(arguments: Any, line: str) -> None:
+    with pytest.raises((hosier.ConfigError, hosier.LocalProtocolError), match=f"^{line}$"):
+        hosier.connect(*arguments)
 
 
 def test_own_limit_of_the_program(hosier_server: Start, greeter: Place) -> None:

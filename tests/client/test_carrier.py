@@ -6,10 +6,14 @@ import os
 import socket
 import threading
 
+import pytest
+
 from hosier.client.protected import ProtectedSocket
+from hosier.client.tls_stream import TlsStream
 
 from .harness import PATIENCE, exactly, until
 from .protection import frame, toy_stream
+from .tls import Certificate, ServersTls
 
 
 def carriers() -> int:
@@ -69,6 +73,67 @@ def test_a_frame_that_is_half_sent() -> None:
             last = piece[-3:] or last
         assert got > sent + 3
         assert last == b"end"
+
+
+def test_an_announcement_that_is_half_sent(certificate: Certificate) -> None:
+    """Nothing can be sent behind it, and the other direction goes on."""
+    near, far = socket.socketpair()
+    far.settimeout(PATIENCE)
+    stream, server = agreed(certificate)
+    announcement = stream.wrap(b"last") + stream.end()
+    near.setblocking(False)
+    protected = ProtectedSocket(near, stream)
+    protected._farewell = memoryview(announcement)[5:]
+    with far, socket.socket(fileno=protected.detach()) as sock:
+        sock.settimeout(PATIENCE)
+        with pytest.raises(BrokenPipeError):
+            sock.sendall(b"more")
+        assert server.receive(announcement[:5] + received(far)) == b"last"
+        assert server.ended
+        far.sendall(server.say(b"goodbye"))
+        assert exactly(sock, 7) == b"goodbye"
+        far.sendall(server.end())
+        far.shutdown(socket.SHUT_WR)
+        assert sock.recv(1) == b""
+    until(lambda: not carriers(), "the threads have ended")
+
+
+def test_an_end_that_was_announced(certificate: Certificate) -> None:
+    near, far = socket.socketpair()
+    far.settimeout(PATIENCE)
+    stream, server = agreed(certificate)
+    protected = ProtectedSocket(near, stream)
+    protected.sendall(b"last")
+    protected.shutdown(socket.SHUT_WR)
+    with far, socket.socket(fileno=protected.detach()) as sock:
+        sock.settimeout(PATIENCE)
+        assert server.receive(received(far)) == b"last"
+        assert server.ended
+        far.sendall(server.say(b"goodbye") + server.end())
+        far.shutdown(socket.SHUT_WR)
+        assert exactly(sock, 7) == b"goodbye"
+        assert sock.recv(1) == b""
+    until(lambda: not carriers(), "the threads have ended")
+
+
+def agreed(certificate: Certificate) -> tuple[TlsStream, ServersTls]:
+    """Both sides of a handshake that is over."""
+    stream, server = TlsStream(certificate.client, "localhost"), ServersTls(certificate.server)
+    said = stream.shake()
+    while not stream.established:
+        server.receive(said)
+        said = stream.shake(server.out())
+    server.receive(said)
+    stream.receive(server.out())
+    return stream, server
+
+
+def received(sock: socket.socket) -> bytes:
+    """All until its end."""
+    data = b""
+    while piece := sock.recv(1 << 16):
+        data += piece
+    return data
 
 
 def test_spoiled_frames_end_it() -> None:

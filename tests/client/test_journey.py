@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from hosier.client.journey import AnyHandshake, Journey, announced, host_of_prox
 from hosier.client.layered import LayeredHandshake
 from hosier.client.proxy import Proxy, chain_of
 from hosier.client.quick import QuickHandshake
-from hosier.errors import ProxyConnectionError, ProxyTimedOut, RemoteProtocolError, TargetUnreachable
+from hosier.errors import ConfigError, ProxyConnectionError, ProxyTimedOut, RemoteProtocolError, TargetUnreachable
 from hosier.protocol.address import UNSPECIFIED, parse_address
 from hosier.protocol.client_connection import ClientHandshake
 from hosier.protocol.messages import AuthMessage, Command, MethodSelected, MethodsOffered, Reply, Request
@@ -27,6 +28,18 @@ TARGET = parse_address("example.com", 443)
 
 def journey(*urls: str, command: int = Command.CONNECT, timeout: float | None = None) -> Journey:
     return Journey(chain_of(urls), command, TARGET, timeout, b"early")
+
+
+@pytest.mark.parametrize(
+    ("timeout", "early", "line"),
+    [
+        ("5", b"", "timeout: expected a number of seconds or None, found str"),
+        (5, "GET /", "early: expected octets, found str"),
+    ],
+)
+def test_arguments_of_another_type(timeout: Any, early: Any, line: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{line}$"):
+        Journey(chain_of("h"), Command.CONNECT, TARGET, timeout, early)
 
 
 def test_hops() -> None:

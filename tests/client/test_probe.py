@@ -6,6 +6,7 @@ import asyncio
 import socket
 from contextlib import suppress
 from functools import partial
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from hosier.client.probe import Report, probe
 from hosier.client.proxy import Proxy
 from hosier.errors import ConfigError, ProxyConnectionError
 from hosier.server.settings import BindSettings, UdpSettings
-from hosier.testing import ScriptedServer, ThreadedServer, receive, send, stall
+from hosier.testing import Conversation, ScriptedServer, ThreadedServer, receive, send, stall
 
 from .harness import run
 from .tls import Certificate
@@ -45,12 +46,46 @@ def test_everything() -> None:
     assert report.reached.works
     assert report.speaks_socks
     found = marks(report)
-    assert found["versions"] == {"socks4": True, "socks4a": None, "socks5": True}  # nobody at localhost, port 9
+    assert found["versions"] == {"socks4": True, "socks4a": True, "socks5": True}
     assert found["methods"] == {"none": True, "gssapi": False, "password": False}
     assert found["commands"] == {"connect": True, "bind": True, "associate": True}
     assert found["addresses"]["name"] is True
     assert "a datagram came back" in report.commands["associate"].says
     assert report.commands["bind"].says.startswith("listens on 127.0.0.1:")
+
+
+def test_socks4a_where_the_target_is_refused() -> None:
+    """A server for others protects this machine, whatever it is called."""
+    with ThreadedServer(deny=[ip_network("127.0.0.0/8")]) as server:
+        report = probed(server.url)
+        assert marks(report)["versions"] == {"socks4": None, "socks4a": None, "socks5": True}
+        assert report.versions["socks4a"].says.endswith("(reply 91), as in SOCKS4: the target may be why")
+
+
+def test_socks4_without_names() -> None:
+    """What leads there as an address, and not as a name, knows no names."""
+
+    def answer(conversation: Conversation) -> None:
+        is_name = conversation.received[4:7] == bytes(3)
+        conversation.sock.sendall(bytes((0, 91 if is_name else 90)) + bytes(6))
+
+    with ScriptedServer([receive(9), answer]) as server:
+        report = probed(server.url)
+        assert marks(report)["versions"] == {"socks4": True, "socks4a": False, "socks5": False}
+        assert report.versions["socks4a"].says == "request rejected or failed (reply 91), where SOCKS4 connects"
+
+
+def test_another_protocol_in_answer_to_a_name() -> None:
+    with ScriptedServer([receive(9), send(b"HTTP/1.1 400 Bad Request")]) as server:
+        assert marks(probed(server.url))["versions"] == {"socks4": False, "socks4a": False, "socks5": False}
+
+
+def test_socks4_has_no_ipv6() -> None:
+    """So nothing is known of it where that is all there is; a name may still lead there."""
+    with ThreadedServer(listen=["[::1]:0"]) as server:
+        report = probed(server.url)
+        assert marks(report)["versions"] == {"socks4": None, "socks4a": True, "socks5": True}
+        assert report.versions["socks4"].says == "SOCKS4 cannot express an IPv6 address"
 
 
 def test_with_a_password() -> None:

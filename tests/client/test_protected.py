@@ -95,6 +95,29 @@ def test_an_end_that_has_no_room_to_be_announced(pair: Pair, how: int, monkeypat
     assert far.recv(1) == b""
 
 
+def test_an_end_behind_a_frame_that_is_half_sent(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The announcement does not fall into the frame."""
+    monkeypatch.setattr(LayeredStream, "end", lambda _: b"goodbye")
+    sock, far = pair
+    sock.setblocking(False)
+    sent = 0
+    with suppress(BlockingIOError):
+        while True:
+            sent += sock.send(bytes(1 << 20))
+    with pytest.raises(BlockingIOError):
+        sock.shutdown(socket.SHUT_WR)
+    frames = b""
+    while not frames.endswith(b"goodbye"):
+        frames += far.recv(1 << 20)
+        with suppress(BlockingIOError):
+            sock.shutdown(socket.SHUT_WR)
+    reader = toy_stream()
+    reader.receive(frames.removesuffix(b"goodbye"))
+    reader.receive(b"")
+    assert len(reader.take()) > sent
+    assert far.recv(1) == b""
+
+
 def test_who_takes_nothing_any_more_learns_of_the_end(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LayeredStream, "end", lambda _: b"goodbye")
     sock, far = pair

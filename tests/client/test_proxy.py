@@ -1,6 +1,7 @@
 """What a proxy's URL means, and what it must not give away."""
 
 import dataclasses
+import re
 import ssl
 from typing import Any
 
@@ -166,6 +167,30 @@ def test_mistakes(url: str, words: str) -> None:
     assert words in text
     assert "\n" not in text
     assert "SeCrEt" not in text
+
+
+@pytest.mark.parametrize("nothing", [None, 5, b"socks5h://h", [None], ["h", 5]])
+def test_no_proxy(nothing: Any) -> None:
+    with pytest.raises(
+        ConfigError, match=r'^no proxy: expected a URL such as "socks5h://127\.0\.0\.1:1080", a hosier\.Prox'
+    ):
+        chain_of(nothing)
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        ({"username": 5}, "user names and passwords are texts or bytes, not int"),
+        ({"username": "ann", "password": ["x"]}, "user names and passwords are texts or bytes, not list"),
+        ({"ssl_context": True}, "ssl_context: expected an ssl.SSLContext, found bool"),
+        ({"gssapi": True}, "gssapi: expected a hosier.Gssapi, found bool"),
+        ({"source_address": 5}, "source_address: expected a host, or a tuple of host and port"),
+        ({"source_address": ("h", "5")}, "source_address: expected a host, or a tuple of host and port"),
+    ],
+)
+def test_arguments_of_another_type(fields: dict[str, Any], line: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{re.escape(line)}$"):
+        Proxy("h", **fields)
 
 
 def test_password_of_nobody() -> None:

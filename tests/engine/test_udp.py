@@ -7,14 +7,17 @@ import os
 import random
 import socket
 from contextlib import suppress
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from hosier.engine import udp
+from hosier.engine.events import EPOLLIN
+from hosier.engine.joining import FIRST_TRY, TRY_AGAIN
 from hosier.engine.ports import PortRange
 from hosier.engine.segments import Cut, Traffic, can_segment, segment_option
-from hosier.engine.udp import AT_ONCE, DatagramSocket, Sizes, Sockaddrs, Views, datagram_socket
+from hosier.engine.udp import AT_ONCE, RUNS_AT_ONCE, DatagramSocket, Sizes, Sockaddrs, Views, datagram_socket
 from hosier.protocol.address import IPV4, Address, parse_address
 
 from .harness import Lab, Run, until
@@ -136,6 +139,18 @@ def test_only_the_peer(run: Run) -> None:
     run(main)
 
 
+async def busy(ours: Ours, peer: socket.socket) -> int:
+    """Keeps the socket busy until it tries to have arrivals joined; how many datagrams that took."""
+    sent = 0
+    while not ours.udp._joining.on:
+        for data in numbers(16, sent):
+            peer.send(data)
+        sent += 16
+        await ours.has(sent)
+        assert sent < 10_000
+    return sent
+
+
 @joins
 @pytest.mark.parametrize("takes_runs", [False, True])
 @pytest.mark.parametrize("connected", [False, True])
@@ -159,7 +174,7 @@ def test_joined_arrivals(run: Run, takes_runs: bool, connected: bool) -> None:
         assert ours.data == expected
         assert ours.runs
         assert all(sizes[:31] == [6] * 31 for sizes in ours.runs)
-        assert ours.udp._joined
+        assert ours.udp._joining.on
         ours.udp.close()
 
     run(main)
@@ -172,18 +187,81 @@ def test_a_try_that_joined_nothing_ends(run: Run) -> None:
     async def main(lab: Lab) -> None:
         ours = Ours(lab)
         peer = theirs(lab, ours.place)
-        sent = 0
-        tried = False
-        while not tried or ours.udp._joined:
+        sent = await busy(ours, peer)
+        while ours.udp._joining.on:
             for data in numbers(16, sent):
                 peer.send(data)
             sent += 16
             await ours.has(sent)
-            tried = tried or ours.udp._joined
             assert sent < 10_000
         assert ours.data == numbers(sent)
-        assert ours.udp._join_after == udp.FIRST_TRY * udp.TRY_AGAIN
+        assert ours.udp._joining._next_try == FIRST_TRY * TRY_AGAIN
         assert not ours.runs
+        ours.udp.close()
+
+    run(main)
+
+
+@joins
+@pytest.mark.parametrize("waiting", [32, 200])
+def test_a_try_ends_although_more_always_waits(run: Run, waiting: int) -> None:
+    """Peers that answer at once, as on the same machine: whenever the socket has its turn, as many wait as before."""
+
+    async def main(lab: Lab) -> None:
+        ours = Ours(lab)
+        peer = theirs(lab, ours.place)
+        on: list[bool] = []
+        sent = 0
+        while len(ours.heard) < 4000:
+            for data in numbers(len(ours.heard) + waiting - sent, sent):
+                peer.send(data)
+            sent = len(ours.heard) + waiting
+            ours.udp.on_edge(ours.udp, EPOLLIN)
+            on.append(ours.udp._joining.on)
+        assert ours.data == numbers(len(ours.heard))
+        assert 0 < sum(on) <= 8, "turns of two tries"
+        ours.udp.close()
+
+    run(main)
+
+
+@joins
+def test_singles_where_some_were_joined_before(run: Run) -> None:
+    """They still come in large batches."""
+
+    async def main(lab: Lab) -> None:
+        ours = Ours(lab, takes_runs=True)
+        peer = theirs(lab, ours.place)
+        before = await busy(ours, peer)
+        peer.sendmsg(numbers(32), segment_option(6))
+        await ours.has(before + 32)
+        assert ours.runs == [[6] * 32]
+        ours.batches.clear()
+        for data in numbers(300):
+            peer.send(data)
+        await ours.has(before + 332)
+        assert ours.data[before + 32 :] == numbers(300)
+        assert ours.udp._joining.on
+        assert max(ours.batches) == AT_ONCE
+        ours.udp.close()
+
+    run(main)
+
+
+@joins
+def test_many_runs_leave_others_their_turn(run: Run) -> None:
+    async def main(lab: Lab) -> None:
+        ours = Ours(lab, takes_runs=True)
+        peer = theirs(lab, ours.place)
+        before = await busy(ours, peer)
+        for start in range(0, 640, 32):
+            peer.sendmsg(numbers(32, start), segment_option(6))
+        taken = [0]
+        while taken[-1] < 20:
+            ours.udp.on_edge(ours.udp, EPOLLIN)
+            taken.append(len(ours.runs))
+        assert max(later - earlier for earlier, later in pairwise(taken)) == RUNS_AT_ONCE
+        assert ours.data[before:] == numbers(640)
         ours.udp.close()
 
     run(main)

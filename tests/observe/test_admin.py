@@ -248,7 +248,10 @@ def test_a_unix_socket_that_somebody_serves_or_that_is_none(tmp_path: Path) -> N
     with socket.socket(socket.AF_UNIX) as other:
         other.bind(str(path))
         other.listen()
-        assert entered(f"unix:{path}") == f"cannot listen on unix:{path} for the admin pages: Address already in use"
+        assert entered(f"unix:{path}") == (
+            f"cannot listen on unix:{path} for the admin pages: something is there already; "
+            "stop the program that listens there or choose another path"
+        )
     (tmp_path / "file").write_text("precious")
     entered(f"unix:{tmp_path / 'file'}")
     assert (tmp_path / "file").read_text() == "precious"
@@ -258,7 +261,10 @@ def test_a_port_that_is_taken() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         place = ("127.0.0.1", port)
-        assert entered(place) == f"cannot listen on http://127.0.0.1:{port} for the admin pages: Address already in use"
+        assert entered(place) == (
+            f"cannot listen on http://127.0.0.1:{port} for the admin pages: the port is taken; "
+            "stop the other program or choose --admin HOST:PORT"
+        )
 
 
 def test_a_family_that_the_machine_lacks_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from datetime import date, datetime
 from ipaddress import ip_address, ip_network
 
+import pytest
+
+from hosier.errors import ConfigError
 from hosier.policy.accounts import Account, Accounts
 
 HERE = ip_address("192.0.2.7").packed
@@ -16,6 +19,11 @@ def test_who_has_no_account_is_not_judged() -> None:
     assert not accounts
     assert accounts.judge("ann", HERE, 0.0) is None
     assert accounts.next_end(0.0) is None
+
+
+def test_no_networks() -> None:
+    with pytest.raises(ConfigError, match=r"^clients, item 1: expected a network"):
+        Account(clients=["192.0.2.0/24"])  # type: ignore[list-item]
 
 
 def test_the_last_day_is_a_whole_one() -> None:

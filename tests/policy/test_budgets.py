@@ -37,8 +37,9 @@ def test_its_end() -> None:
 @pytest.mark.parametrize(
     ("fields", "complaint"),
     [
-        ({"per": "tea"}, "a budget cannot be per 'tea': all, listener"),
-        ({"period": "year"}, "there is no period 'year'; there are: hour"),
+        ({"per": "tea"}, "per: expected 'all', .* or 'rule', found 'tea'"),
+        ({"period": "year"}, "period: expected 'hour', .* or 'ever', found 'year'"),
+        ({"sessions": "5"}, "sessions: expected a whole number, found str"),
         ({"sessions": -1}, "a budget of -1 sessions"),
         ({"rate": -0.5}, "a budget of -0.5 sessions a second"),
         ({"rate": float("nan")}, "a budget of nan sessions a second"),

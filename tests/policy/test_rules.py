@@ -30,11 +30,16 @@ def test_no_ports(port: int | str) -> None:
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
-        ({"action": "drop"}, "there is no action 'drop'"),
+        ({"action": "drop"}, "action: expected 'allow' or 'deny', found 'drop'"),
         ({"action": "allow", "reply": "host-unreachable"}, "a reply goes with the action deny"),
         ({"action": "deny", "egress": [ip_address("192.0.2.1")]}, "egress and budgets go with the action allow"),
         ({"action": "deny", "budgets": ["slow"]}, "egress and budgets go with the action allow"),
-        ({"action": "deny", "reply": "go-away"}, "there is no reply 'go-away'; there are: general-failure"),
+        ({"action": "deny", "reply": "go-away"}, "reply: expected 'general-failure', .* or None, found 'go-away'"),
+        (
+            {"action": "deny", "commands": ["conect"]},
+            "commands, item 1: expected 'connect', 'bind' or 'associate', found",
+        ),
+        ({"action": "deny", "ports": 443}, r"ports: .*, found int; write \[...\] around it"),
         ({"action": "deny", "ports": [25], "commands": ["bind", "connect"]}, "the peer of a BIND has no port"),
         ({"action": "allow", "egress": [ip_address("192.0.2.1"), ip_address("192.0.2.2")]}, "of one family"),
         ({"action": "allow", "names": ["10.0.0.1"]}, "is an address: write it under networks"),

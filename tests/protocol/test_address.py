@@ -1,6 +1,7 @@
 """Addresses: their octets, their text, their disguises (catalogue 3.4)."""
 
 from socket import AF_INET6, inet_pton
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -106,9 +107,23 @@ def test_parse(host: str | bytes, kind: AddressType, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("host", "port"),
-    [("", 80), (b"", 80), ("x" * 256, 80), ("a\x00b", 80), ("\udc80", 80), ("\xe4" * 70, 80), ("a", -1), ("a", 65536)],
+    [
+        ("", 80),
+        (b"", 80),
+        ("x" * 256, 80),
+        ("a\x00b", 80),
+        ("\udc80", 80),
+        ("\xe4" * 70, 80),
+        ("a", -1),
+        ("a", 65536),
+        ("a", "80"),
+        ("a", 80.0),
+        ("a", None),
+        (None, 80),
+        (7, 80),
+    ],
 )
-def test_parse_refuses(host: str | bytes, port: int) -> None:
+def test_parse_refuses(host: Any, port: Any) -> None:
     """S4A-REQ-12, S5-REQ-30."""
     with pytest.raises(LocalProtocolError):
         parse_address(host, port)

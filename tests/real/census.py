@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
+import socket
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,7 +32,7 @@ def census(pid: int) -> Census:
     return Census(len(kinds), kinds.count("socket"), kinds.count("pipe"), threads, pages * resource.getpagesize())
 
 
-@contextmanager
+@contextlib.contextmanager
 def descriptors(count: int) -> Iterator[int]:
     """Allow this process, and those it starts meanwhile, this many open files, or as many as the system will give."""
     soft, hard = before = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -42,3 +44,16 @@ def descriptors(count: int) -> Iterator[int]:
         yield min(count, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def peers_of(pid: int) -> set[str]:
+    """The IPv4 addresses that a process has connections with."""
+    inodes = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            kind, _, inode = os.readlink(entry).partition(":")
+            if kind == "socket":
+                inodes.add(inode.strip("[]"))
+    rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
+    addresses = [bytes.fromhex(row[2].partition(":")[0]) for row in rows if row[9] in inodes]
+    return {socket.inet_ntoa(octets[:: 1 if sys.byteorder == "big" else -1]) for octets in addresses}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -61,6 +62,25 @@ def target() -> Iterator[Target]:
 def ipv6() -> None:
     if not has_ipv6():
         pytest.skip("this machine has no IPv6 loopback address")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Makes file systems of a size such as "64k", that can be filled up."""
+    made: list[Path] = []
+
+    def mount(size: str) -> Path:
+        place = tmp_path / f"disk{len(made)}"
+        place.mkdir()
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(place)], check=False)
+        if done.returncode:
+            pytest.skip("nothing can be mounted here")
+        made.append(place)
+        return place
+
+    yield mount
+    for place in made:
+        subprocess.run(["umount", str(place)], check=True)
 
 
 @pytest.fixture

@@ -123,17 +123,6 @@ def busy(hosier: Hosier, script: Script) -> list[Client]:
     return clients
 
 
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A small file system."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(place)], check=False).returncode:
-        pytest.skip("nothing can be mounted here")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
-
-
 @contextlib.contextmanager
 def serving(folder: Path, file: Path, workers: int, speed: str = "900GB") -> Iterator[Hosier]:
     path = folder / "hosier.toml"
@@ -155,9 +144,10 @@ def written(file: Path) -> int:
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_locked_file_and_a_full_disk_cost_no_session_and_no_octet(
-    count: int, program: Callable[..., str], tmp_path: Path, disk: Path
+    count: int, program: Callable[..., str], tmp_path: Path, small_disk: Callable[[str], Path]
 ) -> None:
-    curl, file = program("curl"), disk / "usage.db"
+    curl, disk = program("curl"), small_disk("1m")
+    file = disk / "usage.db"
 
     with serving(tmp_path, file, count) as hosier:
 

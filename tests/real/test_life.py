@@ -175,6 +175,7 @@ def test_no_process_keeps_privileges_and_all_still_works(count: str, tmp_path: P
                 assert exactly(client, 5) == b"hello"
         if count == "1":
             wait_until(lambda: log.read_text().count("\n") == 2, "both sessions are logged")
+            assert f"warning: log_file: nobody may not make it anew in {tmp_path} after SIGUSR1: " in hosier.messages
 
 
 @pytest.mark.real
@@ -207,9 +208,9 @@ def test_the_log_is_rotated_and_no_session_is_missing(count: str, tmp_path: Path
 
 @pytest.mark.real
 @WORKERS
-def test_a_full_disk_stops_nobody(count: str, tmp_path: Path, mounts: Callable[[str], Path]) -> None:
+def test_a_full_disk_stops_nobody(count: str, small_disk: Callable[[str], Path]) -> None:
     """The log and the usage file on a file system that fills up: sessions go on, and what is missing comes later."""
-    disk = mounts("64k")
+    disk = small_disk("64k")
     log = disk / "log"
     with echo_server() as echo, Hosier("--workers", count, "--log-file", str(log)) as hosier:
         ballast = disk / "ballast"
@@ -223,25 +224,6 @@ def test_a_full_disk_stops_nobody(count: str, tmp_path: Path, mounts: Callable[[
         ballast.unlink()
         wait_until(lambda: log.read_text().count("\n") == 100, "what was missing is there")
     assert len([json.loads(line) for line in log.read_text().splitlines()]) == 100
-
-
-@pytest.fixture
-def mounts(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """Small file systems."""
-    made: list[Path] = []
-
-    def mount(size: str) -> Path:
-        place = tmp_path / f"disk{len(made)}"
-        place.mkdir()
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(place)], check=False)
-        if done.returncode:
-            pytest.skip("nothing can be mounted here")
-        made.append(place)
-        return place
-
-    yield mount
-    for place in made:
-        subprocess.run(["umount", str(place)], check=True)
 
 
 @pytest.mark.real

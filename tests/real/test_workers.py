@@ -269,10 +269,17 @@ def test_a_port_that_is_taken_by_the_same_server() -> None:
             assert done.stderr.count(b"\n") == 1
 
 
-def test_an_error_costs_one_line_also_with_workers() -> None:
-    done = run(command("serve", "--listen=127.0.0.1:0", "--workers=2", "--method=nonsense"), status=2)
-    assert done.stderr.startswith(b"hosier: there is no method 'nonsense'")
-    assert done.stderr.count(b"\n") == 1
+def test_an_error_costs_one_line_also_with_workers(tmp_path: Path) -> None:
+    """Also where each of them would run into it."""
+    (tmp_path / "budgets.toml").write_text('usage_file = "nowhere/usage.db"\n[budgets.month]\noctets = "1GB"\n')
+    for arguments, complaint in (
+        (["--method=nonsense"], "there is no method 'nonsense'"),
+        ([f"--log-file={tmp_path}/nowhere/log"], f"cannot write the log to {tmp_path}/nowhere/log: No such file"),
+        ([f"--config={tmp_path}/budgets.toml"], f"cannot keep usage in {tmp_path}/nowhere/usage.db: "),
+    ):
+        done = run(command("serve", "--listen=127.0.0.1:0", "--workers=2", *arguments), status=2)
+        assert done.stderr.startswith(f"hosier: {complaint}".encode())
+        assert done.stderr.count(b"\n") == 1
 
 
 def test_requests_in_one_go() -> None:

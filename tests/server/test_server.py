@@ -103,8 +103,12 @@ def test_keywords_replace_single_fields() -> None:
 
 
 def test_unknown_keywords_and_contradictions() -> None:
-    with pytest.raises(TypeError):
-        hosier.Server(port=1080)
+    with pytest.raises(ConfigError, match=r"^there is no setting 'lissten'; did you mean 'listen'\?$"):
+        hosier.Server(lissten=["127.0.0.1:0"])
+    with pytest.raises(ConfigError, match=r"^settings: expected keywords or hosier.*ServerSettings, found str$"):
+        hosier.Server("127.0.0.1:0")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"^on_session_end: expected what can be called, found str$"):
+        hosier.Server(on_session_end="print")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="open proxy"):
         hosier.Server(listen=["*:0"])
     with pytest.raises(ConfigError, match="there is no method 'nonsense'; known: gssapi, none, password"):

@@ -239,7 +239,10 @@ def test_filterings(filtering: Any) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"filtering": "cone"}, "there is no filtering 'cone' of datagrams; known: endpoint-independent, address, "),
+        (
+            {"filtering": "cone"},
+            "filtering: expected 'endpoint-independent', 'address' or 'address-and-port', found 'c",
+        ),
         ({"idle": 0}, "udp idle is 0: it must be more than 0 seconds"),
         ({"idle": 1e9}, "udp idle is 1000000000.0"),
         ({"targets": 1}, "udp targets is 1: it must be at least 2"),
@@ -252,6 +255,71 @@ def test_filterings(filtering: Any) -> None:
 def test_udp_mistakes(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         UdpSettings(**fields)
+
+
+# --- what is no setting at all ---
+
+
+TEXT: Any = "192.0.2.1"
+TEXTS = "hosier.server.settings.ListenAddress or a text"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"listen": "127.0.0.1:1080"}, f"listen: expected a list, each item {TEXTS}, found str; write [...] around it"),
+        ({"listen": ("127.0.0.1", 1080)}, f"listen, item 2: expected {TEXTS}, found int"),
+        ({"listen": [("127.0.0.1", 1080)]}, f"listen, item 1: expected {TEXTS}, found tuple"),
+        ({"listen": [ListenAddress("127.0.0.1", TEXT)]}, "listen, item 1, port: expected a whole number, found str"),
+        (
+            {"listen": [ListenAddress("localhost", 80)]},
+            "cannot listen on localhost:80: a ListenAddress has an IP addre",
+        ),
+        ({"listen": [ListenAddress("::1", 65536)]}, "cannot listen on [::1]:65536: a ListenAddress has an IP address"),
+        ({"users": {"ann": b"secret"}}, "users, 'ann': expected a text, found bytes"),
+        ({"users": ["ann"]}, "users: expected a dict, each value a text, found list"),
+        ({"users_file": 5}, "users_file: expected a path, a text or None, found int"),
+        ({"ident": "yes"}, "ident: expected True or False, found str"),
+        ({"ident_port": True}, "ident_port: expected a whole number, found bool"),
+        ({"socks4_userid": 1}, "socks4_userid: expected True or False, found int"),
+        ({"backoff": None}, "backoff: expected True or False, found None"),
+        ({"methods": "none"}, "methods: expected a list, each item a text, found str; write [...] around it"),
+        ({"open": 0}, "open: expected True or False, found int"),
+        ({"allow": ["10.0.0.0/8"]}, "allow, item 1: expected a network of ipaddress.ip_network, found str"),
+        ({"deny": "10.0.0.0/8"}, "deny: expected a list, each item a network of ipaddress.ip_network, found str"),
+        ({"rules": [{"action": "deny"}]}, "rules, item 1: expected hosier.policy.rules.Rule, found dict"),
+        ({"groups": {"staff": "ann"}}, "groups, 'staff': expected a list, each item a text, found str; write [...] ar"),
+        ({"accounts": {"ann": {}}}, "accounts, 'ann': expected hosier.policy.accounts.Account, found dict"),
+        ({"advertise": "192.0.2.1"}, "advertise: expected a list, each item hosier.server.advertise.Advertised or a t"),
+        ({"advertise": [Advertised(TEXT)]}, "advertise, item 1, address: expected an address of ipaddress.ip_address"),
+        ({"ports": (1, 2)}, "ports: expected hosier.engine.ports.PortRange, a text or None, found tuple"),
+        ({"bind": True}, "bind: expected hosier.server.settings.BindSettings, found bool"),
+        ({"gssapi": True}, "gssapi: expected hosier.server.gssapi.GssapiSettings, found bool"),
+        ({"udp": {"idle": 5}}, "udp: expected hosier.server.settings.UdpSettings, found dict"),
+        ({"limits": {"idle": 5}}, "limits: expected hosier.server.settings.Limits, found dict"),
+        ({"caps": 5}, "caps: expected hosier.policy.limits.Caps, found int"),
+        ({"budgets": {"slow": "1MB"}}, "budgets, 'slow': expected hosier.policy.budgets.Budget, found str"),
+        ({"usage_file": b"usage"}, "usage_file: expected a path, a text or None, found bytes"),
+        ({"engine": "kqueue"}, "engine: expected 'auto', 'epoll' or 'portable', found 'kqueue'"),
+        ({"strict": "no"}, "strict: expected True or False, found str"),
+    ],
+)
+def test_each_setting_has_a_type(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}"):
+        ServerSettings(**fields)
+
+
+def test_every_setting_is_among_those() -> None:
+    (mark,) = test_each_setting_has_a_type.pytestmark
+    tried = {name for fields, _ in mark.args[1] for name in fields}
+    assert tried == {field.name for field in dataclasses.fields(ServerSettings)}
+
+
+@pytest.mark.parametrize("table", [Limits, BindSettings, UdpSettings, GssapiSettings])
+def test_so_have_those_of_tables(table: type) -> None:
+    for field in dataclasses.fields(table):
+        with pytest.raises(ConfigError, match=f"^{field.name}: expected .*, found object$"):
+            table(**{field.name: object()})
 
 
 # --- the engine ---

@@ -731,7 +731,7 @@ def test_runs_that_the_kernel_has_joined() -> None:
                 answers = [b"%05d" % (step + number) for number in range(40)] + [b"end"]
                 first.sock.sendmsg(answers, segment_option(5), 0, outer)
                 assert [await client.answer() for _ in answers] == [(data, first.place) for data in answers]
-            assert relay._inner._joined
+            assert relay._inner._joining.on
             assert await finished(scene, client) == {"malformed": 60}
 
     run(main)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import subprocess
@@ -128,6 +129,32 @@ def test_half_a_row_hides_nothing() -> None:
     records.memory[first + size : first + 2 * size] = bytes(size)
     assert table.read(b"ann") is None
     records.close()
+
+
+class Death(Exception):
+    """What stands for a signal that cannot be caught."""
+
+
+class LastWords(mmap.mmap):
+    """The memory of a process that dies when it is about to write a row."""
+
+    def __setitem__(self, *_: object) -> None:
+        raise Death
+
+
+def test_who_dies_before_the_row_has_told_of_it(records: Records) -> None:
+    """So a row that is there is always looked for: in peace, only the number is looked at."""
+    table = records.tables[0]
+    dying = Records(records.plan._replace(fd=os.dup(records.plan.fd)))
+    with LastWords(dying.plan.fd, len(records.memory)) as memory:
+        dying.tables[0]._memory = memory
+        with pytest.raises(Death):
+            put(dying.tables[0], b"ann", 1.5, 2.5, 3.5)
+    assert table.highest == 3.5
+    assert table.read(b"ann") is None
+    put(table, b"ann", 1.5, 2.5, 2.0)
+    assert table.highest == 3.5
+    dying.close()
 
 
 WRITER = """

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ..config.build import build_settings
+from ..config.complaints import Complaint
 from ..config.dangers import dangers
 from ..config.example import example
 from ..config.explain import Explanation, Question
 from ..config.load import load
+from ..config.places import unusable_places
 from ..config.schema import json_schema
 from ..config.settings import ServeSettings
 from ..config.sources import Sources
@@ -96,7 +98,9 @@ def _target(text: str) -> Address:
 def run_check(arguments: argparse.Namespace) -> int:
     """0 if a server could be made of the file, with a line for each danger. Raises ConfigError for mistakes."""
     sources = Sources(file=load(arguments.file))
-    warnings = sources.told(dangers(build_settings(sources), sources))
+    settings = build_settings(sources)
+    unusable = [Complaint(path, what) for path, what in unusable_places(settings)]
+    warnings = sources.told([*dangers(settings, sources), *unusable])
     for warning in warnings:
         print(f"hosier: warning: {warning}", file=sys.stderr)
     print(f"{arguments.file}: no mistakes, {len(warnings) or 'no'} warning{'' if len(warnings) == 1 else 's'}")

@@ -3,10 +3,10 @@
 import argparse
 import asyncio
 import errno
-import os
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from socket import AF_INET, AF_INET6
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from ..engine.listener import listening_socket
 from ..engine.ports import PortRange
 from ..engine.resolve import Resolver
 from ..engine.udp import datagram_socket
-from ..errors import ConfigError
+from ..errors import ConfigError, cannot_listen
 from ..observe.counts import Counts, place_of
 from ..protocol.address import Address, parse_address
 from ..server.process import explain_on_stderr
@@ -96,7 +96,7 @@ async def _forward(
         stack.callback(resolver.close)
         stack.callback(engine.close)
         egress: ProxiedEgress = way(engine, resolver)
-        for sock in _sockets(listen, datagrams=datagrams):
+        for sock in _sockets(listen, _datagrams if datagrams else _streams):
             forward = (DatagramForward if datagrams else StreamForward)(engine, egress, sock, target, line.say)
             forwards.append(forward)
             stack.callback(forward.close)
@@ -110,10 +110,14 @@ async def _serve_socks(listen: Sequence[ListenAddress], chain: tuple[Proxy, ...]
     stop = _stop_event()
     explain_on_stderr(verbose=False)
     counts = Counts()
-    async with Server(listen=listen, egress=Upstreams(chain), counts=counts if telling else None) as server:
+    server = Server(listen=listen, egress=Upstreams(chain), counts=counts if telling else None)
+    await server.start(_sockets(listen, partial(_streams, client_speaks_first=True)))
+    try:
         for address in server.addresses:
             say(f"a SOCKS port on {address}, through {_names(chain)}")
         await _until(stop, ProgressLine() if telling else None, lambda: _counted(counts))
+    finally:
+        await server.close()
 
 
 def _counted(counts: Counts) -> Moved:
@@ -142,27 +146,29 @@ def _refuse_own_port(listen: Sequence[ListenAddress], nearest: Proxy) -> None:
         raise ConfigError(f"the proxy {nearest} would be this very port: take another one")
 
 
-def _sockets(listen: Sequence[ListenAddress], *, datagrams: bool) -> list[Any]:
+def _sockets(listen: Sequence[ListenAddress], open_one: Callable[[ListenAddress], Any]) -> list[Any]:
     """One for each address of a family that the machine has. Raises ConfigError."""
     found: list[Any] = []
     for address in listen:
         try:
-            found.append(_socket(address, datagrams=datagrams))
+            found.append(open_one(address))
         except OSError as error:
             if found and error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
                 continue
             for sock in found:
                 sock.close()
-            raise ConfigError(f"cannot listen on {address}: {error.strerror or os.strerror(errno.EIO)}") from error
+            raise cannot_listen(address, error, "take another one") from error
     return found
 
 
-def _socket(address: ListenAddress, *, datagrams: bool) -> Any:
-    if datagrams:
-        ports = PortRange(address.port, address.port) if address.port else None
-        return datagram_socket(parse_address(*address), buffer=BUFFER, ports=ports)
+def _datagrams(address: ListenAddress) -> Any:
+    ports = PortRange(address.port, address.port) if address.port else None
+    return datagram_socket(parse_address(*address), buffer=BUFFER, ports=ports)
+
+
+def _streams(address: ListenAddress, *, client_speaks_first: bool = False) -> Any:
     family = AF_INET6 if ":" in address.host else AF_INET
-    return listening_socket(address, family, client_speaks_first=False)
+    return listening_socket(address, family, client_speaks_first=client_speaks_first)
 
 
 def _stop_event() -> asyncio.Event:

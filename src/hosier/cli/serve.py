@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..config.build import become, build_admin, build_egress, build_server, build_settings, open_log
+from ..config.build import become, build_admin, build_egress, build_server, build_settings, open_log, try_files
+from ..config.complaints import dotted
 from ..config.dangers import dangers
 from ..config.load import load
+from ..config.places import unusable_places
 from ..config.settings import ServeSettings
 from ..config.sources import Sources
 from ..engine.choice import ENGINES
@@ -143,7 +145,8 @@ def run(arguments: argparse.Namespace) -> int:
         return settings, sources.told(dangers(settings, sources))
 
     reread = read if arguments.config and ignore_hangup() else None
-    settings, warnings = read()
+    settings, told = read()
+    warnings = [*told, *(f"{dotted(path)}: {what}" for path, what in unusable_places(settings))]
     raise_descriptor_limit()
     explain_on_stderr(verbose=settings.verbose)
     run_loop = loop_runner(uvloop=settings.uvloop)
@@ -207,6 +210,10 @@ async def _supervise(settings: ServeSettings, count: int, warnings: Sequence[str
     """The same life, as several processes; the exit code."""
     from ..workers.supervisor import Supervisor  # who has one process needs none of it
 
+    def become_who_works() -> None:
+        become(settings)
+        try_files(settings)
+
     notifier = Notifier()
     server = build_server(settings)  # it never starts: it finds what is wrong, and knows what to announce
     supervisor = Supervisor(
@@ -215,7 +222,7 @@ async def _supervise(settings: ServeSettings, count: int, warnings: Sequence[str
         say=_say,
         log=settings.log,
         destination=settings.log_destination,
-        become=lambda: become(settings),
+        become=become_who_works,
         uvloop=settings.uvloop,
         verbose=settings.verbose,
         egress=build_egress(settings),

@@ -14,27 +14,40 @@ __all__ = ("carry_for",)
 _AT_ONCE: Final = 1 << 17
 
 
-def carry_for(sock: socket.socket, stream: LayeredStream, unsent: memoryview) -> None:
+def carry_for(
+    sock: socket.socket, stream: LayeredStream, unsent: memoryview, farewell: memoryview | None = None
+) -> None:
     """Puts one end of a socket pair in the place of the socket's descriptor, and carries between the other end and the
-    connection that the descriptor led to, until both directions have ended. ``unsent``: of a frame that has begun."""
+    connection that the descriptor led to, until both directions have ended.
+
+    Args:
+        unsent: of a frame that has begun.
+        farewell: what is left to send of the announcement of our end, where there has been one; None: we go on.
+    """
     if os.name == "nt":
         raise NotImplementedError("Windows cannot put one socket in another's place; with hosier.aio it needs not")
     below = socket.socket(sock.family, sock.type, sock.proto, os.dup(sock.fileno()))
     below.setblocking(True)
     plain, given = socket.socketpair()
     with given:
+        if farewell is not None:
+            given.shutdown(socket.SHUT_WR)
         os.dup2(given.fileno(), sock.fileno(), inheritable=False)
     turn = Lock()  # a context is not for two threads
 
+    def send(frames: bytes | memoryview) -> None:
+        if frames:  # where our direction has ended, even nothing cannot be sent
+            below.sendall(frames)
+
     def up() -> None:
-        below.sendall(unsent)
+        send(unsent)
         while data := plain.recv(_AT_ONCE):
             with turn:
                 frames = stream.wrap(data)
-            below.sendall(frames)
+            send(frames)
         with turn:
-            farewell = stream.end()
-        below.sendall(farewell)
+            last = stream.end() if farewell is None else farewell
+        send(last)
         below.shutdown(socket.SHUT_WR)
 
     def down() -> None:

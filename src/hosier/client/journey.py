@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Final
 
-from ..errors import Place, ProxyConnectionError, ProxyTimedOut, ReplyCode, SocksError, reply_error
+from ..errors import ConfigError, Place, ProxyConnectionError, ProxyTimedOut, ReplyCode, SocksError, reply_error
 from ..protocol.address import Address, parse_address
 from ..protocol.client_connection import ClientHandshake
 from ..protocol.messages import Command, Request
@@ -33,6 +33,8 @@ class Journey:
         destination: of the command.
         timeout: seconds for everything together; None: no limit.
         early: payload that goes out with the last request (EX-16).
+
+    Raises ConfigError for a timeout that is no number and for a payload that is no octets.
     """
 
     __slots__ = (
@@ -48,6 +50,10 @@ class Journey:
         timeout: float | None,
         early: bytes = b"",
     ) -> None:
+        if timeout is not None and not isinstance(timeout, float | int):
+            raise ConfigError(f"timeout: expected a number of seconds or None, found {type(timeout).__name__}")
+        if early and not isinstance(early, bytes | bytearray | memoryview):
+            raise ConfigError(f"early: expected octets, found {type(early).__name__}")
         self.chain = chain
         self.command = command
         self.destination = destination

@@ -13,7 +13,18 @@ from functools import partial
 from time import perf_counter
 from typing import Any, Final
 
-from ..errors import ConfigError, ProxyConnectionError, ReplyCode, ReplyError, SocksError
+from ..errors import (
+    ConfigError,
+    LocalProtocolError,
+    ProxyConnectionError,
+    ReplyCode,
+    ReplyError,
+    SocksError,
+    reply_error,
+)
+from ..protocol.address import Address, AddressType
+from ..protocol.messages import Command, Request
+from ..protocol.socks4 import decode_reply, encode_request
 from . import aio
 from .proxy import Proxy
 
@@ -100,7 +111,7 @@ async def probe(proxy: Proxy, target: tuple[str, int] | None = None, *, timeout:
         reached,
         {
             "socks4": _version(found["version socks4"]),
-            "socks4a": _version(found["version socks4a"]),
+            "socks4a": _names(found["version socks4a"], found["version socks4"]),
             "socks5": _greeting(spoken),
         },
         {name: found[f"method {name}"] for name in METHODS},
@@ -118,7 +129,7 @@ def _questions(proxy: Proxy, target: tuple[str, int], echo: tuple[str, int], tim
     five = _as(proxy, "socks5", remote_dns=True)
     asked: dict[str, Question] = {
         "version socks4": partial(_connect, _as(proxy, "socks4", remote_dns=False), target, timeout),
-        "version socks4a": partial(_connect, _as(proxy, "socks4", remote_dns=True), ("localhost", _PORT), timeout),
+        "version socks4a": partial(_connect_by_name, _as(proxy, "socks4", remote_dns=True), target),
         "command connect": partial(_connect, five, target, timeout),
         "command bind": partial(_bind, five, target[0], timeout),
         "command associate": partial(_associate, five, echo, timeout),
@@ -150,6 +161,21 @@ def _was_let_in(name: str, found: Finding) -> bool:
 async def _connect(proxy: Proxy, target: tuple[str, int], timeout: float) -> str:
     _, writer = await aio.open_connection(*target, proxy=proxy, timeout=timeout)
     writer.close()
+    return "connects"
+
+
+async def _connect_by_name(proxy: Proxy, target: tuple[str, int]) -> str:
+    """To the place that SOCKS4 is asked for, as a name even if it is an address, which says the same of itself."""
+    name = Address(AddressType.NAME, target[0].encode("idna"), target[1])
+    reader, writer = await _open(proxy)
+    try:
+        writer.write(encode_request(Request(4, Command.CONNECT, name, proxy.username or b"")))
+        answer = decode_reply(await reader.readexactly(8), lenient=True)
+    finally:
+        writer.close()
+    assert answer is not None  # it is whole
+    if answer[0].code != ReplyCode.SUCCEEDED:
+        raise reply_error(answer[0].code)
     return "connects"
 
 
@@ -193,6 +219,8 @@ async def _asked(question: Question, timeout: float) -> Finding:
             says = await question()
     except ReplyError as error:
         return _Refused(None, str(error.args[0]), _since(began), error.code)
+    except LocalProtocolError as error:
+        return _Unasked(None, str(error))
     except asyncio.IncompleteReadError:
         return Finding(None, "it closes the connection")
     except (SocksError, OSError) as error:
@@ -218,6 +246,11 @@ class _KeptOut(Finding):
 
 
 @dataclass(frozen=True)
+class _Unasked(Finding):
+    """There is no way to ask that."""
+
+
+@dataclass(frozen=True)
 class _Refused(Finding):
     """The proxy's reply was a failure."""
 
@@ -226,8 +259,18 @@ class _Refused(Finding):
 
 def _version(found: Finding) -> Finding:
     """Who refuses in the words of a version may still not serve it."""
-    works = found.works or (None if isinstance(found, _Refused) else False)
+    works = found.works or (None if isinstance(found, _Refused | _Unasked) else False)
     return Finding(works, found.says, found.ms)
+
+
+def _names(by_name: Finding, by_address: Finding) -> Finding:
+    """Who refuses a name may refuse the place: compared with what becomes of its address."""
+    found = _version(by_name)
+    if isinstance(by_name, _Refused) and by_address.works:
+        return Finding(False, f"{found.says}, where SOCKS4 connects", found.ms)
+    if isinstance(by_name, _Refused) and isinstance(by_address, _Refused):
+        return Finding(None, f"{found.says}, as in SOCKS4: the target may be why", found.ms)
+    return found
 
 
 def _greeting(spoken: Sequence[Finding]) -> Finding:

@@ -91,7 +91,8 @@ class ProtectedSocket(socket.socket):
                 sent += self.send(octets[sent:], flags)
 
     def shutdown(self, how: int, /) -> None:
-        """Ends a direction, or both; of ours the end is announced where the layer does so, as TLS does.
+        """Ends a direction, or both; of ours the end is announced where the layer does so, as TLS does, behind the rest
+        of a frame that is half sent.
 
         Raises BlockingIOError if only ours is to end and there is no room for the announcement, without which it would
         look cut: nothing has ended, and it is to be called again.
@@ -99,7 +100,8 @@ class ProtectedSocket(socket.socket):
         if how != socket.SHUT_RD:
             if self._farewell is None:
                 with self._turn:
-                    self._farewell = memoryview(self._stream.end())
+                    rest, self._unsent = self._unsent, memoryview(b"")
+                    self._farewell = memoryview(bytes(rest) + self._stream.end())
             try:
                 while self._farewell:
                     self._farewell = self._farewell[super().send(self._farewell) :]
@@ -126,10 +128,11 @@ class ProtectedSocket(socket.socket):
         """A descriptor of a plain stream, which a thread of ours carries from and to the layer; this object is then
         closed. So whatever wants a socket of its own gets one: ``context.wrap_socket(sock, server_hostname=...)`` puts
         TLS with the target into the layer. It is a socket pair's: a stream that was spoiled ends like one that is over,
-        which TLS tells apart and a plain reader does not."""
+        which TLS tells apart and a plain reader does not. Where ``shutdown`` has ended our direction, or has begun to,
+        nothing can be sent through it."""
         from .carrier import carry_for
 
-        carry_for(self, self._stream, self._unsent)
+        carry_for(self, self._stream, self._unsent, self._farewell)
         return super().detach()
 
     def dup(self) -> NoReturn:

@@ -1,6 +1,6 @@
 """A proxy as plain data: where it is, what it speaks, how to get in."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import unquote_to_bytes
@@ -91,6 +91,9 @@ class Proxy:
         gssapi: "Gssapi | None" = None,
         methods: Sequence[str] | None = None,
     ) -> None:
+        if not isinstance(url, str):
+            raise ConfigError(_no_proxy(url))
+        _check_kinds(ssl_context, source_address, gssapi)
         scheme, user_info, place = _split(url)
         name, _, suffix = scheme.partition("+")
         suffixes = set(suffix.split("+")) if suffix else set()
@@ -178,6 +181,8 @@ def chain_of(proxies: ProxyChain) -> tuple[Proxy, ...]:
         return (proxies,)
     if isinstance(proxies, str):
         return (Proxy(proxies),)
+    if not isinstance(proxies, Iterable) or isinstance(proxies, bytes):
+        raise ConfigError(_no_proxy(proxies))
     chain = tuple(one if isinstance(one, Proxy) else Proxy(one) for one in proxies)
     if not chain:
         raise ConfigError("a chain of proxies needs at least one")
@@ -210,6 +215,26 @@ def chain_to_tor(proxies: ProxyChain) -> tuple[Proxy, ...]:
     if chain[-1].protocol != "socks5":
         raise ConfigError("Tor's look-ups need SOCKS5")
     return chain
+
+
+def _no_proxy(given: object) -> str:
+    found = "None" if given is None else type(given).__name__
+    return (
+        f'no proxy: expected a URL such as "socks5h://127.0.0.1:1080", a hosier.Proxy or a list of them, found {found}'
+    )
+
+
+def _check_kinds(ssl_context: object, source_address: object, gssapi: object) -> None:
+    """By what they can do: this module must not load what they are made of."""
+    if ssl_context is not None and not hasattr(ssl_context, "wrap_bio"):
+        raise ConfigError(f"ssl_context: expected an ssl.SSLContext, found {type(ssl_context).__name__}")
+    if gssapi is not None and not hasattr(gssapi, "sealed_up_to"):
+        raise ConfigError(f"gssapi: expected a hosier.Gssapi, found {type(gssapi).__name__}")
+    match source_address:
+        case None | str() | (str(), int()):
+            pass
+        case _:
+            raise ConfigError("source_address: expected a host, or a tuple of host and port")
 
 
 # --- the parts of a URL ---
@@ -312,7 +337,11 @@ def _methods(
 
 
 def _octets(text: str | bytes) -> bytes:
-    return text.encode() if isinstance(text, str) else text
+    if isinstance(text, str):
+        return text.encode()
+    if isinstance(text, bytes):
+        return text
+    raise ConfigError(f"user names and passwords are texts or bytes, not {type(text).__name__}")
 
 
 def _text(quoted: str) -> str:

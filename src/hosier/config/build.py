@@ -13,6 +13,7 @@ from ..observe.counts import Counts
 from ..observe.pages import Overseen, pages_of
 from ..observe.prometheus import require_prometheus
 from ..observe.writer import LineWriter
+from ..server.ledger import Ledger
 from ..server.privileges import drop_privileges, identity_of
 from ..server.server import Server
 from .complaints import Complaint
@@ -23,7 +24,7 @@ from .lines import KeyPath
 from .settings import ServeSettings
 from .sources import Sources
 
-__all__ = ("become", "build_admin", "build_egress", "build_server", "build_settings", "open_log")
+__all__ = ("become", "build_admin", "build_egress", "build_server", "build_settings", "open_log", "try_files")
 
 
 def build_settings(sources: Sources) -> ServeSettings:
@@ -64,6 +65,17 @@ def open_log(settings: ServeSettings, dropped: Callable[[int], object]) -> LineW
     Raises ConfigError if its destination cannot be had.
     """
     return settings.log_destination.writer(shared=False, dropped=dropped) if settings.log != "off" else None
+
+
+def try_files(settings: ServeSettings) -> None:
+    """Opens for a moment what each of several workers will open by itself, so that a mistake is told once.
+
+    Raises ConfigError.
+    """
+    if log := open_log(settings, lambda count: None):
+        log.close()
+    if settings.budgets and settings.usage_file is not None:
+        Ledger(str(settings.usage_file)).close()
 
 
 def become(settings: ServeSettings) -> None:

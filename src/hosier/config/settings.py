@@ -10,6 +10,7 @@ from ..client.proxy import Proxy, chain_of
 from ..errors import ConfigError
 from ..observe.destinations import Destination
 from ..server.settings import ListenAddress, ServerSettings, parse_listen
+from ..typed import check_types
 
 __all__ = ("AdminSettings", "ServeSettings")
 
@@ -30,6 +31,7 @@ class AdminSettings:
     """What whoever reads it must show; needed where others than this machine can reach it."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not self.token.isascii() or any(letter.isspace() for letter in self.token):
             raise ConfigError("the admin token has letters that HTTP cannot carry: use ASCII without spaces")
         beyond = [place for place in self.places if not isinstance(place, str) and not place.is_loopback]

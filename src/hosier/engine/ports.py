@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..errors import ConfigError
+from ..typed import check_types
 
 __all__ = ("PortRange", "parse_ports")
 
@@ -17,6 +18,7 @@ class PortRange:
     high: int
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not 0 < self.low <= self.high <= 0xFFFF:
             raise ConfigError(f"{self} is not a range of ports: write for example 40000-40999, within 1 and 65535")
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..protocol.address import IPV4, Address
 from .events import EPOLLERR, EPOLLIN
+from .joining import BUSY, DRAIN_BATCHES, Joining
 from .ports import PortRange
-from .segments import MOST_OCTETS, Cut, Traffic, join_arrivals, part_arrivals, segment_size
+from .segments import MOST_OCTETS, Cut, Traffic, segment_size
 
 if TYPE_CHECKING:
     from .endpoint import Owner
@@ -25,28 +26,8 @@ __all__ = ("AT_ONCE", "DatagramSocket", "Sizes", "Sockaddrs", "Views", "datagram
 AT_ONCE: Final = 48
 """Datagrams that are looked at together."""
 
-JOINED_AT_ONCE: Final = 8
-"""Receptions that are looked at together when each may be a whole run."""
-
-# To receive joined datagrams costs more per call, and nothing tells beforehand whether the kernel has any to join. So a
-# busy socket tries it; if nothing was joined, it goes back, and tries again after ever more datagrams.
-BUSY: Final = 8
-"""Datagrams in a batch, for it to count."""
-
-FIRST_TRY: Final = 64
-"""Datagrams in such batches before the first try."""
-
-TRY_AGAIN: Final = 8
-"""Times as many before the next one."""
-
-LAST_TRY: Final = 1 << 20
-"""At most that many."""
-
-TRIAL: Final = 64
-"""Receptions of one try."""
-
-TRIAL_WON: Final = 1 << 62
-"""More than there will ever be: once something was joined, it stays so."""
+RUNS_AT_ONCE: Final = 8
+"""Of those that the kernel has joined."""
 
 _SLOT: Final = MOST_OCTETS + 512  # the largest datagram, and room for who looks at a header that is not all there
 _ANCILLARY: Final = socket.CMSG_SPACE(4) if hasattr(socket, "CMSG_SPACE") else 0
@@ -140,25 +121,6 @@ def _not_taken(*_: object) -> bool:
     return False
 
 
-class _Batch:
-    """What is handed on together."""
-
-    __slots__ = ("sizes", "slots", "sockaddrs", "views")
-
-    def __init__(self) -> None:
-        self.slots = 0
-        self.views: list[memoryview] = []
-        self.sizes: list[int] = []
-        self.sockaddrs: list[tuple[Any, ...]] = []
-
-    def add(self, views: Views, sizes: Sizes, sockaddr: tuple[Any, ...]) -> None:
-        """What lies in the next slot."""
-        self.slots += 1
-        self.views += views[: len(sizes)]
-        self.sizes += sizes
-        self.sockaddrs += (sockaddr,) * len(sizes)
-
-
 class DatagramSocket:
     """Calls ``from_anyone(views, sizes, sockaddrs)`` for each batch, and once it is connected
     ``from_peer(views, sizes)``: the kernel then drops what others send, and nobody need look who sent what.
@@ -172,12 +134,9 @@ class DatagramSocket:
 
     __slots__ = (
         "_burst",
-        "_busy",
-        "_join_after",
-        "_joined",
+        "_joining",
         "_only_peer",
         "_queue_checked",
-        "_trial",
         "engine",
         "fd",
         "from_anyone",
@@ -206,10 +165,7 @@ class DatagramSocket:
         self.joined_run = joined_run
         self.owner: Owner = self
         self._burst = 1
-        self._busy = 0
-        self._join_after = FIRST_TRY
-        self._joined = False
-        self._trial = TRIAL
+        self._joining = Joining(sock)
         self._only_peer = False
         self._queue_checked = False
         engine.watch(self.fd, self, EPOLLIN)
@@ -235,8 +191,11 @@ class DatagramSocket:
             self._count_errors()
         if not events & EPOLLIN:
             return
-        if self._joined:
+        joining = self._joining
+        if joining.on:
             self._receive_joined()
+            if joining.drains:
+                self._drain()
         elif self._queue_checked:
             self._receive_from_peer()
         else:
@@ -259,7 +218,7 @@ class DatagramSocket:
         else:
             self._burst = min(self._burst * 2, AT_ONCE)
         if len(sizes) >= BUSY:
-            self._count_busy(len(sizes))
+            self._joining.count_busy(len(sizes))
         self.from_peer(views, sizes)  # type: ignore[misc]  # who connects it has set it
 
     def _receive_from_anyone(self) -> None:
@@ -280,53 +239,59 @@ class DatagramSocket:
         else:
             self._burst = min(self._burst * 2, AT_ONCE)
         if len(sizes) >= BUSY:
-            self._count_busy(len(sizes))
+            self._joining.count_busy(len(sizes))
         self.from_anyone(views, sizes, sockaddrs)
 
-    def _count_busy(self, datagrams: int) -> None:
-        self._busy += datagrams
-        if self._busy >= self._join_after:
-            self._busy = 0
-            self._join_after = min(self._join_after * TRY_AGAIN, LAST_TRY)
-            self._trial = TRIAL
-            self._joined = join_arrivals(self.sock)
-
     def _receive_joined(self) -> None:
-        recv = self.sock.recvmsg_into
-        slots = _slots
+        recv, slots, joining = self.sock.recvmsg_into, _slots, self._joining
+        buffers = slots.views
         offer = self.from_peer is None or self._queue_checked
-        batch = _Batch()
-        hoped = min(self._burst, JOINED_AT_ONCE)
-        count = 0
+        views: list[memoryview] = []
+        sizes: list[int] = []
+        sockaddrs: list[tuple[Any, ...]] = []
+        slot = count = runs = 0
         try:
-            for count in range(hoped):  # noqa: B007  # how many have come before the queue was dry
-                number = batch.slots
-                octets, ancillary, _, sockaddr = recv((slots.views[number],), _ANCILLARY)
+            while count < self._burst and runs < RUNS_AT_ONCE:
+                octets, ancillary, _, sockaddr = recv((buffers[slot],), _ANCILLARY)
+                count += 1
                 size = segment_size(ancillary) if ancillary else 0
-                if not 0 < size < octets:
-                    batch.add((slots.views[number],), (octets,), sockaddr)
-                    self._trial -= 1
-                    continue
-                self._trial = TRIAL_WON
-                cut = slots.cut(number, size)
-                if offer and not batch.slots and self.joined_run(cut, octets, sockaddr):
-                    continue
-                batch.add(cut.views, cut.sizes(octets), sockaddr)
+                if 0 < size < octets:
+                    runs += 1
+                    joining.won = True
+                    cut = slots.cut(slot, size)
+                    if offer and not slot and self.joined_run(cut, octets, sockaddr):
+                        continue  # its slot is free again
+                    found = cut.sizes(octets)
+                    views += cut.views[: len(found)]
+                    sizes += found
+                    sockaddrs += (sockaddr,) * len(found)
+                else:
+                    views.append(buffers[slot])
+                    sizes.append(octets)
+                    sockaddrs.append(sockaddr)
+                slot += 1
         except BlockingIOError:
             self._burst = count or 1
             self._queue_checked = self._only_peer
+            joining.was_dry()
         except OSError:
             pass
         else:
-            self._burst = hoped * 2
-        if self._trial <= 0:
-            self._joined = not part_arrivals(self.sock)
-        if not batch.slots:
+            self._burst = min(count * 2, AT_ONCE)
+        if not slot:
             return
+        joining.count_singles(slot)
         if self.from_peer is not None and offer:
-            self.from_peer(batch.views, batch.sizes)
+            self.from_peer(views, sizes)
         else:
-            self.from_anyone(batch.views, batch.sizes, batch.sockaddrs)
+            self.from_anyone(views, sizes, sockaddrs)
+
+    def _drain(self) -> None:
+        self._joining.drains = False
+        for _ in range(DRAIN_BATCHES):
+            if not self._joining.on or self.fd < 0:
+                return
+            self._receive_joined()
 
     def _count_errors(self) -> None:
         try:

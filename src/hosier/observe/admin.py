@@ -22,7 +22,7 @@ from http.client import HTTPException, parse_headers
 from ipaddress import ip_address
 from typing import Any, Final, NamedTuple
 
-from ..errors import ConfigError
+from ..errors import ConfigError, cannot_listen
 
 __all__ = ("AdminListener", "Answer", "Page", "json_answer", "text_answer")
 
@@ -227,9 +227,10 @@ def _sockets(places: Sequence[tuple[str, int] | str]) -> list[socket.socket]:
                 continue
             for sock in found:
                 sock.close()
-            shown = place if isinstance(place, str) else _shown(place)
-            why = os.strerror(error.errno) if error.errno else str(error)  # a path may be too long
-            raise ConfigError(f"cannot listen on {shown} for the admin pages: {why}") from None
+            if isinstance(place, str):
+                raise ConfigError(f"cannot listen on {place} for the admin pages: {_why_not(error)}") from None
+            shown = f"{_shown(place)} for the admin pages"
+            raise cannot_listen(shown, error, "choose --admin HOST:PORT") from None
     return found
 
 
@@ -256,6 +257,12 @@ def _unix_socket(path: str) -> socket.socket:
         os.umask(before)
     sock.listen()
     return sock
+
+
+def _why_not(error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "something is there already; stop the program that listens there or choose another path"
+    return os.strerror(error.errno) if error.errno else str(error)  # a path may be too long
 
 
 def _is_alive(path: str) -> bool:

@@ -15,6 +15,7 @@ from time import monotonic
 from typing import Final, NamedTuple
 
 from ..errors import ConfigError
+from .appending import append_lines
 from .writer import LineWriter
 
 __all__ = ("Destination", "FileWriter", "JournalWriter", "STDOUT", "SyslogWriter")
@@ -46,7 +47,7 @@ class Destination(NamedTuple):
     def writer(self, *, shared: bool, dropped: Dropped) -> LineWriter:
         """``shared``: other processes write to it, too. Raises ConfigError if it cannot be had."""
         if self.file is not None:
-            return FileWriter(self.file, dropped=dropped)
+            return FileWriter(self.file, shared=shared, dropped=dropped)
         if self.to == "syslog":
             return SyslogWriter(dropped=dropped)
         if self.to == "journald":
@@ -76,8 +77,9 @@ class FileWriter(LineWriter):
     What a full disk does not take waits, within bounds, and is written when there is room.
     """
 
-    def __init__(self, path: str, *, dropped: Dropped = lambda count: None) -> None:
+    def __init__(self, path: str, *, shared: bool = False, dropped: Dropped = lambda count: None) -> None:
         self.path = path
+        self._is_shared = shared
         self._backlog = b""
         self._is_stale = False
         self._trouble = _Trouble()
@@ -101,13 +103,10 @@ class FileWriter(LineWriter):
             self._is_stale = False
             self._open_anew()
         data = self._backlog + "".join(lines).encode("utf-8", "backslashreplace")
-        start = 0
-        try:
-            while start < len(data):
-                start += os.write(self._fd, memoryview(data)[start:])
-        except OSError as error:
+        taken, error = append_lines(self._fd, data, shared=self._is_shared)
+        if error is not None:
             self._trouble.tell(f"cannot write the log to {self.path}: {error.strerror}; it waits")
-        self._backlog = data[start:]
+        self._backlog = data[taken:]
         if len(self._backlog) > BACKLOG:
             kept = self._backlog.rfind(b"\n", 0, BACKLOG) + 1
             self._tell_dropped(self._backlog.count(b"\n", kept))

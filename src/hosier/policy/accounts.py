@@ -9,6 +9,7 @@ from datetime import date, datetime
 from ipaddress import IPv4Network, IPv6Network
 
 from ..errors import PolicyDenied
+from ..typed import check_types
 from .expiry import end_of
 from .networks import Networks
 
@@ -24,6 +25,9 @@ class Account:
 
     clients: Sequence[IPv4Network | IPv6Network] = ()
     """Networks that the user may come from. Empty: any."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
 
     @property
     def end(self) -> float | None:

@@ -2,17 +2,17 @@
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 from ..errors import ConfigError
+from ..typed import check_types
 from .expiry import end_of
 from .octets import Octets, parse_octets
-from .periods import PERIODS, Period
+from .periods import Period
 
 __all__ = ("Budget", "Share")
 
 Share = Literal["all", "listener", "source", "user", "group", "rule"]
-_SHARES: Final = get_args(Share)
 
 MOST: Final = 10_000_000
 
@@ -47,18 +47,15 @@ class Budget:
     """The last day, or the moment, until which there is anything to use."""
 
     def __post_init__(self) -> None:
-        if self.per not in _SHARES:
-            raise ConfigError(f"a budget cannot be per {self.per!r}: {', '.join(_SHARES)} can be")
-        if self.period not in PERIODS:
-            raise ConfigError(f"there is no period {self.period!r}; there are: {', '.join(PERIODS)}")
-        if not 0 <= self.sessions <= MOST:
-            raise ConfigError(f"a budget of {self.sessions} sessions: 1 to {MOST} can be, 0 is no limit")
-        if not 0 <= self.rate <= MOST:
-            raise ConfigError(f"a budget of {self.rate:g} sessions a second: up to {MOST} can be, 0 is no limit")
         for name in ("up", "down", "octets"):
             given = getattr(self, name)
             if given is not None:
                 object.__setattr__(self, name, parse_octets(given))
+        check_types(self)
+        if not 0 <= self.sessions <= MOST:
+            raise ConfigError(f"a budget of {self.sessions} sessions: 1 to {MOST} can be, 0 is no limit")
+        if not 0 <= self.rate <= MOST:
+            raise ConfigError(f"a budget of {self.rate:g} sessions a second: up to {MOST} can be, 0 is no limit")
 
     @property
     def end(self) -> float | None:

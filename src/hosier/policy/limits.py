@@ -10,6 +10,7 @@ from sys import maxsize
 from typing import Final, NamedTuple, Protocol, final
 
 from ..errors import ConfigError
+from ..typed import check_types
 from .sources import source_of
 
 __all__ = ("Admission", "Caps", "LocalTallyBook", "Refusal", "TallyBook", "Tally", "room_for")
@@ -47,6 +48,7 @@ class Caps:
     """From one source, 0: no cap. Not set: half of all, if others than this machine can reach the server."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         for field in fields(self):
             value = getattr(self, field.name)
             least = 0 if "_per_" in field.name else 1

@@ -10,6 +10,7 @@ from typing import Final, Literal, NamedTuple
 
 from ..errors import ConfigError, ReplyCode
 from ..protocol.address import IPV4, IPV6, Address
+from ..typed import check_types
 from .name_patterns import NamePattern, parse_pattern
 from .networks import Networks
 from .targets import PROTECTED
@@ -135,6 +136,7 @@ class Rule:
     windows: tuple[TimeWindow, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        check_types(self)
         self._refuse_what_says_nothing()
         made = {
             "patterns": tuple(parse_pattern(text) for text in self.names),
@@ -170,14 +172,10 @@ class Rule:
 
 
 def _contradictions(rule: Rule) -> Iterator[str]:
-    if rule.action not in ("allow", "deny"):
-        yield f"there is no action {rule.action!r}: allow and deny are"
     if rule.action == "allow" and rule.reply is not None:
         yield "a reply goes with the action deny: what is allowed is answered by what comes of it"
     if rule.action == "deny" and (rule.egress or rule.budgets):
         yield "egress and budgets go with the action allow: what is denied goes nowhere"
-    if rule.reply is not None and rule.reply not in REPLIES:
-        yield f"there is no reply {rule.reply!r}; there are: {', '.join(REPLIES)}"
     if rule.ports and "bind" in rule.commands:
         yield "the peer of a BIND has no port that could be judged: leave out either ports or the command bind"
     if len(rule.egress) > len({one.version for one in rule.egress}):

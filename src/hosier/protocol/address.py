@@ -127,8 +127,11 @@ def parse_address(host: str | bytes, port: int) -> Address:
     """The Address for a host given as text: an IP literal becomes an address, anything else a name.
 
     Names are encoded as ASCII; internationalised ones must arrive as A-labels or are encoded with IDNA.
-    Raises LocalProtocolError for an empty or overlong name, a name with a NUL, or a port outside 0..65535.
+    Raises LocalProtocolError for an empty or overlong name, a name with a NUL, a port outside 0..65535, and for what is
+    neither text nor number.
     """
+    if not isinstance(port, int):
+        raise LocalProtocolError(f"a port is a whole number, and {port!r} is none")
     if not 0 <= port <= 0xFFFF:
         raise LocalProtocolError(f"port {port} is outside 0..65535")
     if isinstance(host, str):
@@ -139,8 +142,10 @@ def parse_address(host: str | bytes, port: int) -> Address:
                 octets = host.encode("idna")
             except UnicodeError as error:
                 raise LocalProtocolError(f"the name {host!r} cannot be encoded: {error}") from error
+    elif isinstance(host, bytes | bytearray):
+        octets = bytes(host)
     else:
-        octets = host
+        raise LocalProtocolError(f"a host is a text, and {host!r} is none")
     if not 1 <= len(octets) <= _MAX_NAME or 0 in octets:
         raise LocalProtocolError("a host name has 1 to 255 octets, none of them zero")
     literal = _literal(octets)

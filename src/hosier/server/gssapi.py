@@ -9,6 +9,7 @@ from ..auth.kerberos import KerberosAcceptor, KerberosMethod
 from ..auth.principals import RealmRule
 from ..errors import ConfigError
 from ..protocol.auth.gssapi_layer import MAX_TOKEN, Level
+from ..typed import check_types
 
 __all__ = ("GssapiSettings", "gssapi_method")
 
@@ -46,6 +47,7 @@ class GssapiSettings:
     """The realms whose principals may come, besides the home realm. With neither: all that the KDC trusts."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not self.enabled and any(getattr(self, key.name) != key.default for key in fields(self)):
             raise ConfigError("GSSAPI has settings but is not enabled: add --gssapi, in a file enabled = true")
         if not self.levels or len(set(self.levels)) < len(self.levels) or not set(self.levels) <= set(Level):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from ..engine.listener import Sharing, listening_socket
-from ..errors import ConfigError
+from ..errors import ConfigError, cannot_listen
 from .settings import ListenAddress
 
 __all__ = ("configured_address", "listening_sockets", "shared_listening_sockets")
@@ -46,7 +46,7 @@ def _sockets(addresses: Sequence[ListenAddress], sharing: list[Sharing]) -> list
                 found.append(_group(address, sharing))
             except OSError as error:
                 if error.errno not in _LACKING:
-                    raise ConfigError(_why_not(address, error)) from error
+                    raise cannot_listen(address, error, "choose --listen HOST:PORT") from error
                 lacking.append(f"{address}: {error.strerror}")
         if not found:
             raise ConfigError(f"cannot listen on {'; '.join(lacking)}")
@@ -75,11 +75,3 @@ def _group(address: ListenAddress, sharing: list[Sharing]) -> list[socket.socket
 def _close(sockets: Iterable[socket.socket]) -> None:
     for sock in sockets:
         sock.close()
-
-
-def _why_not(address: ListenAddress, error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"cannot listen on {address}: the port is taken; stop the other program or choose --listen HOST:PORT"
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return f"cannot listen on {address}: ports below 1024 need privileges; choose a higher one"
-    return f"cannot listen on {address}: {error.strerror}"

@@ -5,7 +5,6 @@ import contextlib
 import logging
 import socket
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
@@ -32,6 +31,7 @@ from ..protocol.address import NAME, Address
 from ..protocol.auth.base import AuthFraming
 from ..protocol.auth.password import PasswordFraming
 from ..protocol.messages import NO_ACCEPTABLE_METHODS, NO_AUTHENTICATION, Command
+from ..typed import check_callable, with_fields
 from .advertise import AdvertisedAddresses
 from .doorkeeper import Doorkeeper
 from .entrance import Entrance
@@ -70,6 +70,8 @@ class Server:
         counts: where what happens is counted, for metrics; without them nobody looks at sessions before they end.
         vault: where the numbers of budgets stand, if that is shared with other processes.
         egress: makes the way to targets; None: straight out of this machine.
+
+    Raises ConfigError for what is no setting, or not of its type.
     """
 
     def __init__(
@@ -84,9 +86,10 @@ class Server:
         counts: Counts | None = None,
         vault: Vault | None = None,
         egress: MakeEgress | None = None,
-        **fields: Any,
+        **given: Any,
     ) -> None:
-        self.settings = replace(settings or ServerSettings(), **fields)
+        check_callable(on_session_end=on_session_end, on_totals=on_totals, egress=egress)
+        self.settings = with_fields(ServerSettings, settings, given)
         self.sessions_served = 0
         self.octets_relayed = 0
         self.users: Users | None

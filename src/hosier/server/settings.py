@@ -10,10 +10,10 @@ from ..engine.choice import ENGINES
 from ..engine.ports import PortRange, parse_ports
 from ..errors import ConfigError
 from ..policy.accounts import Account
-from ..policy.answers import Filtering
 from ..policy.budgets import Budget
 from ..policy.limits import Caps
 from ..policy.rules import Rule
+from ..typed import check_types
 from .advertise import Advertised, AdvertisedAddresses, parse_advertise
 from .gssapi import GssapiSettings
 
@@ -38,6 +38,15 @@ class ListenAddress(NamedTuple):
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether there can be such a place."""
+        try:
+            ip_address(self.host)
+        except ValueError:
+            return False
+        return 0 <= self.port <= 0xFFFF
 
     @property
     def is_loopback(self) -> bool:
@@ -114,6 +123,7 @@ class Limits:
     """For the client's ident daemon to answer (RFC 1413 §2, ID-REQ-15)."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name in self.__slots__:
             value = getattr(self, name)
             if not 0 < value < 1e9:
@@ -132,6 +142,9 @@ class BindSettings:
     anyone: bool = False
     """Whether a request with zeros for the peer's address lets anyone in (S5-REQ-58, A-31), at the port that it
     wishes for (S4-REQ-42); where not, such requests get reply 2."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,9 +180,7 @@ class UdpSettings:
     """Octets that the system may hold for a socket in each direction, as far as its own limits allow."""
 
     def __post_init__(self) -> None:
-        known = [filtering.value for filtering in Filtering]
-        if self.filtering not in known:
-            raise ConfigError(f"there is no filtering {self.filtering!r} of datagrams; known: {', '.join(known)}")
+        check_types(self)
         if not 0 < self.idle < 1e9:
             raise ConfigError(f"udp idle is {self.idle}: it must be more than 0 seconds and less than 1e9")
         for name, least in (("targets", 2), ("associations", 1), ("per_user", 1), ("buffer", 4096)):
@@ -251,8 +262,12 @@ class ServerSettings:
     """Refuse what the RFCs forbid but the world sends: nonzero RSV (A-04), empty credentials (A-32)."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not self.listen_addresses:
             raise ConfigError("no address to listen on")
+        for address in self.listen_addresses:
+            if not address.is_possible:
+                raise ConfigError(f"cannot listen on {address}: a ListenAddress has an IP address and a port")
         AdvertisedAddresses(self.advertised)  # it complains of what does not fit together
         _ = self.port_range  # likewise
         for name, password in self.users.items():

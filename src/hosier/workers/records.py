@@ -81,7 +81,7 @@ class RecordTable:
 
     @property
     def highest(self) -> float:
-        """The largest last number of all records that were ever written; 0 if there were none."""
+        """No last number of any record is larger, and none ever was; 0 if there were none."""
         number: float = _HEAD.unpack_from(self._memory, self._start)[0]
         return number
 
@@ -97,9 +97,11 @@ class RecordTable:
             row, before = self._find(digest, first) or (self._room(first), None)
             after = step(before)
             body = _BODY.pack(digest, *after)
-            self._memory[row : row + _ROW] = body + _CHECK.pack(crc32(body))
+            # First: who looks there in vain looks at the rows once more than needed. The other way round, whoever is
+            # killed in between would leave a row that nobody looks for.
             if after[2] > self.highest:
                 _HEAD.pack_into(self._memory, self._start, after[2])
+            self._memory[row : row + _ROW] = body + _CHECK.pack(crc32(body))
 
     # --- private ---
 

@@ -13,6 +13,7 @@ import uvloop
 
 import hosier
 from hosier.client.aio.layered import LayeredTransport
+from hosier.client.layered import LayeredStream
 from hosier.errors import RemoteProtocolError
 from hosier.protocol.client_connection import ClientMethod
 from hosier.protocol.connection import Handoff
@@ -109,6 +110,26 @@ def test_octets(run: Run) -> None:
         transport.close()
         assert transport.is_closing()
         transport.write(b"too late")
+        assert await protocol.lost is None
+        writer.close()
+
+    run(main())
+
+
+@loops
+@pytest.mark.parametrize("ends", [0, 1, 2])
+def test_an_end_is_announced_once(run: Run, ends: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also by who closes at once; a peer must not take that for a cut."""
+    monkeypatch.setattr(LayeredStream, "end", lambda _: b"goodbye")
+
+    async def main() -> None:
+        transport, protocol, reader, writer = await joined()
+        transport.write(b"all")
+        for _ in range(ends):
+            transport.write_eof()
+        transport.close()
+        transport.close()
+        assert await reader.read() == frame(b"all") + b"goodbye"
         assert await protocol.lost is None
         writer.close()
 

@@ -179,7 +179,7 @@ def test_a_loop_that_gives_up_leaves_nothing(protecting: Callable[[], hosier.Pro
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        waiting = loop.create_task(reaching.reach_in_loop(loop, chain, *greeter))
+        waiting = loop.create_task(reaching.reach_in_loop(chain, *greeter))
         await asyncio.sleep(0)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):

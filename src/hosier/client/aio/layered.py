@@ -25,6 +25,7 @@ class LayeredTransport(asyncio.Transport, asyncio.Protocol):
         self._protocol = protocol
         self._below: asyncio.Transport
         self._fault: Exception | None = None
+        self._has_ended = False
 
     # --- to the protocol above ---
 
@@ -35,8 +36,7 @@ class LayeredTransport(asyncio.Transport, asyncio.Protocol):
 
     def write_eof(self) -> None:
         """Ends our direction, and announces that where the layer does, as TLS does."""
-        if farewell := self._stream.end():
-            self._below.write(farewell)
+        self._announce_end()
         self._below.write_eof()
 
     def can_write_eof(self) -> bool:
@@ -44,7 +44,9 @@ class LayeredTransport(asyncio.Transport, asyncio.Protocol):
         return self._below.can_write_eof()
 
     def close(self) -> None:
-        """Closes when all is sent."""
+        """Closes when all is sent, the announcement of our end included: without it all that would look cut."""
+        if not self._below.is_closing():
+            self._announce_end()
         self._below.close()
 
     def abort(self) -> None:
@@ -123,6 +125,13 @@ class LayeredTransport(asyncio.Transport, asyncio.Protocol):
         self._protocol.resume_writing()
 
     # --- private ---
+
+    def _announce_end(self) -> None:
+        """Once: nothing can be written behind an end."""
+        if not self._has_ended:
+            self._has_ended = True
+            if farewell := self._stream.end():
+                self._below.write(farewell)
 
     def _deliver(self) -> None:
         if data := self._stream.take():

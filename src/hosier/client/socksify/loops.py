@@ -24,6 +24,7 @@ from .datagrams import PATIENCE as DATAGRAM_PATIENCE
 from .datagrams import ask, take
 from .reaching import reach_in_loop
 from .scope import carried, current
+from .threads import in_thread
 
 __all__ = ("carriers",)
 
@@ -114,12 +115,12 @@ def _sock_connect(original: AnyCall) -> AnyCall:
         elif route.direct:
             await _in_no_scope(loop, original(loop, sock, (route.host, *address[1:])))
         elif sock.type == socket.SOCK_DGRAM:
-            made = await loop.run_in_executor(None, carried(None, ask), scope, DATAGRAM_PATIENCE)
+            made = await in_thread(carried(None, ask), scope, DATAGRAM_PATIENCE)
             take(sock, made).peer = route.host, address[1]
         elif connected(sock):
             raise OSError(errno.EISCONN, "the socket is connected already")
         else:
-            found = await _in_no_scope(loop, reach_in_loop(loop, scope.chain, route.host, address[1]))
+            found = await _in_no_scope(loop, reach_in_loop(scope.chain, route.host, address[1]))
             adopt(sock, found, options_of(sock))
 
     return sock_connect

@@ -1,6 +1,5 @@
 """The way through the proxies for a program's socket, whose number the connection can then have."""
 
-import asyncio
 import errno
 import socket
 
@@ -9,6 +8,7 @@ from .. import aio, blocking
 from ..plain_end import plain_end
 from ..proxy import Proxy
 from .scope import carried
+from .threads import in_thread
 
 __all__ = ("PATIENCE", "reach", "reach_in_loop")
 
@@ -25,22 +25,15 @@ def reach(chain: tuple[Proxy, ...], host: str, port: int, timeout: float | None)
     return carried(None, _reach)(chain, host, port, timeout)
 
 
-async def reach_in_loop(
-    loop: asyncio.AbstractEventLoop, chain: tuple[Proxy, ...], host: str, port: int
-) -> socket.socket:
-    """The same in a loop, without a limit: its own calls where octets go as they are, else a thread. To be awaited
-    outside of any scope."""
+async def reach_in_loop(chain: tuple[Proxy, ...], host: str, port: int) -> socket.socket:
+    """The same in a loop, without a limit: its own calls where octets go as they are, else a thread of ours. To be
+    awaited outside of any scope."""
     if not any(one.tls or one.gssapi is not None for one in chain):
         try:
             return await aio.connect(chain, host, port)
         except LocalProtocolError as error:
             raise _no_such_target(error) from error
-    made = loop.run_in_executor(None, reach, chain, host, port, PATIENCE)
-    try:
-        return await asyncio.shield(made)
-    except asyncio.CancelledError:
-        made.add_done_callback(_close_late_result)
-        raise
+    return await in_thread(reach, chain, host, port, PATIENCE)
 
 
 def _reach(chain: tuple[Proxy, ...], host: str, port: int, timeout: float | None) -> socket.socket:
@@ -57,8 +50,3 @@ def _reach(chain: tuple[Proxy, ...], host: str, port: int, timeout: float | None
 
 def _no_such_target(error: LocalProtocolError) -> OSError:
     return OSError(errno.EINVAL, str(error))
-
-
-def _close_late_result(made: "asyncio.Future[socket.socket]") -> None:
-    if not made.cancelled() and made.exception() is None:
-        made.result().close()
