@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "observe": {"errors", "protocol.address"},
     "auth": {"errors", "protocol"},
     "server": {"errors", "typed", "protocol", "auth", "engine", "policy", "observe"},
-    "client": {"errors", "protocol", "auth", "engine"},
+    "client": {"errors", "typed", "protocol", "auth", "engine"},
     "workers": {"errors", "protocol.address", "engine", "policy", "observe", "server"},
     "run": {"errors", "protocol", "client", "engine"},
     "integrations": {"errors", "protocol", "client"},

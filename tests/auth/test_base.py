@@ -5,7 +5,7 @@ The example package does the same in test_private_method.py.
 
 from inspect import isawaitable
 
-from hosier.auth.base import Method, ServerExchange
+from hosier.auth.base import Method, ServerExchange, is_guessable
 from hosier.auth.passwords import PasswordMethod
 from hosier.auth.users import FixedUsers
 from hosier.protocol.auth.password import Credentials
@@ -47,3 +47,13 @@ def test_one_object_serves_many() -> None:
     method: Method = PasswordMethod(FixedUsers({b"ann": b"secret"}), Credentials(b"ann", b"secret"))
     assert method.server_exchange() is not method.server_exchange()
     assert method.client_exchange() is not method.client_exchange()
+
+
+def test_what_can_be_guessed() -> None:
+    """A method that says nothing is like passwords."""
+
+    class Keys(PasswordMethod):
+        guessable = False
+
+    assert is_guessable(PasswordMethod(FixedUsers({})))
+    assert not is_guessable(Keys(FixedUsers({})))

@@ -6,6 +6,8 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -312,6 +314,83 @@ def test_datagrams(home: Realm, level: Level) -> None:
     largest = bytes(near.max_datagram)
     assert len(near.wrap_datagram(largest)) <= 65507
     assert far.unwrap_datagram(near.wrap_datagram(largest)) == largest
+
+
+@needs_realm
+@pytest.mark.parametrize("level", [Level.INTEGRITY, Level.CONFIDENTIALITY])
+def test_datagrams_of_a_client_that_wants_order(home: Realm, level: Level) -> None:
+    """Which it must not (GS-REQ-11). Kerberos finds gaps and disorder, python-gssapi keeps what was in such a message
+    to itself: what comes late is lost, and the one behind a gap; the association goes on (GS-REQ-41)."""
+    near, far = layers(initiator(wish=level, accepted=(level,)), acceptor(levels=(level,)))
+    datagrams = [near.wrap_datagram(b"datagram %d" % number) for number in range(6)]
+    assert far.unwrap_datagram(datagrams[0]) == b"datagram 0"
+    for number, why in ((2, "expected per-message token was not received"), (1, "already been processed"), (0, "dupl")):
+        with pytest.raises(RemoteProtocolError, match=why):
+            far.unwrap_datagram(datagrams[number])
+    for number in (3, 4, 5):
+        assert far.unwrap_datagram(datagrams[number]) == b"datagram %d" % number
+
+
+def resident() -> int:
+    """Octets of this process's that are in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@needs_realm
+@pytest.mark.parametrize("level", [Level.INTEGRITY, Level.CONFIDENTIALITY])
+@pytest.mark.parametrize("in_order", [True, False])
+def test_what_is_refused_takes_no_memory(home: Realm, level: Level, in_order: bool) -> None:
+    """python-gssapi 1.12 keeps what was in a message that came twice, too late or behind a gap, for ever; a genuine one
+    can be sent again as often as anybody likes."""
+    client = initiator(wish=level, accepted=(level,), datagrams=not in_order)
+    near, far = layers(client, acceptor(levels=(level,)))
+    size = 60_000
+    first, late = (near.wrap_datagram(bytes(size)) for _ in range(2))
+    spoiled = near.wrap_datagram(bytes(size))
+    spoiled = spoiled[:-1] + bytes((spoiled[-1] ^ 1,))
+    for _ in range(100):  # more than the library remembers
+        near.wrap_datagram(b"")
+    newest = near.wrap_datagram(bytes(size))
+    assert far.unwrap_datagram(first) == bytes(size)
+    with suppress(RemoteProtocolError):  # it is behind a gap
+        far.unwrap_datagram(newest)
+
+    def refuse(times: int) -> None:
+        for datagram in (first, late, spoiled, newest) * times:
+            with pytest.raises(RemoteProtocolError):
+                far.unwrap_datagram(datagram)
+
+    refuse(10)
+    before = resident()
+    refuse(250)
+    assert resident() - before < 200 * size
+
+
+@needs_realm
+@pytest.mark.parametrize("library", ["without", "with another"])
+def test_libraries_that_open_no_pieces(home: Realm, library: str) -> None:
+    """Messages out of turn are opened as ever."""
+    near, far = layers(initiator(datagrams=True), acceptor())
+    context: Any = far._context
+    genuine = context._gss
+
+    class Heimdal:
+        GSSError = genuine.GSSError
+        unwrap = staticmethod(genuine.unwrap)
+
+    if library != "without":
+        Heimdal.IOV, Heimdal.IOVBufferType = genuine.IOV, genuine.IOVBufferType  # type: ignore[attr-defined]
+
+        def unwrap_iov(*_: object) -> None:
+            raise genuine.GSSError(13 << 16, 22)
+
+        Heimdal.unwrap_iov = staticmethod(unwrap_iov)  # type: ignore[attr-defined]
+    context._gss = Heimdal
+    datagrams = [near.wrap_datagram(b"datagram %d" % number) for number in range(3)]
+    for number in (2, 0, 1):
+        assert far.unwrap_datagram(datagrams[number]) == b"datagram %d" % number
+    with pytest.raises(RemoteProtocolError, match="duplicate"):
+        far.unwrap_datagram(datagrams[1])
 
 
 @needs_realm

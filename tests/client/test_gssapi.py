@@ -30,6 +30,8 @@ def test_what_is_better_is_accepted(level: int, accepted: tuple[int, ...]) -> No
     [
         ({"level": 4}, "the GSSAPI levels are 2, 1, 3 and 0"),
         ({"accepted": (2, 7)}, "the GSSAPI levels are 2, 1, 3 and 0"),
+        ({"level": "2"}, "level: expected a whole number, found str"),
+        ({"accepted": 2}, "accepted: expected a list, each item a whole number, found int; write [...] around it"),
         ({"sealed_up_to": 65536}, "sealed_up_to cannot be 65536"),
         ({"service": ""}, "not a name such as socks"),
     ],

@@ -34,6 +34,7 @@ def journey(*urls: str, command: int = Command.CONNECT, timeout: float | None = 
     ("timeout", "early", "line"),
     [
         ("5", b"", "timeout: expected a number of seconds or None, found str"),
+        (float("nan"), b"", "timeout: expected a number of seconds or None, found nan"),
         (5, "GET /", "early: expected octets, found str"),
     ],
 )

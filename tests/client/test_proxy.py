@@ -184,6 +184,8 @@ def test_no_proxy(nothing: Any) -> None:
         ({"username": "ann", "password": ["x"]}, "user names and passwords are texts or bytes, not list"),
         ({"ssl_context": True}, "ssl_context: expected an ssl.SSLContext, found bool"),
         ({"gssapi": True}, "gssapi: expected a hosier.Gssapi, found bool"),
+        ({"methods": 5}, 'methods: expected a list such as ["gssapi", "password"], found int'),
+        ({"methods": "none"}, 'methods: expected a list such as ["gssapi", "password"], found str'),
         ({"source_address": 5}, "source_address: expected a host, or a tuple of host and port"),
         ({"source_address": ("h", "5")}, "source_address: expected a host, or a tuple of host and port"),
     ],

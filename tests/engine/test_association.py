@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ from hosier.engine.udp import Sizes, Sockaddrs, Views
 from hosier.errors import PolicyDenied
 from hosier.protocol.address import IPV4, IPV6, NAME, Address, parse_address
 
-from .harness import Lab, Run, receive, until
+from .harness import PATIENCE, Lab, Run, receive, until
 
 BUFFER = 1 << 20
 LOOPBACK = (IPV4, b"\x7f\0\0\x01")
@@ -161,7 +162,7 @@ def test_a_name(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_names_do_not_hold_up_the_rest(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name server that does not answer; what waits for it is bounded, and given back at the end."""
-    monkeypatch.setattr(Resolver, "_ask", lambda self, name: self._loop.create_future())
+    monkeypatch.setattr(Resolver, "_begin", lambda self: None)
 
     async def main(lab: Lab) -> None:
         way = Way(lab)
@@ -179,8 +180,58 @@ def test_names_do_not_hold_up_the_rest(run: Run, monkeypatch: pytest.MonkeyPatch
     run(main)
 
 
+def test_who_gives_a_look_up_up_takes_nobody_with_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One association ends while a session and another association wait for the same name."""
+    answer = threading.Event()
+
+    def look_up(name: bytes) -> Any:
+        assert answer.wait(PATIENCE)
+        return (LOOPBACK,)
+
+    monkeypatch.setattr(resolve, "_look_up", look_up)
+
+    async def main(lab: Lab) -> None:
+        leaver, stayer = Way(lab), Way(lab)
+        stayer.association.resolver = leaver.resolver
+        one = target(lab)
+        name = Address(NAME, b"one.example", port(one))
+        leaver.lane(name).send([b"x"], 1)
+        await lab.settle()
+        story = lab.story(lambda task: leaver.resolver.look_up(task, name))
+        stayer.lane(name).send([b"y"], 1)
+        await lab.settle()
+        leaver.association.close()
+        await lab.settle()
+        answer.set()
+        await until(lambda: story.ended, "the session has its answer")
+        assert story.result == [Address(*LOOPBACK, port(one))]
+        assert await receive(one) == b"y"
+        stayer.close()
+        leaver.close()
+
+    run(main)
+
+
+def test_its_look_ups_are_its_sources(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Resolver, "_begin", lambda self: None)
+
+    async def main(lab: Lab) -> None:
+        way = Way(lab)
+        ours = DirectAssociation(lab.engine, way.resolver, way.user, buffer=BUFFER, source="somebody")
+        ours.lane(Address(NAME, b"slow.example", 53), everything).send([b"x"], 1)
+        await lab.settle()
+        assert [*way.resolver._waiting._waiting] == ["somebody"]
+        ours.close()
+        await lab.settle()
+        assert not way.resolver._waiting.size
+        assert not way.resolver._asked
+        way.close()
+
+    run(main)
+
+
 def test_names_under_look_up_are_bounded(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Resolver, "_ask", lambda self, name: self._loop.create_future())
+    monkeypatch.setattr(Resolver, "_begin", lambda self: None)
 
     async def main(lab: Lab) -> None:
         way = Way(lab)
@@ -195,7 +246,7 @@ def test_names_under_look_up_are_bounded(run: Run, monkeypatch: pytest.MonkeyPat
 
 def test_what_waits_is_bounded_for_all(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """By what the engine may hold."""
-    monkeypatch.setattr(Resolver, "_ask", lambda self, name: self._loop.create_future())
+    monkeypatch.setattr(Resolver, "_begin", lambda self: None)
 
     async def main(lab: Lab) -> None:
         lab.engine.held_limit = lab.engine.room = 100

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import pytest
@@ -32,7 +32,7 @@ class Names(Resolver):
         self.error = error
         self.asked: list[bytes] = []
 
-    async def resolve(self, name: bytes, port: int) -> tuple[Address, ...]:
+    async def resolve(self, name: bytes, port: int, source: Hashable = None) -> tuple[Address, ...]:
         self.asked.append(name)
         await asyncio.sleep(0)
         if self.error is not None:

@@ -9,8 +9,11 @@ import weakref
 import pytest
 
 import hosier.engine.layered
+from hosier.engine.layered import MAX_FRAME, UnwrappingFlow
+from hosier.engine.opening import FRAMES_AT_ONCE
 from hosier.engine.poller import SCRATCH
 from hosier.errors import RemoteProtocolError
+from hosier.protocol.address import Buffer
 from hosier.testing import ToyLayer
 
 from .harness import Joined, Lab, Pattern, Run, assert_reset, check, exactly, feed, receive, reset, send, stop, until
@@ -277,6 +280,114 @@ def test_frames_in_any_pieces(run: Run) -> None:
     run(main)
 
 
+class Counted(ToyLayer):
+    """Remembers how many frames each turn opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turns: list[int] = []
+
+    def unwrap(self, data: Buffer | memoryview) -> tuple[bytes, int] | None:
+        found = super().unwrap(data)
+        if found is not None:
+            self.turns[-1] += 1
+        return found
+
+
+def counted(joined: Joined, layer: Counted) -> None:
+    """Has the layer told when a turn of the flow upwards begins."""
+    flow = joined.relay.up
+    take = type(flow)._transform  # type: ignore[attr-defined]
+
+    class Watched(type(flow)):  # type: ignore[misc]
+        __slots__ = ()
+
+        def _transform(self, data: bytes) -> bytes:
+            layer.turns.append(0)
+            result: bytes = take(self, data)
+            return result
+
+    flow.__class__ = Watched
+
+
+@pytest.mark.parametrize("payload", [b"", b"x", b"x" * 700])
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_flood_of_small_frames_is_opened_in_many_turns(run: Run, payload: bytes, cut: bool) -> None:
+    """However much was read at once, and whether the last frame is whole: nothing is lost, and the end comes last."""
+
+    async def main(lab: Lab) -> None:
+        layer = Counted()
+        joined = Joined(lab, layer=layer)
+        counted(joined, layer)
+        data = layer.wrap(payload) * 3000 + layer.wrap(b"last")
+        expected = payload * 3000 + b"last"
+        if cut:
+            data, expected = data[:-1], expected[:-4]
+        saying = asyncio.ensure_future(say(joined.client, data))
+        assert await exactly(joined.target, len(expected)) == expected
+        if cut:
+            await assert_reset(joined.target)
+        else:
+            assert await receive(joined.target) == b""
+            joined.target.close()
+        await saying
+        await joined.ended()
+        assert sum(layer.turns) == 3000 + (not cut)
+        assert max(layer.turns) == FRAMES_AT_ONCE
+
+    run(main)
+
+
+@pytest.mark.parametrize("leftover", [b"", b"before"])
+@pytest.mark.parametrize("payload", [b"", b"x"])
+def test_a_flood_of_small_frames_that_came_early(run: Run, payload: bytes, leftover: bytes) -> None:
+    async def main(lab: Lab) -> None:
+        wrapped = ToyLayer().wrap(payload) * 1000 + ToyLayer().wrap(b"last")
+        joined = Joined(lab, leftover=leftover, layer=ToyLayer(), wrapped=wrapped)
+        expected = leftover + payload * 1000 + b"last"
+        assert await exactly(joined.target, len(expected)) == expected
+        await send(joined.client, frames(b"more"))
+        assert await exactly(joined.target, 4) == b"more"
+
+    run(main)
+
+
+def test_a_flood_of_small_frames_behind_a_large_one(run: Run) -> None:
+    """It comes where bulk was expected."""
+    layer = Counted()
+    bulk = Pattern(0).octets(0, MEGABYTE)
+
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab, layer=layer)
+        counted(joined, layer)
+        saying = asyncio.ensure_future(say(joined.client, (frames(bulk) + layer.wrap(b"") * 3000) * 2))
+        assert await exactly(joined.target, 2 * MEGABYTE) == bulk * 2
+        assert await receive(joined.target) == b""
+        await saying
+
+    run(main)
+    assert max(layer.turns) == FRAMES_AT_ONCE
+
+
+def test_a_flood_of_small_frames_to_a_slow_reader(run: Run) -> None:
+    """Back-pressure reaches the sender, and little is held: what one turn opened, and what one read brought."""
+
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab, layer=ToyLayer(), slow=4096)
+        assert isinstance(joined.relay.up, UnwrappingFlow)
+        sending = asyncio.ensure_future(send(joined.client, ToyLayer().wrap(b"x" * 100) * 40_000))
+        await until(lambda: joined.relay.up.blocked)
+        for _ in range(200):
+            await asyncio.sleep(0)
+            assert joined.relay.up.held <= SCRATCH
+            assert len(joined.relay.up.wrapped) <= 2 * SCRATCH
+        assert not sending.done()
+        assert await exactly(joined.target, 4_000_000) == b"x" * 4_000_000
+        await sending
+
+    run(main)
+
+
 def test_what_came_early_goes_first(run: Run) -> None:
     """Plain octets, whole frames and the beginning of one."""
     early = frames(b"second") + frames(b"third")
@@ -401,6 +512,32 @@ def test_unfinished_frame_is_bounded(run: Run, monkeypatch: pytest.MonkeyPatch) 
         await joined.ended()
         assert "100000" in joined.relay.fault
         await stop(feeding)
+
+    run(main)
+
+
+def test_a_frame_that_claims_sixteen_megabytes(run: Run) -> None:
+    """A package's layer may take any length for granted. The engine does not: its bound ends the session, and little
+    more than that was ever kept."""
+    kept = 0
+
+    class Trusting(ToyLayer):
+        def unwrap(self, data: Buffer | memoryview) -> tuple[bytes, int] | None:
+            nonlocal kept
+            kept = max(kept, len(data))
+            end = 4 + int.from_bytes(data[:4], "big")
+            return (bytes(data[4:end]), end) if len(data) >= end else None
+
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab, layer=Trusting())
+        await send(joined.client, (2).to_bytes(4, "big") + b"ok")
+        assert await exactly(joined.target, 2) == b"ok"
+        sending = asyncio.ensure_future(send(joined.client, (1 << 24).to_bytes(4, "big") + bytes(4 * MEGABYTE)))
+        await assert_reset(joined.target)
+        await joined.ended()
+        assert joined.relay.fault == f"a frame of more than {MAX_FRAME} octets"
+        assert MEGABYTE < kept <= MEGABYTE + SCRATCH
+        await stop(sending)
 
     run(main)
 

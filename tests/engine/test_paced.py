@@ -272,6 +272,25 @@ def test_under_a_layer(run: Run, grant: int, slow: int, kind: type[Allowance]) -
     run(main)
 
 
+@KINDS
+@pytest.mark.parametrize("grant", [1000, MEGABYTE])
+def test_a_flood_of_small_frames_is_paid_for(run: Run, grant: int, kind: type[Allowance]) -> None:
+    """One read brings more frames than one turn opens."""
+    size = 40_000
+    plain = Pattern("up").octets(0, size)
+
+    async def main(lab: Lab) -> None:
+        up = kind(grant)
+        joined = Joined(lab, layer=ToyLayer(), configure=lambda relay: relay.pace(up, kind(grant)))
+        frames = b"".join(ToyLayer().wrap(plain[start : start + 10]) for start in range(0, size, 10))
+        sending = asyncio.ensure_future(send(joined.client, frames))
+        await check(joined.target, "up", size)
+        await sending
+        assert up.spent >= joined.relay.up.payload == size
+
+    run(main)
+
+
 # --- datagrams ---
 
 

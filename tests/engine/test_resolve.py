@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 
 from hosier.engine import resolve
-from hosier.engine.resolve import CACHED, PENDING, THREADS, Resolver
-from hosier.protocol.address import IPV4, IPV6, Address
+from hosier.engine.fair_queue import FairQueue
+from hosier.engine.poller import Engine
+from hosier.engine.resolve import CACHED, PENDING, PENDING_EACH, THREADS, THREADS_EACH, Resolver
+from hosier.engine.task import Task
+from hosier.protocol.address import IPV4, IPV6, NAME, Address
 
 from .harness import PATIENCE, Lab, Run, until
 
@@ -309,16 +312,118 @@ def test_a_session_that_left_does_not_disturb_those_who_still_wait(run: Run, nam
     assert names.asked == [b"a"]
 
 
+def test_an_asker_that_is_cancelled_takes_nobody_with_it(run: Run, names: NameServer) -> None:
+    """Neither an asyncio task nor a session, whoever of them asked first."""
+    names.hold()
+
+    async def main(lab: Lab) -> None:
+        resolver = Resolver(lab.loop)
+        first = lab.story(lambda task: resolver.resolve(b"a", 80))
+        tasks = [asyncio.ensure_future(resolver.resolve(b"a", 80, n)) for n in range(3)]
+        later = lab.story(lambda task: resolver.resolve(b"a", 80))
+        await until(lambda: names.asked, "the question")
+        await lab.settle()
+        tasks[1].cancel()
+        await asyncio.gather(tasks[1], return_exceptions=True)
+        assert tasks[1].cancelled()
+        assert not first.ended
+        assert not later.ended
+        names.release()
+        assert [*await asyncio.gather(tasks[0], tasks[2])] == [(ONE,)] * 2
+        await until(lambda: not lab.engine.tasks, "all answers")
+        assert [first.result, later.result] == [(ONE,)] * 2
+        resolver.close()
+
+    run(main)
+    assert names.asked == [b"a"]
+
+
+def test_what_nobody_waits_for_any_more_is_not_asked(run: Run, names: NameServer) -> None:
+    names.hold()
+
+    async def work(resolver: Resolver) -> None:
+        leavers = [asyncio.ensure_future(resolver.resolve(b"%d" % n, 80)) for n in range(5 * THREADS)]
+        await until(lambda: len(names.asked) == THREADS_EACH, "as many questions as one may ask at once")
+        stayer = asyncio.ensure_future(resolver.resolve(b"stays", 80))
+        joined = asyncio.ensure_future(resolver.resolve(b"%d" % (5 * THREADS - 1), 80))
+        await asyncio.sleep(0)
+        for leaver in leavers:
+            leaver.cancel()
+        await asyncio.gather(*leavers, return_exceptions=True)
+        assert resolver._waiting.size == 2
+        assert len(resolver._asked) == THREADS_EACH + 2
+        names.release()
+        assert [*await asyncio.gather(stayer, joined)] == [(ONE,)] * 2
+        await until(lambda: not resolver._asked, "all answers")
+        assert sorted(names.asked[THREADS_EACH:]) == sorted([b"stays", b"%d" % (5 * THREADS - 1)])
+
+    resolving(run, work)
+
+
+class Asker(Task):
+    """A task that says whose it is, and whether it is of any use that it waits."""
+
+    def __init__(self, engine: Engine, resolver: Resolver, *, may_wait: bool) -> None:
+        super().__init__(engine)
+        self.found: object = None
+        self._resolver = resolver
+        self._may_wait = may_wait
+
+    @property
+    def source(self) -> str:
+        return "somebody"
+
+    def may_wait(self) -> None:
+        if not self._may_wait:
+            raise ConnectionError("gone")
+
+    async def run(self) -> None:
+        try:
+            self.found = await self._resolver.look_up(self, Address(NAME, b"a", 80))
+        except ConnectionError as error:
+            self.found = error
+
+
+def test_a_task_is_asked_before_it_waits(run: Run, names: NameServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not where nobody has to wait, as the answer is known; and an address is told without disguise."""
+    names.answer = lambda name: [v6("::ffff:192.0.2.1")]
+    sources: list[object] = []
+    enter = FairQueue.enter
+
+    def noted(queue: FairQueue[Any], source: object, item: object) -> bool:
+        sources.append(source)
+        return enter(queue, source, item)
+
+    monkeypatch.setattr(FairQueue, "enter", noted)
+
+    async def main(lab: Lab) -> None:
+        resolver = Resolver(lab.loop)
+        refused, asker, late = (Asker(lab.engine, resolver, may_wait=may) for may in (False, True, False))
+        refused.start()
+        assert isinstance(refused.found, ConnectionError)
+        asker.start()
+        await until(lambda: asker.found, "the answer")
+        late.start()
+        assert asker.found == late.found == [ONE]
+        resolver.close()
+
+    run(main)
+    assert names.asked == [b"a"]
+    assert sources == ["somebody"]
+
+
 # --- bounds ---
 
 
-def test_questions_are_bounded(run: Run, names: NameServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resolve, "PENDING", 3)
+@pytest.mark.parametrize("bound", ["PENDING", "PENDING_EACH"])
+def test_questions_are_bounded(run: Run, names: NameServer, monkeypatch: pytest.MonkeyPatch, bound: str) -> None:
+    monkeypatch.setattr(resolve, bound, 2)
+    monkeypatch.setattr(resolve, "THREADS", 1)
     names.hold()
 
     async def work(resolver: Resolver) -> None:
         askers = [asyncio.ensure_future(resolver.resolve(b"%d" % n, 80)) for n in range(3)]
-        await until(lambda: len(names.asked) == 3, "three questions")
+        await until(lambda: names.asked and resolver._waiting.size == 2, "a question under way, and two that wait")
         with pytest.raises(socket.gaierror) as caught:
             await resolver.resolve(b"3", 80)
         assert caught.value.errno == socket.EAI_AGAIN
@@ -335,13 +440,67 @@ def test_threads_are_bounded(run: Run, names: NameServer) -> None:
 
     async def work(resolver: Resolver) -> None:
         count = 3 * THREADS
-        assert count < PENDING
-        askers = [asyncio.ensure_future(resolver.resolve(b"%d" % n, 80)) for n in range(count)]
+        assert count < PENDING_EACH
+        askers = [asyncio.ensure_future(resolver.resolve(b"%d" % n, 80, n % 3)) for n in range(count)]
         await until(lambda: len(names.asked) == THREADS, "as many questions as threads")
         assert len(workers()) == THREADS
         names.release()
         await asyncio.gather(*askers)
         assert sorted(names.asked) == sorted(b"%d" % n for n in range(count))
+
+    resolving(run, work)
+
+
+def test_one_source_has_not_all_threads(run: Run, names: NameServer) -> None:
+    """Its questions wait for their own answers only, and others' pass them by."""
+    assert THREADS_EACH <= THREADS // 2
+    names.hold()
+
+    async def work(resolver: Resolver) -> None:
+        many = [asyncio.ensure_future(resolver.resolve(b"%d" % n, 80, "one")) for n in range(3 * THREADS)]
+        await until(lambda: len(names.asked) == THREADS_EACH, "as many questions as one may ask at once")
+        another = asyncio.ensure_future(resolver.resolve(b"another", 80, "two"))
+        await until(lambda: len(names.asked) > THREADS_EACH, "the other's question")
+        assert names.asked[-1] == b"another"
+        names.release()
+        assert await another == (ONE,)
+        await asyncio.gather(*many)
+
+    resolving(run, work)
+
+
+def test_one_source_has_not_all_room(run: Run, names: NameServer) -> None:
+    assert PENDING_EACH <= PENDING // 2
+    names.hold()
+
+    async def work(resolver: Resolver) -> None:
+        found = PENDING_EACH + THREADS_EACH
+        many = [asyncio.ensure_future(resolver.resolve(b"%d" % n, 80, "one")) for n in range(found)]
+        await until(lambda: resolver._waiting.size == PENDING_EACH, "one source's share is full")
+        with pytest.raises(socket.gaierror) as caught:
+            await resolver.resolve(b"more", 80, "one")
+        assert caught.value.errno == socket.EAI_AGAIN
+        another = asyncio.ensure_future(resolver.resolve(b"another", 80, "two"))
+        await until(lambda: b"another" in names.asked, "the other's question")
+        names.release()
+        await asyncio.gather(another, *many)
+
+    resolving(run, work)
+
+
+def test_who_joins_a_question_that_waits_does_not_wait_behind_another_ones(run: Run, names: NameServer) -> None:
+    names.hold()
+
+    async def work(resolver: Resolver) -> None:
+        many = [asyncio.ensure_future(resolver.resolve(b"%d" % n, 80, "one")) for n in range(4 * THREADS)]
+        await until(lambda: len(names.asked) == THREADS_EACH, "as many questions as one may ask at once")
+        last = b"%d" % (4 * THREADS - 1)
+        joining = asyncio.ensure_future(resolver.resolve(last, 80, "two"))
+        await until(lambda: names.asked[-1] == last, "the question, in the turn of who joined")
+        names.release()
+        assert await joining == (ONE,)
+        await asyncio.gather(*many)
+        assert names.asked.count(last) == 1
 
     resolving(run, work)
 
@@ -367,6 +526,24 @@ def test_closed_resolver_takes_no_questions(run: Run, names: NameServer) -> None
         assert caught.value.errno == socket.EAI_AGAIN
 
     resolving(run, work)
+
+
+def test_close_tells_those_whose_question_waits(run: Run, names: NameServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolve, "THREADS", 1)
+    names.hold()
+
+    async def work(resolver: Resolver) -> None:
+        asked, waiting = (asyncio.ensure_future(resolver.resolve(name, 80)) for name in (b"a", b"b"))
+        await until(lambda: names.asked and resolver._waiting.size, "one is asked, one waits")
+        resolver.close()
+        with pytest.raises(socket.gaierror) as caught:
+            await waiting
+        assert caught.value.errno == socket.EAI_AGAIN
+        names.release()
+        assert await asked == (ONE,)
+
+    resolving(run, work)
+    assert names.asked == [b"a"]
 
 
 def test_neither_close_nor_the_loop_wait_for_a_stuck_thread(run: Run, names: NameServer) -> None:

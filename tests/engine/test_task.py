@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from hosier.engine.endpoint import WRITABLE, Endpoint
+from hosier.engine.endpoint import BROKEN, WRITABLE, Endpoint
 from hosier.engine.events import EPOLLIN, EPOLLOUT, EPOLLRDHUP
 from hosier.engine.task import Task, foreign
 from hosier.engine.timers import TICK
 
-from .harness import Lab, Run, until
+from .harness import Lab, Run, Story, until
 
 tag: ContextVar[str] = ContextVar("tag", default="")
 
@@ -102,6 +102,55 @@ def test_edge_of_another_kind_does_not_end_a_wait(run: Run) -> None:
         story.on_edge(waiting[0], EPOLLOUT)
         assert story.ended
         assert story.result == EPOLLIN | EPOLLRDHUP | EPOLLOUT
+
+    run(main)
+
+
+def test_a_connection_that_breaks_while_something_else_is_awaited(run: Run) -> None:
+    """A task may say what that means; one that waits for the endpoint itself finds out."""
+
+    class Watchful(Story):
+        def broke(self, endpoint: Endpoint) -> None:
+            self.interrupt(ConnectionResetError(endpoint.fd))
+
+    async def main(lab: Lab) -> None:
+        async def wait_for_an_answer(task: Task) -> None:
+            endpoint = endpoints[task] = Endpoint(lab.engine, inners.pop(), task)
+            endpoint.register()
+            try:
+                await lab.loop.create_future()
+            finally:
+                endpoint.close()
+
+        async def wait_for_the_client(task: Task) -> bytes:
+            endpoint = endpoints[task] = Endpoint(lab.engine, inners.pop(), task)
+            try:
+                return await endpoint.recv(10)
+            finally:
+                endpoint.close()
+
+        endpoints: dict[Task, Endpoint] = {}
+        outers, inners = map(list, zip(*(lab.pair() for _ in range(3)), strict=True))
+        watchful = Watchful(lab.engine, wait_for_an_answer)
+        direct = Watchful(lab.engine, wait_for_the_client)
+        patient = Story(lab.engine, wait_for_an_answer)
+        for story in (watchful, direct, patient):
+            story.start()
+        for outer in outers:
+            outer.send(b"early")
+        await until(lambda: direct.ended, "its wait is over")
+        await until(lambda: endpoints[watchful].seen & EPOLLIN, "the edge is seen")
+        assert direct.result == b"early"
+        assert not watchful.ended
+        for outer in outers:
+            outer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes((1, 0, 0, 0, 0, 0, 0, 0)))
+            outer.close()
+        await until(lambda: watchful.ended, "it is interrupted")
+        assert isinstance(watchful.error, ConnectionResetError)
+        await until(lambda: endpoints[patient].seen & BROKEN, "the edge is seen")
+        assert not patient.ended
+        patient.interrupt(TimeoutError("limit"))
+        assert isinstance(patient.error, TimeoutError)
 
     run(main)
 

@@ -371,9 +371,16 @@ class WordMethod:
     """A method whose server does what ``begin()`` returns, for each connection anew."""
 
     def __init__(
-        self, begin: Callable[[], Step], code: int = 0x90, name: str = "word", *, server_speaks_first: bool = False
+        self,
+        begin: Callable[[], Step],
+        code: int = 0x90,
+        name: str = "word",
+        *,
+        server_speaks_first: bool = False,
+        guessable: bool = True,
     ) -> None:
         self.name = name
+        self.guessable = guessable
         self.framing: AuthFraming = WordFraming(code, server_speaks_first=server_speaks_first)
         self._begin = begin
 

@@ -78,6 +78,22 @@ def test_what_is_nobody_s_fault_is_told_and_not_counted() -> None:
     ]
 
 
+def test_what_cannot_be_guessed_is_told_and_not_counted() -> None:
+    """Nor does it wait for the failures of those who guess."""
+    door = Door()
+    ticket = Claim("192.0.2.1", None, "gssapi", 5, guessable=False)
+    for _ in range(100):
+        assert door.is_open(ticket)
+        door.heed(ticket, NO)
+    assert door.is_open(ANN)
+    assert set(door.told) == {
+        "authentication failure from=192.0.2.1 user=- method=gssapi version=5 reason=credentials wait=0"
+    }
+    door.heed(ANN, NO)
+    assert not door.is_open(ANN)
+    assert door.is_open(ticket)
+
+
 def test_without_backoff_failures_are_told_all_the_same() -> None:
     door = Door(backoff=False)
     for _ in range(100):

@@ -69,7 +69,7 @@ def test_squid_1161_nor_by_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
         async with stage(listen=["0.0.0.0:0"], open=True, rules=rules) as scene:
             target = scene.target()
 
-            async def resolve(name: bytes, port: int) -> Any:
+            async def resolve(name: bytes, port: int, source: object) -> Any:
                 return (Address(1, bytes((127, 0, 0, 1)), port),)
 
             monkeypatch.setattr(scene.server._resolver, "resolve", resolve)

@@ -147,7 +147,7 @@ def test_a_denied_name_is_not_looked_up(monkeypatch: pytest.MonkeyPatch) -> None
         rules = [allow(groups=["staff"], networks=[LOOPBACK]), deny(names=[".example"]), ALLOW]
         async with stage(rules=rules, groups={"staff": ["ann"]}) as scene:
 
-            async def resolve(name: bytes, port: int) -> Any:
+            async def resolve(name: bytes, port: int, source: object) -> Any:
                 asked.append(name)
                 raise AssertionError
 

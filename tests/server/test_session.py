@@ -325,6 +325,31 @@ def test_who_fails_too_often_is_refused_unheard(caplog: pytest.LogCaptureFixture
     run(main)
 
 
+@pytest.mark.parametrize("guessable", [True, False])
+def test_only_who_can_guess_must_wait(
+    guessable: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A method says whether its proofs can be guessed. If not, an old ticket in a loop locks nobody out; its lines are
+    there all the same."""
+
+    async def main() -> None:
+        async with stage(methods=["word"]) as scene:
+            for text in [b"no"] * 20 + [b"yes"]:
+                client = await scene.client()
+                await client.send(b"\x05\x01\x90" + word(text))
+                wanted = b"\x05\x90" + (word(b"ok") if text == b"yes" and not guessable else b"\x02no")
+                assert await client.exactly(len(wanted)) == wanted
+                client.close()
+            await until(lambda: len(scene.records) == 21, "all have ended")
+
+    def step(said: Word | None) -> AuthStep:
+        return accept() if said == Word(b"yes") else AuthStep(None, Outcome(None))
+
+    install(monkeypatch, WordMethod(lambda: step, guessable=guessable))
+    run(main)
+    assert caplog.text.count("authentication failure from=127.0.0.1 user=- method=word") == (9 if guessable else 20)
+
+
 def test_backoff_can_be_switched_off() -> None:
     async def main() -> None:
         async with stage(users=ANN, backoff=False) as scene:

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from ..protocol.auth.base import AuthFraming, AuthStep
 from ..protocol.client_connection import ClientExchange
 
-__all__ = ("Method", "ServerExchange")
+__all__ = ("Method", "ServerExchange", "is_guessable")
 
 
 class ServerExchange(Protocol):
@@ -25,6 +25,8 @@ class Method(Protocol):
 
     A package of its own brings one to ``hosier serve --method NAME`` by an entry point in the group
     ``hosier.methods``: its name is the method's, its value a callable without arguments that returns this.
+
+    It may have one attribute more, ``guessable = False``: see ``is_guessable``.
     """
 
     name: str
@@ -36,3 +38,14 @@ class Method(Protocol):
     def server_exchange(self) -> ServerExchange: ...
 
     def client_exchange(self) -> ClientExchange: ...
+
+
+def is_guessable(method: Method) -> bool:
+    """Whether who fails to prove an identity may be guessing: then it must wait, and with it whoever else comes from
+    its address.
+
+    A method that says nothing is taken to be like passwords. One whose proofs are keys or tickets says no: waiting
+    keeps no thief out, but one client with an expired ticket would keep all its neighbours out.
+    """
+    answer: bool = getattr(method, "guessable", True)
+    return answer

@@ -6,6 +6,7 @@ from typing import Final
 
 from ..errors import ConfigError
 from ..protocol.client_connection import ClientMethod
+from ..typed import check_types
 
 __all__ = ("Gssapi", "initiator_method", "tickets_of_this_user")
 
@@ -45,6 +46,7 @@ class Gssapi:
     lower it."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         if self.level not in range(4) or not set(self.accepted) <= set(range(4)):
             raise ConfigError("the GSSAPI levels are 2, 1, 3 and 0")
         better = [level for level in (2, 3, 1, 0) if _STRENGTH[level] >= _STRENGTH[self.level]]

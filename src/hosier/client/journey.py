@@ -50,8 +50,9 @@ class Journey:
         timeout: float | None,
         early: bytes = b"",
     ) -> None:
-        if timeout is not None and not isinstance(timeout, float | int):
-            raise ConfigError(f"timeout: expected a number of seconds or None, found {type(timeout).__name__}")
+        if timeout is not None and not (isinstance(timeout, float | int) and timeout == timeout):
+            found = timeout if isinstance(timeout, float) else type(timeout).__name__
+            raise ConfigError(f"timeout: expected a number of seconds or None, found {found}")
         if early and not isinstance(early, bytes | bytearray | memoryview):
             raise ConfigError(f"early: expected octets, found {type(early).__name__}")
         self.chain = chain

@@ -93,7 +93,7 @@ class Proxy:
     ) -> None:
         if not isinstance(url, str):
             raise ConfigError(_no_proxy(url))
-        _check_kinds(ssl_context, source_address, gssapi)
+        _check_kinds(ssl_context, source_address, gssapi, methods)
         scheme, user_info, place = _split(url)
         name, _, suffix = scheme.partition("+")
         suffixes = set(suffix.split("+")) if suffix else set()
@@ -224,12 +224,14 @@ def _no_proxy(given: object) -> str:
     )
 
 
-def _check_kinds(ssl_context: object, source_address: object, gssapi: object) -> None:
+def _check_kinds(ssl_context: object, source_address: object, gssapi: object, methods: object) -> None:
     """By what they can do: this module must not load what they are made of."""
     if ssl_context is not None and not hasattr(ssl_context, "wrap_bio"):
         raise ConfigError(f"ssl_context: expected an ssl.SSLContext, found {type(ssl_context).__name__}")
     if gssapi is not None and not hasattr(gssapi, "sealed_up_to"):
         raise ConfigError(f"gssapi: expected a hosier.Gssapi, found {type(gssapi).__name__}")
+    if methods is not None and (isinstance(methods, str) or not isinstance(methods, Iterable)):
+        raise ConfigError(f'methods: expected a list such as ["gssapi", "password"], found {type(methods).__name__}')
     match source_address:
         case None | str() | (str(), int()):
             pass

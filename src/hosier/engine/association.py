@@ -1,7 +1,7 @@
 """Datagrams straight out of this machine: to IPv4, IPv6 and names alike, from one socket per family."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..errors import PolicyDenied
@@ -53,7 +53,7 @@ class Correspondent(Protocol):
 class DirectAssociation:
     """``lane(target)`` is the way to a target; ``correspondent`` gets what comes back."""
 
-    __slots__ = ("_correspondent", "_look_ups", "_sockets", "buffer", "engine", "resolver")
+    __slots__ = ("_correspondent", "_look_ups", "_sockets", "_source", "buffer", "engine", "resolver")
 
     def __init__(
         self,
@@ -62,10 +62,13 @@ class DirectAssociation:
         correspondent: Correspondent,
         *,
         buffer: int,
+        source: Hashable = None,
     ) -> None:
+        """``source``: whose it is, for the resolver."""
         self.engine = engine
         self.resolver = resolver
         self.buffer = buffer
+        self._source = source
         self._correspondent: Correspondent | None = correspondent
         self._sockets: dict[Address, DatagramSocket] = {}  # by where they are bound to
         self._look_ups: dict[asyncio.Task[None], NameLane] = {}
@@ -116,7 +119,7 @@ class DirectAssociation:
 
     async def _look_up(self, lane: "NameLane", name: Address) -> None:
         try:
-            found = await self.resolver.resolve(name.octets, name.port)
+            found = await self.resolver.resolve(name.octets, name.port, self._source)
             lane.lead(self.open(lane.vet([address.canonical() for address in found]), lane.sources))
         except PolicyDenied:
             lane.give_up("refused target")

@@ -113,16 +113,14 @@ class DirectEgress:
     async def _connect_by_name(
         self, task: "Task", target: Address, vet: Vetted, sources: Departures | None
     ) -> tuple[Endpoint, Address]:
-        found = await self._resolver.resolve(target.octets, target.port)
-        return await dial(task, self._engine, vet([address.canonical() for address in found]), sources)
+        return await dial(task, self._engine, vet(await self._resolver.look_up(task, target)), sources)
 
     async def bind(
         self, task: "Task", peer: Address, near: Address, vet: Vetted, sources: Departures | None = None
     ) -> Binding:
         peers: Sequence[Address] = (peer,)
         if peer.kind == NAME:
-            found = await self._resolver.resolve(peer.octets, peer.port)
-            peers = vet([address.canonical() for address in found])
+            peers = vet(await self._resolver.look_up(task, peer))
         elif any(peer.octets):
             peers = vet(peers)
         return listen_for_peer(
@@ -130,4 +128,4 @@ class DirectEgress:
         )
 
     async def associate(self, task: "Task", correspondent: Correspondent, *, buffer: int) -> DirectAssociation:
-        return DirectAssociation(self._engine, self._resolver, correspondent, buffer=buffer)
+        return DirectAssociation(self._engine, self._resolver, correspondent, buffer=buffer, source=task.source)

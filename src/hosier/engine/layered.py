@@ -11,6 +11,7 @@ from .events import EPOLLIN
 from .flow import BLOCKED, QUEUED, Flow
 from .frame_buffers import keep_what_is_freed
 from .layers import Layer, LayerInPieces, Translation, finish_layer, has_ended_early, in_pieces, last_octets
+from .opening import open_frames
 from .poller import SCRATCH
 from .unsent import unsent
 
@@ -71,11 +72,7 @@ class _LayeredFlow(SteppingFlow):
         engine = source.engine
         most = self._wanted() if self._frame_size else self._most
         if engine.room < 2 * SCRATCH:
-            # Wrapped octets cannot be taken back, so nothing is read that would be held: the sink must have taken all
-            # before. That needs no room, and however many slow readers hold it, a fast one never waits for them.
-            if unsent(self.sink.sock):
-                self.status |= QUEUED
-                engine.loop.call_later(_NO_ROOM, engine.queue, self)
+            if self._must_not_hold():
                 return
             most = min(most, _LITTLE)
         try:
@@ -142,6 +139,19 @@ class _LayeredFlow(SteppingFlow):
         elif not self.status & BLOCKED and (have == most or source.seen & ENDED):
             self._queue()
 
+    def _must_not_hold(self) -> bool:
+        """Where there is no room: whether something might be held now; then the flow looks again later.
+
+        Wrapped octets cannot be taken back, so nothing is read that would be held: the sink must have taken all before.
+        That needs no room, and however many slow readers hold it, a fast one never waits for them.
+        """
+        if not unsent(self.sink.sock):
+            return False
+        engine = self.source.engine
+        self.status |= QUEUED
+        engine.loop.call_later(_NO_ROOM, engine.queue, self)
+        return True
+
     def _is_at_frame(self) -> bool:
         """Whether the next octet to read begins a frame."""
         return True
@@ -207,12 +217,14 @@ class _LayeredFlow(SteppingFlow):
 class UnwrappingFlow(_LayeredFlow):
     """From the protected side to the plain one. ``moved`` counts plain octets."""
 
-    __slots__ = ("_frames", "_is_tunnel")
+    __slots__ = ("_frames", "_is_left", "_is_tunnel")
 
     def __init__(self, relay: "Relay", source: Endpoint, sink: Endpoint, layer: Layer, wrapped: bytes) -> None:
         """``wrapped``: octets that have arrived below the layer already."""
         _LayeredFlow.__init__(self, relay, source, sink, layer)
         self._frames = bytearray(wrapped)
+        self._is_left = False
+        """Whether there may be whole frames among them. The flow waits for its turn then, or for its sink."""
         self._is_tunnel = hasattr(layer, "ended")
 
     @property
@@ -235,10 +247,25 @@ class UnwrappingFlow(_LayeredFlow):
         super().begin(leftover)
 
     def pump(self) -> None:
-        if not self._is_over():
+        if self._is_tunnel and self._is_over():
+            if not self.status:
+                self._end_well()
+        elif self._is_left:
+            self._open_what_is_left()
+        else:
             _LayeredFlow.pump(self)
-        elif not self.status:
-            self._end_well()
+
+    def _open_what_is_left(self) -> None:
+        """A turn without a read: the last one took more frames than may be opened at once."""
+        if self.status or (self.source.engine.room < 2 * SCRATCH and self._must_not_hold()):
+            return
+        try:
+            plain = self._transform(b"")
+        except OSError as error:
+            self._forged(error)
+            return
+        if not plain or self._deliver(plain):
+            self._queue()  # the edges that came meanwhile are spent
 
     def _is_at_frame(self) -> bool:
         return not (self._frames or self._is_tunnel)  # a tunnel's layer may keep a part itself
@@ -272,37 +299,21 @@ class UnwrappingFlow(_LayeredFlow):
         if frames:
             frames += data
             with memoryview(frames) as view:
-                plain, size = self._unwrap_all(view)
-            del frames[:size]
+                plain, taken, last, self._is_left = open_frames(self.layer, view)
+            del frames[:taken]
         else:
-            plain, size = self._unwrap_all(data)
-            if size < len(data):
-                frames += data[size:]
+            plain, taken, last, self._is_left = open_frames(self.layer, data)
+            if taken < len(data):
+                frames += data[taken:]
+        if last >= _LARGE:
+            self._is_bulk_of(last)
+        elif last and not frames:  # else it was the end of one write, and the next one is here: bulk goes on
+            self._frame_size = 0
         if len(frames) > MAX_FRAME:
             raise OSError(f"a frame of more than {MAX_FRAME} octets")
+        if self._is_left:
+            self._queue()
         return plain
-
-    def _unwrap_all(self, frames: bytes | memoryview) -> tuple[bytes, int]:
-        """What is in all whole frames, and how many octets these have."""
-        unwrap = self.layer.unwrap
-        found = unwrap(frames)
-        if found is None:
-            return b"", 0
-        plain, offset = found
-        size = offset
-        if offset < len(frames):  # rarely
-            pieces = [plain]
-            with memoryview(frames) as view:
-                while offset < len(view) and (found := unwrap(view[offset:])) is not None:
-                    pieces.append(found[0])
-                    size = found[1]
-                    offset += size
-            plain = b"".join(pieces)
-        if size >= _LARGE:
-            self._is_bulk_of(size)
-        elif offset == len(frames):  # else it was the end of one write, and the next one is here: bulk goes on
-            self._frame_size = 0
-        return plain, offset
 
     def _at_end(self) -> None:
         # A stream that ends inside a frame was cut; that must not look like an end (GS-REQ-44).

@@ -6,18 +6,22 @@ Coroutines that we did not write need a real asyncio task around them (for ``asy
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Hashable
 from contextvars import Context, copy_context
 from math import inf
 from time import monotonic
 from types import coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from .events import EPOLLERR, EPOLLHUP
 
 if TYPE_CHECKING:
     from .endpoint import Endpoint
     from .poller import Engine
 
 __all__ = ("Task", "foreign")
+
+_BROKEN: Final = EPOLLHUP | EPOLLERR
 
 
 class Task:
@@ -52,9 +56,21 @@ class Task:
     def __repr__(self) -> str:
         return f"<Task {getattr(self._coroutine, '__qualname__', 'finished')} waiting={self.waiting!r}>"
 
+    @property
+    def source(self) -> Hashable:
+        """Whose it is, wherever many share what is scarce; a subclass tells."""
+        return None
+
     async def run(self) -> None:
         """What it does; a subclass tells."""
         raise NotImplementedError
+
+    def may_wait(self) -> None:
+        """It is about to wait for others, who may be slow. A subclass may raise if that is of no use any more."""
+
+    def broke(self, endpoint: "Endpoint") -> None:
+        """The connection of an endpoint of its is gone while it waits for something else. A subclass may interrupt
+        it; else it will find out."""
 
     def start(self) -> None:
         """Runs it up to its first wait."""
@@ -96,6 +112,8 @@ class Task:
         endpoint.seen |= events
         if self.waiting is endpoint and events & self.wanted:
             self._run(self._send, None)
+        elif events & _BROKEN:
+            self.broke(endpoint)
 
     # --- private ---
 

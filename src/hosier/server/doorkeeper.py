@@ -34,6 +34,9 @@ class Claim(NamedTuple):
     version: int
     """4 or 5."""
 
+    guessable: bool = True
+    """Whether who fails may be guessing. If not, nobody is made to wait, and failures are told but not counted."""
+
 
 class Doorkeeper:
     """Asked before each check, and told of its outcome.
@@ -51,7 +54,7 @@ class Doorkeeper:
     def admit(self, claim: Claim) -> None:
         """Raises PolicyDenied for a client that must wait."""
         failures = self._failures
-        if failures is not None and (seconds := failures.wait(source_of(claim[0]), claim[1], monotonic())):
+        if failures is not None and claim[4] and (seconds := failures.wait(source_of(claim[0]), claim[1], monotonic())):
             raise PolicyDenied(f"too many failures to authenticate: wait {ceil(seconds)} s")
 
     async def in_turn(self, claim: Claim, check: Awaitable[AuthStep]) -> AuthStep:
@@ -87,7 +90,7 @@ class Doorkeeper:
     def failed(self, claim: Claim, reason: str, *, counts: bool = True) -> None:
         """The claim was not proved: told in one line, and counted unless it may be nobody's fault."""
         seconds = 0.0
-        if self._failures is not None and counts:
+        if self._failures is not None and counts and claim.guessable:
             seconds = self._failures.failed(source_of(claim.host), claim.user, monotonic())
         self._tell(failure_line(claim, reason, ceil(seconds)))
 

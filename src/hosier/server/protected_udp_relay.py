@@ -17,7 +17,7 @@ __all__ = ("ProtectedUdpRelay",)
 
 class ProtectedUdpRelay(UdpRelay):
     """What is not genuine is dropped and counted, and the association lives (GS-REQ-41); what comes late or out of
-    order is genuine. Targets are none of the layer's business."""
+    order is genuine, unless the client's context wants order. Targets are none of the layer's business."""
 
     def __init__(
         self,

@@ -8,9 +8,9 @@ from socket import SocketType
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from ..auth.base import Method, ServerExchange
+from ..auth.base import Method, ServerExchange, is_guessable
 from ..auth.registry import method_label
-from ..engine.endpoint import Endpoint
+from ..engine.endpoint import BROKEN, Endpoint
 from ..engine.events import EPOLLIN
 from ..engine.linger import linger
 from ..engine.relay import Relay
@@ -20,6 +20,7 @@ from ..observe.record import SessionRecord
 from ..policy.limits import Tally
 from ..policy.purses import Purse
 from ..policy.rules import Verdict
+from ..policy.sources import source_of
 from ..protocol.address import Address
 from ..protocol.auth.password import Credentials
 from ..protocol.messages import (
@@ -53,6 +54,10 @@ _READ = 4096  # octets; a handshake's messages are smaller, a layer's frames com
 _COMMANDS: Final = {int(command): command.name for command in Command}
 _new: Final = tuple.__new__
 _SELECTED = tuple(map(MethodSelected, range(256)))
+
+
+class ClientLeft(Exception):
+    """Nobody waits any more for what a command is about to do."""
 
 
 class Session(Task):
@@ -135,6 +140,8 @@ class Session(Task):
             await self.refuse(denied.code)
         except TimeoutError:
             self.end = f"{self.limit} limit"
+        except ClientLeft:
+            self.end = "client left before the answer"
         except ProxyConnectionError as error:
             self.end = f"upstream lost: {error}"
         except OSError as error:
@@ -152,6 +159,24 @@ class Session(Task):
                 self.relay.far.close()
                 self.relay.dissolve()
             self.server.ended(self)
+
+    @property
+    def source(self) -> str:
+        """Whose it is: a user's who has proved it, or else of the client's address."""
+        return f"user {self.user}" if self.user is not None and self.method else source_of(self.peer[0])
+
+    def may_wait(self) -> None:
+        """From now on it hears of a client that leaves; it may have left already."""
+        client = self.client
+        if not client.heard:
+            client.register()
+        if client.seen & BROKEN:
+            raise ClientLeft
+
+    def broke(self, endpoint: Endpoint) -> None:
+        """A client that has left needs no connection to its target."""
+        if endpoint is self.client and self.limit == "connect":
+            self.interrupt(ClientLeft())
 
     async def refuse(self, code: int, bound: Address | None = None) -> None:
         """Tells the client no, in the words that fit where the handshake stands, and lets it read them. ``bound``
@@ -323,7 +348,8 @@ class Session(Task):
         code = self.method
         assert code is not None  # there is none without authentication
         method = self.server.methods.get(code) or self._offered(code)
-        return _new(Claim, (self.peer[0], message[0] if isinstance(message, Credentials) else None, method.name, 5))
+        name = message[0] if isinstance(message, Credentials) else None
+        return _new(Claim, (self.peer[0], name, method.name, 5, is_guessable(method)))
 
     def _offered(self, code: int) -> Method:
         """The method that was chosen. Raises PolicyDenied if it is offered no more: settings may have changed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from typing import Any
 
 from hosier.client.egress import ProxiedEgress
@@ -26,7 +26,7 @@ class Names(Resolver):
         self.hosts = hosts
         self.asked: list[str] = []
 
-    async def resolve(self, name: bytes, port: int) -> tuple[Address, ...]:
+    async def resolve(self, name: bytes, port: int, source: Hashable = None) -> tuple[Address, ...]:
         self.asked.append(name.decode())
         await asyncio.sleep(0)
         if name.decode() not in self.hosts:

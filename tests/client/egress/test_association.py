@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -144,12 +145,27 @@ def test_association_ends_with_the_upstreams() -> None:
     run(main)
 
 
-@pytest.mark.parametrize("scheme", ["socks4a", "socks4", "http"])
-def test_proxies_without_datagrams(scheme: str) -> None:
+@pytest.mark.parametrize(
+    ("urls", "reason"),
+    [
+        (["socks4a://127.0.0.1:9"], "only SOCKS5 has them"),
+        (["socks4://127.0.0.1:9"], "only SOCKS5 has them"),
+        (["http://127.0.0.1:9"], "only SOCKS5 has them"),
+        (["socks5h://127.0.0.1:9", "https://127.0.0.1:9"], "only SOCKS5 has them"),
+        (["socks5h://localhost/run/proxy"], "nothing but a stream leads through a unix socket"),
+        (["socks5h+tls://127.0.0.1:9"], "they would go beside TLS, in the clear"),
+        (["socks5h+gssapi://localhost:9", "socks5h://127.0.0.1:9"], "Kerberos protects them towards a single upstream"),
+    ],
+)
+def test_proxies_without_datagrams(urls: list[str], reason: str) -> None:
+    """The client is told by reply 7, the log why; nobody is dialled, and nothing goes unprotected instead."""
+
     async def main() -> None:
-        async with upstream_of(f"{scheme}://127.0.0.1:9") as scene:
+        async with upstream_of(*urls) as scene:
             assert await refused(scene) == 7
-            assert "cannot relay datagrams" in (await scene.record()).end
+            found = re.search(r"no datagrams through \S+: (.*?)(?: \(|:)", (await scene.record()).end)
+            assert found is not None
+            assert found[1].startswith(reason)
 
     run(main)
 

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import socket
+import threading
 from contextlib import suppress
 from ipaddress import ip_network
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from hosier.engine import resolve
-from hosier.engine.events import EPOLLIN
+from hosier.engine.events import EPOLLHUP, EPOLLIN
 from hosier.errors import PolicyDenied, ReplyCode, SocksError, reply_error
 from hosier.protocol.address import IPV4, NAME, Address, parse_address
 from hosier.protocol.auth.base import AuthStep, Outcome
@@ -24,6 +25,7 @@ from hosier.testing import ToyLayer
 from ..harness import (
     FAILURE4,
     NO_AUTH,
+    PATIENCE,
     PLATFORM,
     SUCCESS5,
     FakeEgress,
@@ -382,12 +384,13 @@ def test_a_client_that_does_not_wait_while_the_kernel_connects() -> None:
 
 
 def test_a_client_that_leaves_while_the_target_is_awaited() -> None:
+    """Nobody connects for it any more."""
+
     async def main() -> None:
         async with stage() as scene:
-            gate = asyncio.get_running_loop().create_future()
 
             async def wait(_: Address) -> None:
-                await gate
+                await asyncio.get_running_loop().create_future()
 
             scene.server.egress = egress = FakeEgress(scene.server, wait)
             target = scene.target()
@@ -396,15 +399,136 @@ def test_a_client_that_leaves_while_the_target_is_awaited() -> None:
             await client.send(request5(target.host, target.port))
             await until(lambda: egress.asked, "the request is there")
             client.reset()
-            gate.set_result(None)
-            far = await target.accept()
-            with suppress(ConnectionResetError):
-                assert await far.rest() == b""
             record = await scene.record()
-        assert record.received == record.sent == 0
-        assert record.end.startswith("client")
+            assert target.was_left_alone()
+        assert (record.reply, record.end, record.dialled) == (None, "client left before the answer", None)
 
     run(main)
+
+
+class SlowNames:
+    """Stands in for the look-up of names: answers come when the test lets them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[bytes] = []
+        self._go = threading.Event()
+        monkeypatch.setattr(resolve, "_look_up", self._look_up)
+
+    def release(self) -> None:
+        self._go.set()
+
+    def _look_up(self, name: bytes) -> Any:
+        self.asked.append(name)
+        assert self._go.wait(PATIENCE)
+        return (ipv4("127.0.0.1"),)
+
+
+@pytest.mark.parametrize("pipelined", [False, True])
+def test_a_client_that_leaves_while_its_target_is_looked_up(monkeypatch: pytest.MonkeyPatch, pipelined: bool) -> None:
+    """It is noticed at once, and what waited for a thread is not asked any more. One that has only ended its stream
+    still waits for the reply."""
+    names = SlowNames(monkeypatch)
+    monkeypatch.setattr(resolve, "THREADS", 1)
+
+    async def main() -> None:
+        async with stage() as scene:
+            target = scene.target()
+
+            async def client(name: str) -> Peer:
+                found = await scene.client()
+                if pipelined:
+                    await found.send(NO_AUTH + request5(name, target.port))
+                    assert await found.exactly(2) == b"\x05\x00"
+                else:
+                    await found.greet()
+                    await found.send(request5(name, target.port))
+                return found
+
+            waiting = scene.server._resolver._waiting
+            first = await client("first")
+            await until(lambda: names.asked, "the first one's name is asked for")
+            leaver = await client("leaver")
+            patient = await client("patient")
+            await until(lambda: waiting.size == 2, "two names wait")
+            patient.end()
+            leaver.reset()
+            first.reset()
+            await until(lambda: len(scene.records) == 2, "their sessions end")
+            assert waiting.size == 1
+            names.release()
+            assert (await patient.exactly(10)).startswith(SUCCESS5)
+            (await target.accept()).close()
+            assert await patient.rest() == b""
+            await until(lambda: not scene.server.sessions, "the last session ends")
+        assert names.asked == [b"first", b"patient"]
+        assert [record.end for record in scene.records[:2]] == ["client left before the answer"] * 2
+        assert [record.reply for record in scene.records] == [None, None, 0]
+
+    try:
+        run(main)
+    finally:
+        names.release()
+
+
+def test_a_client_that_has_left_before_its_target_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = SlowNames(monkeypatch)
+
+    async def main() -> None:
+        async with stage() as scene:
+            admit = scene.server.admit
+
+            def leaves(session: Session) -> None:
+                admit(session)
+                session.client.seen |= EPOLLHUP
+
+            monkeypatch.setattr(scene.server, "admit", leaves)
+            client = await scene.client()
+            await client.greet()
+            await client.send(request5("gone.example", 80))
+            assert await client.receive() == b""
+            assert (await scene.record()).end == "client left before the answer"
+
+    run(main)
+    assert not names.asked
+
+
+def test_who_asks_for_many_names_waits_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user with more slow names than there may be, and another one with one."""
+    names = SlowNames(monkeypatch)
+    monkeypatch.setattr(resolve, "PENDING_EACH", 20)
+
+    def believe(name: Word | None) -> AuthStep:
+        assert name is not None
+        return AuthStep(Word(b"ok"), Outcome(name.text.decode()))
+
+    install(monkeypatch, WordMethod(lambda: believe))
+
+    async def main() -> None:
+        async with stage(methods=["word"]) as scene:
+
+            async def client(user: bytes, name: str) -> Peer:
+                found = await scene.client()
+                await found.send(b"\x05\x01\x90")
+                assert await found.exactly(2) == b"\x05\x90"
+                await found.send(word(user))
+                assert await found.exactly(len(word(b"ok"))) == word(b"ok")
+                await found.send(request5(name, 80))
+                return found
+
+            most = resolve.THREADS_EACH + resolve.PENDING_EACH
+            for number in range(most):
+                await client(b"greedy", f"{number}.slow.example")
+            await until(lambda: scene.server._resolver._waiting.size == resolve.PENDING_EACH, "its share is full")
+            refused = await client(b"greedy", "one-more.slow.example")
+            assert await refused.exactly(10) == failure5(4)
+            await client(b"modest", "one.example")
+            await until(lambda: b"one.example" in names.asked, "the other one's name is asked for")
+            assert len(names.asked) == resolve.THREADS_EACH + 1
+
+    try:
+        run(main)
+    finally:
+        names.release()
 
 
 # --- failures (conformance catalogue 3.5) ---

@@ -67,7 +67,7 @@ class ProxiedAssociation(DirectAssociation):
 
         Raises OSError.
         """
-        super().__init__(task.engine, resolver, correspondent, buffer=buffer)
+        super().__init__(task.engine, resolver, correspondent, buffer=buffer, source=task.source)
         self._task = task
         self._passes_names = names
         self._layer = layer

@@ -82,7 +82,7 @@ class ProxiedEgress:
             raise reply_error(ReplyCode.COMMAND_NOT_SUPPORTED, f"{self._last} has no BIND")
         if any(peer.octets) and (peer.kind != NAME or self._last.remote_dns):
             vet((peer,))
-        journey = Journey(self.chain, Command.BIND, await self._expressible(peer, vet), None)
+        journey = Journey(self.chain, Command.BIND, await self._expressible(task, peer, vet), None)
         endpoint, handshake, _ = await self._travel(task, journey)
         return ProxiedBinding(task, journey, endpoint, handshake)
 
@@ -90,10 +90,8 @@ class ProxiedEgress:
         """As :meth:`Egress.associate`: an association with each proxy, each reached through those before it, so that
         datagrams go through all of them. Interrupts the task with an OSError when one of them ends it."""
         for proxy in self.chain:
-            if proxy.protocol != "socks5" or proxy.path is not None or proxy.tls:
-                raise reply_error(ReplyCode.COMMAND_NOT_SUPPORTED, f"{proxy} cannot relay datagrams")
-            if proxy.gssapi is not None and len(self.chain) > 1:
-                raise reply_error(ReplyCode.COMMAND_NOT_SUPPORTED, f"{proxy} protects datagrams, but not in a chain")
+            if reason := _why_no_datagrams(proxy, len(self.chain)):
+                raise reply_error(ReplyCode.COMMAND_NOT_SUPPORTED, f"no datagrams through {proxy}: {reason}")
         layer: SecurityLayer | None = None
         controls: list[Endpoint] = []
         relays: list[Address] = []
@@ -107,7 +105,7 @@ class ProxiedEgress:
                 layer = None if stream is None else stream.layer
                 relays.append(host_address(endpoint, journey.chain, handshake.reply.bound))
             if relays[0].kind == NAME:  # a proxy may well tell one (A-07)
-                (relays[0], *_) = await self._resolver.resolve(relays[0].octets, relays[0].port)
+                (relays[0], *_) = await self._resolver.look_up(task, relays[0])
             return ProxiedAssociation(
                 *(task, self._resolver, correspondent, controls, relays),
                 buffer=buffer,
@@ -122,7 +120,7 @@ class ProxiedEgress:
     # --- private ---
 
     async def _connect(self, task: "Task", target: Address, vet: Vetted) -> tuple[Endpoint, Address | None]:
-        asked = target if self._takes_everything else await self._expressible(target, vet)
+        asked = target if self._takes_everything else await self._expressible(task, target, vet)
         journey = Journey(self.chain, Command.CONNECT, asked, None)
         endpoint, handshake, handoff = await self._travel(task, journey)
         reply = handshake.reply
@@ -131,20 +129,18 @@ class ProxiedEgress:
         endpoint.tunnel = tunnel_of(journey, endpoint, bound, handoff.leftover)
         return endpoint, None if asked.kind == NAME else asked
 
-    async def _expressible(self, target: Address, vet: Vetted) -> Address:
+    async def _expressible(self, task: "Task", target: Address, vet: Vetted) -> Address:
         """The target in a form that the last proxy understands. Raises OSError."""
         last = self._last
         only_ipv4 = last.protocol == "socks4"
         if target.kind == NAME and not last.remote_dns:
-            return await self._looked_up(target, vet, only_ipv4=only_ipv4)
+            return await self._looked_up(task, target, vet, only_ipv4=only_ipv4)
         if target.kind == IPV6 and only_ipv4:
             raise OSError(EAFNOSUPPORT, f"{last} speaks SOCKS4, which has no IPv6 addresses")
         return target
 
-    async def _looked_up(self, name: Address, vet: Vetted, *, only_ipv4: bool) -> Address:
-        found: Sequence[Address] = [
-            address.canonical() for address in await self._resolver.resolve(name.octets, name.port)
-        ]
+    async def _looked_up(self, task: "Task", name: Address, vet: Vetted, *, only_ipv4: bool) -> Address:
+        found: Sequence[Address] = await self._resolver.look_up(task, name)
         if only_ipv4:
             found = [address for address in found if address.kind == IPV4]
             if not found:
@@ -187,7 +183,7 @@ class ProxiedEgress:
                         await secure(endpoint, journey, said)
                         said = b""
                     is_last = journey.hop + 1 == len(journey.chain)
-                    target = journey.destination if is_last else await self._next(journey)
+                    target = journey.destination if is_last else await self._next(task, journey)
                     handshake, handoff = await converse(endpoint, journey, target, said)
                     if not journey.passed():
                         return endpoint, handshake, handoff
@@ -201,13 +197,26 @@ class ProxiedEgress:
                 raise
             raise cause from error
 
-    async def _next(self, journey: Journey) -> Address:
+    async def _next(self, task: "Task", journey: Journey) -> Address:
         """Where this proxy is to lead: an address of the next one, where it does not look names up itself."""
         target, proxy = journey.target, journey.proxy
         if proxy.remote_dns or not target.is_name:
             return target
         journey.step = "lookup target"
-        for address in await self._resolver.resolve(target.octets, target.port):
+        for address in await self._resolver.look_up(task, target):
             if address.kind == IPV4 or proxy.protocol != "socks4":
-                return address.canonical()
+                return address
         raise gaierror(EAI_NONAME, "the name has no IPv4 address, and SOCKS4 no other")
+
+
+def _why_no_datagrams(proxy: Proxy, hops: int) -> str:
+    """Empty: they can go that way. What was to be protected must not go in the clear instead."""
+    if proxy.protocol != "socks5":
+        return "only SOCKS5 has them"
+    if proxy.path is not None:
+        return "nothing but a stream leads through a unix socket"
+    if proxy.tls:
+        return "they would go beside TLS, in the clear"
+    if proxy.gssapi is not None and hops > 1:
+        return "Kerberos protects them towards a single upstream, not in a chain"
+    return ""

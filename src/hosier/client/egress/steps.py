@@ -48,7 +48,7 @@ async def reach_proxy(task: "Task", engine: "Engine", resolver: Resolver, journe
     found: Sequence[Address] = (place,)
     if place.kind == NAME:
         refuse_onion(proxy.host)
-        found = [address.canonical() for address in await resolver.resolve(place.octets, place.port)]
+        found = await resolver.look_up(task, place)
     journey.step = "connect"
     if proxy.source_address is None:
         return (await dial(task, engine, found))[0]

@@ -149,7 +149,8 @@ class GssapiLayer:
 
     def unwrap_datagram(self, data: bytes) -> bytes:
         """Raises RemoteProtocolError for anything but one whole frame that is believed: it is dropped, and the
-        association lives (GS-REQ-41). What comes out of order is fine, what comes twice is not."""
+        association lives (GS-REQ-41). What comes out of order is fine if the initiator has not asked for order
+        (GS-REQ-11); what comes twice is not."""
         # Before the token is looked at: whoever lengthens a copy must not have the original taken for the second one.
         if len(data) < HEADER or HEADER + (data[2] << 8 | data[3]) != len(data):
             raise RemoteProtocolError("a datagram is not one whole frame")
