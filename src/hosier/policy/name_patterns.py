@@ -75,7 +75,7 @@ def parse_pattern(text: str) -> NamePattern:
     if not name or name.startswith(".") or ".." in name or "\\" in name or (below and "*" in name):
         raise ConfigError(f"{text!r} is no name of a target: {_EXPECTED}")
     try:
-        address = parse_address(name, 0)
+        address = parse_address(name, 0).canonical()
     except LocalProtocolError:
         raise ConfigError(f"{text!r} is no name of a target: {_EXPECTED}") from None
     if address.kind != NAME:
