@@ -28,6 +28,7 @@ class Datagrams:
     """A UDP socket of a test's."""
 
     def __init__(self, stage: Stage, host: str = "127.0.0.1", port: int = 0) -> None:
+        self._stage = stage
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.sock = stage.own(socket.socket(family, socket.SOCK_DGRAM))
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
@@ -43,8 +44,12 @@ class Datagrams:
         self.sock.sendto(data, place)
 
     async def receive(self) -> tuple[bytes, Place]:
-        async with asyncio.timeout(PATIENCE):
-            data, place = await asyncio.get_running_loop().sock_recvfrom(self.sock, 1 << 17)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                data, place = await asyncio.get_running_loop().sock_recvfrom(self.sock, 1 << 17)
+        except TimeoutError:
+            counts = [relay.counts() for relay in relays(self._stage)]
+            raise AssertionError(f"no datagram at {self.place}; the associations have {counts}") from None
         return data, place[:2]
 
     def has_nothing(self) -> bool:
