@@ -3,7 +3,6 @@
 This file owns the octets of an address and their text; it must not know what an address is good for.
 """
 
-import re
 from enum import IntEnum
 from functools import lru_cache, partial
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
@@ -125,10 +124,6 @@ def _literal(name: bytes) -> tuple[int, bytes] | None:
     return None
 
 
-_NUMBER: Final = re.compile(rb"(0x)([0-9a-f]*)|(0)([0-7]*)|([0-9]+)", re.IGNORECASE)
-"""Of an IPv4 address, as inet_aton() reads it: hexadecimal, octal or decimal; with an 8 or a 9 it is no octal one."""
-
-
 def _disguised(name: bytes) -> tuple[int, bytes] | None:
     """Kind and octets of the IP address for which inet_aton(), and so getaddrinfo() and many a proxy, takes a text that
     is no literal: with fewer numbers than four, in other bases, with something behind a blank. And likewise with a
@@ -147,13 +142,12 @@ def _disguised(name: bytes) -> tuple[int, bytes] | None:
 
 
 def _number(text: bytes) -> int | None:
-    found = _NUMBER.fullmatch(text)
-    if found is None:
+    """One of an IPv4 address: hexadecimal, octal or decimal; one with a 0 in front and an 8 or a 9 is no octal one."""
+    if text[:2].lower() == b"0x":
+        return None if text[2:].strip(b"0123456789abcdefABCDEF") else int(text[2:] or b"0", 16)
+    if not text.isdigit():
         return None
-    hexadecimal, octal, decimal = found.group(2, 4, 5)
-    if decimal is not None:
-        return int(decimal)
-    return int(hexadecimal or b"0", 16) if octal is None else int(octal or b"0", 8)
+    return int(text, 10 if text[:1] != b"0" or text.strip(b"01234567") else 8)
 
 
 def parse_address(host: str | bytes, port: int) -> Address:
