@@ -33,6 +33,13 @@ def run(name: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess
     return subprocess.run([*command, *limits], capture_output=True, text=True, timeout=SECONDS + 30, check=False)
 
 
+def test_cve_2011_2778_octets_of_both_sides_are_fuzzed() -> None:
+    """Tor's heap overflowed by what came to its SocksPort, and by what a proxy answered that it was told to use."""
+    from_clients = {"server", "socks4_request", "socks5_offer", "socks5_request", "password_credentials"}
+    from_servers = {"socks4_reply", "socks5_selected", "socks5_reply", "password_status"}
+    assert HARNESSES.keys() >= from_clients | from_servers | {"udp_datagram", "ident_query", "ident_answer"}
+
+
 def test_every_harness_has_three_plants() -> None:
     assert "server" in HARNESSES
     assert len(HARNESSES) >= 12

@@ -102,6 +102,12 @@ def test_what_no_rule_opens() -> None:
         assert (granted, steps) == (False, [f"{target}: not allowed: {why}", f"refused: {why} (reply 2)"])
 
 
+def test_our_own_port_is_another_ones_for_datagrams() -> None:
+    everything = Rule(action="allow", networks=[ip_network("127.0.0.0/8")])
+    assert told(public(everything), "127.0.0.1", 1080, command="associate")[0]
+    assert not told(public(everything), "127.0.0.1", 1080)[0]
+
+
 def test_names() -> None:
     granted, steps = told(STAFF, "x.bad.example", user="ann", addresses=[ip_address("10.1.2.3")])
     assert granted, "a rule before it names the network"

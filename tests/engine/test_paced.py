@@ -10,7 +10,8 @@ from time import monotonic
 
 import pytest
 
-from hosier.engine.flow import BULK_AFTER, FULL_READ
+from hosier.engine.events import EPOLLIN
+from hosier.engine.flow import BULK, BULK_AFTER, FULL_READ, SMALL_SPLICE
 from hosier.engine.paced import PacedFlow, PacedLane, PacedUnwrappingFlow, PacedWrappingFlow
 from hosier.engine.poller import SCRATCH
 from hosier.engine.portable import PortableEngine
@@ -123,6 +124,31 @@ def test_one_direction_alone(run: Run) -> None:
         await exchange(joined, 100_000)
         assert up.spent == 100_000
         assert not isinstance(joined.relay.down, PacedFlow)
+
+    run(main)
+
+
+@pytest.mark.linux
+def test_bulk_that_is_ignored_stays_so_until_there_is_nothing_more(run: Run) -> None:
+    """As where there is no pace: each segment that joins it would be one more edge in vain."""
+
+    async def main(lab: Lab) -> None:
+        if isinstance(lab.engine, PortableEngine):
+            return  # it has no pipes, and so no bulk
+        joined = Joined(lab, configure=paced(None, Plenty(MEGABYTE)))
+        flow = joined.relay.down
+        await lab.settle()
+        flow.source.ignore(EPOLLIN)
+        flow.status |= BULK
+        size = 4 * SMALL_SPLICE
+        await feed(joined.target, "x", size)
+        flow.turn()
+        assert flow.moved >= SMALL_SPLICE
+        assert not flow.source.heard & EPOLLIN
+        await check(joined.client, "x", size)
+        await until(lambda: flow.source.heard & EPOLLIN)
+        await send(joined.target, b"heard")
+        assert await exactly(joined.client, 5) == b"heard"
 
     run(main)
 

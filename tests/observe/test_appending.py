@@ -59,7 +59,7 @@ from hosier.observe.appending import append_lines
 fd = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 data = b"".join(b"%s %04d\\n" % (sys.argv[2].encode(), number) for number in range(2000))
 while data:
-    data = data[append_lines(fd, data[:333], shared=True)[0]:]
+    data = data[append_lines(fd, data[:70], shared=True)[0]:]
 """
 
 
@@ -67,7 +67,10 @@ def test_of_several_who_write_at_once_nobody_loses_an_octet(tmp_path: Path) -> N
     path = tmp_path / "log"
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), name]) for name in ("a", "b", "c")]
     assert [writer.wait(30) for writer in writers] == [0, 0, 0]
-    assert path.stat().st_size == 3 * 2000 * len("a 0000\n")
+    lines = path.read_text().splitlines()
+    for name in ("a", "b", "c"):
+        assert [line for line in lines if line[0] == name] == [f"{name} {number:04d}" for number in range(2000)]
+    assert len(lines) == 3 * 2000
 
 
 def test_what_others_wrote_behind_it_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,8 @@ from typing import Any
 
 import pytest
 
-from .harness import Hosier, run, wait_until
+from .harness import Hosier, command, run, wait_until
+from .target import Target
 from .test_workers import workers
 
 SESSIONS = 500
@@ -238,10 +239,35 @@ def test_five_hundred_sessions_share_a_limit(count: int, program: Callable[..., 
         assert min(client.received for client in clients) > 0
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_octets_that_are_given_back(count: int, program: Callable[..., str], target: Target, tmp_path: Path) -> None:
+    """Curl has used ann's up and is refused; the operator looks, gives them back, and it is served again."""
+    path, file = tmp_path / "hosier.toml", tmp_path / "usage.db"
+    path.touch(mode=0o600)
+    path.write_text(
+        f'usage_file = "{file}"\n[users]\nann = "open sesame"\n'
+        '[budgets.monthly]\nper = "user"\noctets = "100kB"\nperiod = "month"\n'
+    )
+    with Hosier("--config", str(path), "--workers", str(count)) as hosier:
+        fetch = [program("curl"), "-q", "--silent", "--output", "/dev/null", "--proxy-user", "ann:open sesame"]
+        fetch += ["--proxy", f"socks5h://{hosier.address}", target.url("127.0.0.1", "/stream/60000")]
+
+        def is_served() -> bool:
+            return run(fetch, status=None).returncode == 0
+
+        wait_until(lambda: not is_served(), "all is used up")
+        wait_until(lambda: not any(is_served() for _ in range(4)), "each worker knows")
+        usage = ["usage", str(file), "--budget", "monthly"]
+        wait_until(lambda: b"user ann" in run(command(*usage)).stdout, "it is written down")
+        shown = run(command(*usage)).stdout.decode().splitlines()
+        assert int(shown[1].split()[0]) >= 100_000
+        assert run(command(*usage, "--key", "user ann", "--reset")).stderr == b"hosier: 1 entry forgotten\n"
+        wait_until(is_served, "she is served again")
+    assert "used up" in "".join(str(session["end"]) for session in hosier.sessions_of("CONNECT", hosier.logged))
+
+
 def test_an_operator_s_mistakes(tmp_path: Path) -> None:
     """One line each, with its place."""
-    from .harness import command
-
     path = tmp_path / "hosier.toml"
     for text, complaint in (
         ("[budgets.x]\nper = 'tea'", r"{path}:2: budgets\.x\.per: expected .*"),

@@ -282,6 +282,18 @@ def test_an_error_costs_one_line_also_with_workers(tmp_path: Path) -> None:
         assert done.stderr.count(b"\n") == 1
 
 
+def test_cve_2015_3887_nothing_is_loaded_from_the_current_folder(tmp_path: Path) -> None:
+    """Whoever can write to the folder where a server is started has no code of theirs run by it."""
+    planted = f"open({str(tmp_path / 'was here')!r}, 'w')\n"
+    for name in ("hosier.py", "socket.py", "asyncio.py", "pickle.py", "sqlite3.py", "tomllib.py", "sitecustomize.py"):
+        (tmp_path / name).write_text(planted)
+    hosier = Hosier("--workers=2")
+    hosier.cwd = tmp_path
+    with hosier, echo_server() as target:
+        socks5(hosier.address, target).close()
+    assert not (tmp_path / "was here").exists()
+
+
 def test_requests_in_one_go() -> None:
     """The queue of a stopped worker, seen from outside: whole requests wait in it, and the next worker answers them."""
     with Hosier("--workers=2", "--timeout=drain=0.2") as hosier, echo_server() as target:

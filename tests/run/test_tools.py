@@ -55,3 +55,16 @@ def test_a_missing_program_is_a_line(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     for name, package in PACKAGES.items():
         with pytest.raises(ConfigError, match=package.partition(" ")[0]):
             find_tool(name)
+
+
+def test_cve_2015_3887_nothing_is_looked_for_in_the_current_folder(
+    script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """proxychains-ng loaded its library from there, so whoever could write to it had its code run by others."""
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "ip").touch(0o755)
+    monkeypatch.chdir(here)
+    for path in ("", ".", "../here", ":", ".::../here"):
+        monkeypatch.setenv("PATH", f"{path}:{tmp_path}")
+        assert find_tool("ip") == str(script)

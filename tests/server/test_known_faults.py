@@ -369,6 +369,26 @@ def test_cve_1999_0291_a_port_alone_means_this_machine_alone() -> None:
     assert not ServerSettings().is_public
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])
+def test_xray_2025_to_be_on_this_machine_is_no_password(host: str) -> None:
+    """Programs on a telephone used the proxy of another one there, which took whoever came from loopback. Here users
+    count wherever a client is, with SOCKS4 too, which cannot say a password."""
+
+    async def main() -> None:
+        async with stage(listen=[f"{host}:0"], users=ANN) as scene:
+            target = scene.target()
+            for octets, expected in (
+                (NO_AUTH + request5(target.host, target.port), b"\x05\xff"),
+                (request4(target.host, target.port, user=b"ann"), FAILURE4),
+                (WRONG + request5(target.host, target.port), TURNED_AWAY),
+            ):
+                assert await answered(scene, octets) == expected
+            assert nobody_was_served(scene, target)
+            await is_let_in(scene, target)
+
+    run(main)
+
+
 @pytest.mark.parametrize("listen", ["0.0.0.0:0", "[::]:0", "*:0", "192.0.2.1:0"])
 def test_docker_dante_1_no_open_proxy_by_default(listen: str) -> None:
     """An image of Dante without a password became a relay for spam; here such a server does not start unless told."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -72,6 +73,36 @@ def test_listeners_come_and_go() -> None:
             await lives(going, far)
             await lives(*pair)
             assert (await client_refused(scene, *scene.server.addresses[1])) == 2, "its own listeners are no targets"
+
+    run(main)
+
+
+def test_where_the_system_refuses_another_listener_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        async with stage(listen=["127.0.0.1:0"]) as scene:
+            server = scene.server
+            before = server.settings, server.rulebook, server.addresses
+            pair = await scene.joined()
+            wanted = replace(server.settings, listen=["127.0.0.1:0", "127.0.0.2:0", "127.0.0.3:0"], rules=[ALLOW])
+            prepared = server.prepare(wanted)
+            watch, seen = server.engine.watch, list[int]()
+
+            def watches_one(fd: int, *more: Any) -> None:
+                seen.append(fd)
+                if len(seen) > 1:
+                    raise OSError(errno.ENOSPC, "No space left on device")
+                watch(fd, *more)
+
+            with monkeypatch.context() as patched:
+                patched.setattr(server.engine, "watch", watches_one)
+                with pytest.raises(ConfigError, match="on another socket: No space left"):
+                    server.switch(prepared)
+            assert (server.settings, server.rulebook, server.addresses) == before
+            assert [sock.fileno() for sock in prepared.sockets] == [-1, -1]
+            await lives(*pair)
+            assert server.switch(server.prepare(wanted)) == 0, "the next attempt finds everything free"
+            assert len(server.addresses) == 3
+            await lives(*await scene.joined())
 
     run(main)
 

@@ -107,7 +107,7 @@ def test_users_that_are_gone() -> None:
 def test_users_of_a_file(tmp_path: Path) -> None:
     path = str(tmp_path / "users")
     for name, password in PASSWORDS.items():
-        change_user(path, name.encode(), hash_password(password.encode()))
+        change_user(path, name.encode(), hash_password(password.encode(), log_n=1, r=1, p=1))
 
     async def main() -> None:
         async with stage(users_file=path) as scene:

@@ -1,18 +1,22 @@
-"""Each condition of a rule, both ways, at each place where a rule decides: CONNECT, the peer of BIND, a datagram; in
-SOCKS4, 4a and 5. A keyword means the same wherever it is valid."""
+"""Each condition and each action of a rule, both ways, at each place where a rule decides: CONNECT, the peer of BIND, a
+datagram; in SOCKS4, 4a and 5. A keyword means the same wherever it is valid."""
 
 from __future__ import annotations
 
-from ipaddress import ip_network
-from typing import Any
+from collections.abc import Sequence
+from ipaddress import ip_address, ip_network
+from typing import Any, Literal
 
 import pytest
 
+from hosier.policy.budgets import Budget
 from hosier.policy.rules import Rule
 
-from .commands.test_bind import reply
+from .commands.test_bind import Reply, reply
 from .datagrams import Associate, Datagrams, bound
 from .harness import Peer, Stage, login, request4, request5, run, stage
+
+Action = Literal["allow", "deny"]
 
 BIND, ASSOCIATE = 2, 3
 
@@ -28,6 +32,8 @@ BOTH_WAYS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"networks": [ip_network("127.0.0.1/32"), ip_network("::1/128")]}, {"networks": [ip_network("127.0.0.2/31")]}),
     ({}, {"users": ["ann"], "groups": ["others"]}),
 ]
+BOTH_ACTIONS: Sequence[tuple[Action, Action]] = (("allow", "deny"), ("deny", "allow"))
+PROOF = Rule(action="allow", commands=["associate"], networks=[ip_network("127.0.0.9/32")])
 PLACES = [
     (4, "connect", "127.0.0.1"),
     (4, "connect", "localhost"),
@@ -51,18 +57,26 @@ async def passes(scene: Stage, version: int, command: str, host: str) -> bool:
     """Whether ann gets what she wants."""
     if command == "associate":
         return await passes_datagram(scene, host)
-    number = {"connect": 1, "bind": BIND}[command]
-    port = scene.target().port if command == "connect" else 0
+    client, answer = await asked(scene, version, command, host, scene.target().port)
+    client.close()
+    assert answer.code in (0, 2, 0x5B)
+    return answer.code == 0
+
+
+async def asked(scene: Stage, version: int, command: str, host: str, port: int) -> tuple[Peer, Reply]:
+    """Ann, who has asked for something, and the first reply."""
+    number = {"connect": 1, "bind": BIND, "associate": ASSOCIATE}[command]
+    if command != "connect":
+        port = 0
+    if command == "associate":
+        host = "0.0.0.0"
     client = await scene.client()
     if version == 4:
         await client.send(request4(host, port, number, b"ann", as_name=host == "localhost"))
     else:
         await log_in(client)
         await client.send(request5(host, port, number, as_name=host == "localhost"))
-    code = (await reply(client, version)).code
-    client.close()
-    assert code in (0, 2, 0x5B)
-    return code == 0
+    return client, await reply(client, version)
 
 
 async def log_in(client: Peer) -> None:
@@ -107,12 +121,11 @@ def test_a_keyword_means_the_same_everywhere(
         "socks4_userid": True,
         "groups": {"staff": ["ann"], "others": ["bob"]},
     }
-    proof = Rule(action="allow", commands=["associate"], networks=[ip_network("127.0.0.9/32")])
 
     async def main() -> None:
-        for action, otherwise in (("allow", "deny"), ("deny", "allow")):
+        for action, otherwise in BOTH_ACTIONS:
             for fields, expected in ((holds, action), (fails, otherwise)):
-                rules = [proof, Rule(action=action, **fields), Rule(action=otherwise)]  # type: ignore[arg-type]
+                rules = [PROOF, Rule(action=action, **fields), Rule(action=otherwise)]
                 async with stage(**settings, rules=rules) as scene:
                     assert await passes(scene, version, command, host) == (expected == "allow"), (action, fields)
 
@@ -123,7 +136,6 @@ def test_a_keyword_means_the_same_everywhere(
 def test_names_and_commands(version: int, command: str, host: str) -> None:
     settings: dict[str, Any] = {"users": {"ann": "open sesame"}, "socks4_userid": True}
     named = host == "localhost"
-    proof = Rule(action="allow", commands=["associate"], networks=[ip_network("127.0.0.9/32")])
 
     async def main() -> None:
         for rule, granted in (
@@ -133,8 +145,97 @@ def test_names_and_commands(version: int, command: str, host: str) -> None:
             (Rule(action="deny", versions=[version]), False),  # type: ignore[list-item]
             (Rule(action="deny", versions=[9 - version]), True),  # type: ignore[list-item]
         ):
-            async with stage(**settings, rules=[proof, rule, Rule(action="allow")]) as scene:
+            async with stage(**settings, rules=[PROOF, rule, Rule(action="allow")]) as scene:
                 assert await passes(scene, version, command, host) == granted, rule
+
+    run(main)
+
+
+OURS: dict[str, Any] = {"users": {"ann": "open sesame"}, "socks4_userid": True}
+
+
+@pytest.mark.parametrize("command", ["connect", "associate"])
+def test_ports(command: str) -> None:
+    """With the command bind they are refused: its peer has no port that could be judged."""
+
+    async def main() -> None:
+        for action, otherwise in BOTH_ACTIONS:
+            for ports, expected in ((["1-65535"], action), ([1], otherwise)):
+                rules = [PROOF, Rule(action=action, ports=ports), Rule(action=otherwise)]
+                async with stage(**OURS, rules=rules) as scene:
+                    assert await passes(scene, 5, command, "127.0.0.1") == (expected == "allow")
+
+    run(main)
+
+
+# --- actions, where the rule holds and where it does not ---
+
+
+@pytest.mark.parametrize(("version", "command", "host"), PLACES)
+def test_a_reply_is_the_rules_everywhere(version: int, command: str, host: str) -> None:
+    """SOCKS4 knows one word for all of them."""
+
+    async def main() -> None:
+        for user, expected in (("ann", 0x5B if version == 4 else 4), ("eve", 0)):
+            rules = [Rule(action="deny", users=[user], reply="host-unreachable"), Rule(action="allow")]
+            async with stage(**OURS, rules=rules) as scene:
+                _, answer = await asked(scene, version, command, host, scene.target().port)
+                assert answer.code == expected
+
+    run(main)
+
+
+@pytest.mark.parametrize(("version", "command", "host"), PLACES)
+def test_a_log_level_is_the_rules_everywhere(version: int, command: str, host: str) -> None:
+    async def main() -> None:
+        for action, _ in BOTH_ACTIONS:
+            for user, expected in (("ann", "silent"), ("eve", "normal")):
+                rules = [Rule(action=action, users=[user], log_level="silent"), Rule(action=action)]
+                async with stage(**OURS, rules=rules) as scene:
+                    target = scene.target()
+                    client, _ = await asked(scene, version, command, host, target.port)
+                    client.close()
+                    if (command, action) == ("connect", "allow"):
+                        (await target.accept()).close()
+                    assert (await scene.record()).log_level == expected, (action, user)
+
+    run(main)
+
+
+@pytest.mark.parametrize(("version", "command", "host"), [place for place in PLACES if place[1] != "associate"])
+def test_a_budget_is_the_rules_everywhere(version: int, command: str, host: str) -> None:
+    """One session may be here. Of an association, the first datagram tells which rule it is: see ``test_treasurer``."""
+
+    async def main() -> None:
+        for user, second in (("ann", 0x5B if version == 4 else 2), ("eve", 0)):
+            rules = [Rule(action="allow", users=[user], budgets=["one"]), Rule(action="allow")]
+            async with stage(**OURS, rules=rules, budgets={"one": Budget(sessions=1)}) as scene:
+                for expected in (0, second):
+                    _, answer = await asked(scene, version, command, host, scene.target().port)
+                    assert answer.code == expected
+
+    run(main)
+
+
+@pytest.mark.parametrize(("version", "command", "host"), PLACES)
+def test_an_egress_address_is_the_rules_everywhere(version: int, command: str, host: str) -> None:
+    """A target sees it, a peer is told it."""
+
+    async def main() -> None:
+        for user, expected in (("ann", "127.0.0.9"), ("eve", "127.0.0.1")):
+            rules = [Rule(action="allow", users=[user], egress=[ip_address("127.0.0.9")]), Rule(action="allow")]
+            async with stage(**OURS, rules=rules) as scene:
+                target = scene.target()
+                client, answer = await asked(scene, version, command, host, target.port)
+                if command == "connect":
+                    assert (await target.accept()).other[0] == expected
+                elif command == "bind":
+                    assert answer.host == expected
+                else:
+                    other = Datagrams(scene)
+                    relay = answer.host, answer.port
+                    Associate(scene, client, relay, "127.0.0.1").ask((host, other.place[1]), b"x")
+                    assert (await other.receive())[1][0] == expected
 
     run(main)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from hosier.errors import ConfigError
 from hosier.policy.rules import Rule
 from hosier.server.server import Server
 from hosier.server.settings import ServerSettings
@@ -83,14 +84,19 @@ def test_what_goes_wrong_when_it_changes_is_told(monkeypatch: pytest.MonkeyPatch
         async with Server(BEFORE) as server:
             answers = Answers()
             changing = Changing(server, answers)  # type: ignore[arg-type]
-            await prepare(changing, AFTER)
-            assert await answers.next() == (PREPARE, "")
+            for error, told in (
+                (OSError("no more descriptors"), "OSError: no more descriptors"),
+                (ConfigError("cannot wait"), "cannot wait"),
+            ):
 
-            def fails(_: object) -> int:
-                raise OSError("no more descriptors")
+                def fails(_: object, error: Exception = error) -> int:
+                    raise error
 
-            monkeypatch.setattr(server, "switch", fails)
-            await changing.switch(asyncio.StreamReader())
-            assert await answers.next() == (SWITCH, "OSError: no more descriptors")
+                await prepare(changing, AFTER)
+                assert await answers.next() == (PREPARE, "")
+                with monkeypatch.context() as patched:
+                    patched.setattr(server, "switch", fails)
+                    await changing.switch(asyncio.StreamReader())
+                assert await answers.next() == (SWITCH, told)
 
     asyncio.run(main())

@@ -14,7 +14,7 @@ from .endings import NOBODY_READS
 
 __all__ = ("main",)
 
-_VERBS: Final = ("serve", "run", "connect", "forward", "listen", "probe", "passwd", "config", "top")
+_VERBS: Final = ("serve", "run", "connect", "forward", "listen", "probe", "passwd", "config", "top", "usage")
 """Each a module here; one that is asked for loads without the others, which may be slow to load."""
 
 

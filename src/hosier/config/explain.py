@@ -58,7 +58,8 @@ class Explanation:
         self._settings = settings
         self._question = question
         self._terms = Terms(settings)
-        self._policy = protection_of(settings, settings.listen_addresses)
+        datagrams = question.command == "associate"
+        self._policy = protection_of(settings, settings.listen_addresses, datagrams=datagrams)
         self._target = question.target.canonical()
         self._facts = self._all_facts()
 

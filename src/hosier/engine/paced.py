@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .endpoint import ENDED
 from .events import EPOLLIN
-from .flow import BULK, DONE, FULL_READ, QUEUED, SMALL_SPLICE, Flow
+from .flow import BLOCKED, BULK, DONE, FULL_READ, OVER, QUEUED, SMALL_SPLICE, Flow
 from .layered import SteppingFlow, UnwrappingFlow, WrappingFlow
 from .poller import SCRATCH
 from .segments import Lane, Pieces, Traffic
@@ -51,10 +51,10 @@ class _Paced(SteppingFlow):
             self.turn()
 
     def turn(self) -> None:
-        self.status &= ~QUEUED
-        if self.blocked:
+        self.status = status = self.status & ~QUEUED
+        if status & BLOCKED:
             self.flush()
-        elif self.ended:
+        elif status >= OVER:
             return
         elif self._credit:
             self._spend_credit()
@@ -87,7 +87,6 @@ class _Paced(SteppingFlow):
 
     def _step(self, most: int) -> int:
         """Moves at most so many octets, and tells how many the sink has, or are held for it, besides."""
-        self.source.hear(EPOLLIN)
         before = self.moved + self.held
         self._advance(most)
         return self.moved + self.held - before
@@ -129,12 +128,15 @@ class PacedFlow(_Paced):
     def _advance(self, most: int) -> None:
         engine = self.source.engine
         share = engine.room >> 3
+        if self.status & BULK and share >= SCRATCH and (pipe := engine.pipes.take()) is not None:
+            # What is ignored stays so until there is nothing more: to be told of each segment meanwhile costs a tenth.
+            return self._splice(pipe, min(share, pipe.capacity, most))
+        self.source.hear(EPOLLIN)
         if share < SCRATCH:
             self._pump_unheld(min(most, SCRATCH))
-        elif self.status & BULK and (pipe := engine.pipes.take()) is not None:
-            self._splice(pipe, min(share, pipe.capacity, most))
         else:
             self._copy(min(most, SCRATCH))
+        return None
 
     def _copy(self, most: int) -> None:
         source, sink, scratch = self.source, self.sink, self.source.engine.scratch
@@ -180,6 +182,7 @@ class PacedUnwrappingFlow(_Paced, UnwrappingFlow):
         self._credit = 0
 
     def _advance(self, most: int) -> None:
+        self.source.hear(EPOLLIN)
         self._most = min(SCRATCH, most)
         UnwrappingFlow.pump(self)
 
@@ -195,6 +198,7 @@ class PacedWrappingFlow(_Paced, WrappingFlow):
         self._credit = 0
 
     def _advance(self, most: int) -> None:
+        self.source.hear(EPOLLIN)
         self._most = min(SCRATCH, self.layer.max_payload, most)
         WrappingFlow.pump(self)
 

@@ -14,10 +14,13 @@ _SBIN: Final = ("/usr/sbin", "/sbin")  # not in an ordinary user's PATH
 
 
 def find_tool(name: str) -> str:
-    """Where the program is. Raises ConfigError, which says how to get it."""
+    """Where the program is, wherever we are: what lies in the current folder may be anybody's.
+
+    Raises ConfigError, which says how to get it.
+    """
     for folder in (*os.environ.get("PATH", os.defpath).split(os.pathsep), *_SBIN):
         path = os.path.join(folder, name)
-        if folder and os.access(path, os.X_OK):
+        if os.path.isabs(folder) and os.access(path, os.X_OK):
             return path
     raise ConfigError(f"the program {name} is missing: install the package {PACKAGES[name]}")
 

@@ -7,6 +7,7 @@ again.
 import sqlite3
 from collections.abc import Iterable, Mapping
 from contextlib import closing
+from pathlib import Path
 from time import monotonic, sleep
 from typing import Final, NamedTuple
 
@@ -55,15 +56,15 @@ class Entry(NamedTuple):
 class Ledger:
     """One connection to the file; of one thread at a time."""
 
-    def __init__(self, path: str) -> None:
-        """Opens or makes the file. Raises ConfigError if that cannot be."""
+    def __init__(self, path: str, *, new: bool = True) -> None:
+        """Opens the file; ``new``: or makes it. Raises ConfigError if that cannot be."""
         self.path = path
         self._version = -1
         self._read_again = 0.0
         deadline = monotonic() + OPENING
         while True:
             try:
-                self._connection = _opened(path)
+                self._connection = _opened(path, new=new)
                 return
             except sqlite3.Error as error:
                 if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or monotonic() >= deadline:
@@ -140,13 +141,15 @@ class Ledger:
         self._connection.close()
 
 
-def _opened(path: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=WAIT, isolation_level=None, check_same_thread=False)
+def _opened(path: str, *, new: bool) -> sqlite3.Connection:
+    place = f"{Path(path).absolute().as_uri()}?mode={'rwc' if new else 'rw'}"
+    connection = sqlite3.connect(place, timeout=WAIT, isolation_level=None, check_same_thread=False, uri=True)
     try:
-        # Readers and a writer do not wait for each other, and a process that dies leaves what it has committed.
-        connection.execute("PRAGMA journal_mode = WAL")
+        if new:
+            # Readers and a writer do not wait for each other, and a process that dies leaves what it has committed.
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(_SCHEMA)
         connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute(_SCHEMA)
         connection.execute(f"{_ALL} LIMIT 0")  # it may be somebody else's table
     except BaseException:
         connection.close()

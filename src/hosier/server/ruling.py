@@ -15,6 +15,7 @@ from ..errors import PolicyDenied, ReplyCode
 from ..policy.facts import Facts
 from ..policy.name_patterns import plain_name
 from ..policy.rules import Verdict
+from ..policy.targets import TargetPolicy
 from ..protocol.address import NAME, Address, address_of_socket, parse_address
 from ..protocol.messages import Command
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 __all__ = (
+    "DeniedByRule",
     *("COMMAND_NAMES", "DatagramRuling", "Judge", "Ruling", "may_lead_to", "minute_of_week", "no_way_out"),
     *("octets_of", "refusal", "words"),
 )
@@ -100,7 +102,7 @@ class Ruling:
 
     def vet(self, addresses: Sequence[Address]) -> Sequence[Address]:
         if self._server.rulebook is None:
-            return self._server.policy.vet(addresses)
+            return self._policy.vet(addresses)
         if len(addresses) == 1:  # the rule, not the exception
             if denied := self.judge(addresses[0]):
                 raise denied
@@ -109,14 +111,14 @@ class Ruling:
 
     def vet_peers(self, addresses: Sequence[Address]) -> Sequence[Address]:
         if self._server.rulebook is None:
-            return self._server.policy.vet_peers(addresses)
+            return self._policy.vet_peers(addresses)
         return _passing([(address, self.judge(address, is_peer=True)) for address in addresses])
 
     def judge(self, address: Address, *, is_peer: bool = False) -> PolicyDenied | None:
         """Why the address must not be reached, or must not connect; None: it may."""
         if address[0] == NAME or (is_peer and not any(address[1])):
             return self._judge_passed_on(address)
-        policy = self._server.policy
+        policy = self._policy
         denied = (policy.judge_peer if is_peer else policy.judge)(address, self._ask)
         if denied is not None:
             return denied
@@ -127,6 +129,11 @@ class Ruling:
         return None
 
     # --- private ---
+
+    @property
+    def _policy(self) -> TargetPolicy:
+        """What is protected whatever the rules say."""
+        return self._server.policy
 
     def _judge_passed_on(self, name: Address) -> PolicyDenied | None:
         """A name that others look up, or a peer that they do not tell: no condition on its address can hold."""
@@ -165,6 +172,18 @@ class DatagramRuling(Ruling):
             self._server.treasurer.draw_more(self._session, verdict)
         return passing
 
+    def would_pass(self, address: Address) -> bool:
+        """Whether it may be reached; nothing is drawn on for that."""
+        try:
+            super().vet((address,))
+        except PolicyDenied:
+            return False
+        return True
+
+    @property
+    def _policy(self) -> TargetPolicy:
+        return self._server.datagram_policy
+
 
 def facts_of(session: "Session", target: Address | None) -> Facts:
     """What is known of a session's request; the minute is looked up when it is judged."""
@@ -195,12 +214,12 @@ def octets_of(host: str) -> bytes:
 
 
 def may_lead_to(session: "Session", target: Address, place: tuple[Any, ...]) -> bool:
-    """Whether a target that once led to a place, a sockaddr, would lead there now."""
+    """Whether a target of datagrams that once led to a place, a sockaddr, would lead there now."""
     try:
-        Ruling(session, target.canonical()).vet((parse_address(place[0], place[1]),))
+        ruling = DatagramRuling(session, target.canonical())
     except PolicyDenied:
         return False
-    return True
+    return ruling.would_pass(parse_address(place[0], place[1]))
 
 
 def method_name(session: "Session") -> str:
@@ -236,16 +255,24 @@ def minute_of_week() -> int:
     return minute.value
 
 
-def refusal(verdict: Verdict) -> PolicyDenied:
+class DeniedByRule(PolicyDenied):
+    """By what a rule says, and not by what is protected whatever they say."""
+
+    def __init__(self, verdict: Verdict, reason: str, *, advice: str = "", code: ReplyCode) -> None:
+        super().__init__(reason, advice=advice, code=code)
+        self.verdict = verdict
+
+
+def refusal(verdict: Verdict) -> DeniedByRule:
     """A verdict that does not allow, as what ends a request."""
     advice = "" if verdict.rule else "allow it with a rule"
-    return PolicyDenied(words(verdict), advice=advice, code=verdict.reply)
+    return DeniedByRule(verdict, words(verdict), advice=advice, code=verdict.reply)
 
 
-def no_way_out(verdict: Verdict, address: Address) -> PolicyDenied:
+def no_way_out(verdict: Verdict, address: Address) -> DeniedByRule:
     """Of an address of a family for which the rule has none to leave from."""
     reason = f"{verdict.rule} has no address of its family to leave from towards {address.host}"
-    return PolicyDenied(reason, code=ReplyCode.NETWORK_UNREACHABLE)
+    return DeniedByRule(verdict, reason, code=ReplyCode.NETWORK_UNREACHABLE)
 
 
 def words(verdict: Verdict) -> str:

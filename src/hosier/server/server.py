@@ -17,6 +17,7 @@ from ..engine.egress import DirectEgress, Egress, MakeEgress
 from ..engine.listener import Listener
 from ..engine.poller import Engine
 from ..engine.resolve import Resolver
+from ..errors import ConfigError
 from ..observe.access_log import printable
 from ..observe.counts import Counts
 from ..observe.record import SessionRecord
@@ -110,6 +111,7 @@ class Server:
         self.engine: Engine
         self.egress: Egress
         self.policy: TargetPolicy
+        self.datagram_policy: TargetPolicy
         self.passages: Passages
         self.entrance = Entrance(self, tallies if tallies is not None else LocalTallyBook())
         self.meter = Meter(counts or Counts())
@@ -174,8 +176,7 @@ class Server:
         self.engine = make_engine(self.settings.engine)
         self._resolver = Resolver(self.engine.loop)
         self._started = True
-        for sock in sockets:
-            self._listen(sock)
+        self._listeners = self._listening(sockets, self.settings)
         self._enforce()
         self._watch()
 
@@ -191,14 +192,18 @@ class Server:
 
     def switch(self, reload: Reload) -> int:
         """From now on the other settings hold. Sessions that they forbid are ended, all others stay; returns how many
-        were ended."""
+        were ended. Raises ConfigError, with nothing changed, if the system does not let it wait on another socket."""
+        try:
+            opened = self._listening(reload.sockets, reload.terms.settings)
+        except OSError as error:
+            reload.abandon()
+            raise ConfigError(f"cannot wait for connections on another socket: {error.strerror}") from None
         reload.terms.take_over(self._terms)
         self._adopt(reload.terms)
         for listener in [one for one, address in self._listeners.items() if address in reload.closed]:
             del self._listeners[listener]
             listener.close()
-        for sock in reload.sockets:
-            self._listen(sock)
+        self._listeners.update(opened)
         udp = self.settings.udp
         self.treasurer.adopt(
             self.settings.budgets, on_demand=self.settings.budgets_on_demand, groups=self.settings.groups
@@ -336,16 +341,26 @@ class Server:
         self.accounts = terms.accounts
         self.has_accounts = bool(terms.accounts)
 
-    def _listen(self, sock: socket.socket) -> None:
-        address = configured_address(sock, self.settings.listen_addresses)
-        accepted = partial(self.entrance.accepted, str(address))
-        self._listeners[Listener(self.engine, sock, accepted, self.entrance.exhausted)] = address
+    def _listening(self, sockets: Sequence[socket.socket], settings: ServerSettings) -> dict[Listener, ListenAddress]:
+        """Accepts on all of them, or on none. Raises OSError."""
+        made: dict[Listener, ListenAddress] = {}
+        try:
+            for sock in sockets:
+                address = configured_address(sock, settings.listen_addresses)
+                accepted = partial(self.entrance.accepted, str(address))
+                made[Listener(self.engine, sock, accepted, self.entrance.exhausted)] = address
+        except OSError:
+            for listener in made:
+                listener.close()
+            raise
+        return made
 
     def _enforce(self) -> None:
         """Makes what follows from the terms once it is known where we listen."""
         self.entrance.open()
         self.egress = self._make_egress(self.engine, self._resolver)
         self.policy = protection_of(self.settings, self.addresses)
+        self.datagram_policy = protection_of(self.settings, self.addresses, datagrams=True)
         self.passages = Passages(self)
         self.reviews.arm()
 

@@ -41,6 +41,7 @@ from ..protocol.server_connection import ServerConnection
 from .commands import COMMANDS
 from .doorkeeper import Claim
 from .ident import identify
+from .ruling import DeniedByRule
 from .udp_relay import UdpRelay
 
 if TYPE_CHECKING:
@@ -139,9 +140,7 @@ class Session(Task):
             self.server.explain(self, error.reason, _ADVICE.get(error.looks_like or "", ""))
             await self.refuse(error.reply_hint)
         except PolicyDenied as denied:
-            self.end = f"refused: {denied.reason}"
-            self.server.explain(self, denied.reason, denied.advice)
-            await self.refuse(denied.code)
+            await self.turn_away(denied)
         except TimeoutError:
             self.end = f"{self.limit} limit"
         except ClientLeft:
@@ -197,6 +196,14 @@ class Session(Task):
         except OSError:
             return  # it did not wait for the answer
         await linger(self, self.client, self.server.settings.limits.linger)
+
+    async def turn_away(self, denied: PolicyDenied, bound: Address | None = None) -> None:
+        """Tells the client, the log and the operator that it may not. ``bound``: as ``refuse`` takes it."""
+        if isinstance(denied, DeniedByRule):
+            self.verdict = denied.verdict
+        self.end = f"refused: {denied.reason}"
+        self.server.explain(self, denied.reason, denied.advice)
+        await self.refuse(denied.code, bound)
 
     async def fail(self, what: str, error: OSError) -> None:
         """Tells the client, the log and the operator that the system could not do what was asked."""

@@ -41,6 +41,8 @@ class Changing:
         answer: int | str
         try:
             answer = "it has not been prepared" if reload is None else self._server.switch(reload)
+        except ConfigError as error:
+            answer = str(error)
         except Exception as error:  # noqa: BLE001  # whatever it was: the supervisor must know, and orders go on
             answer = f"{type(error).__name__}: {error}"
         self._answer.write(SWITCH + value(answer))

@@ -35,6 +35,8 @@ async def bind(session: "Session", request: Request) -> bytes:
         return b""
     try:
         _speakable(request.version, (binding.bound,))
+        session.verdict = judge.verdict_of(None)  # the rule that lets it wait
+        session.server.draw(session)
         session.bound = binding.bound
         session.reply = 0
         await client.send_all(connection.send(Reply(0, binding.bound)))
@@ -54,9 +56,7 @@ async def bind(session: "Session", request: Request) -> bytes:
         session.server.draw(session)
     except PolicyDenied as denied:
         far.close()
-        session.end = f"refused: {denied.reason}"
-        session.server.explain(session, denied.reason, denied.advice)
-        await session.refuse(denied.code, peer)
+        await session.turn_away(denied, peer)
         return b""
     session.relay = Relay(session, client, far, session.server.settings.limits.idle, connection.layer)
     await client.send_all(connection.send(Reply(0, peer)))
