@@ -101,6 +101,12 @@ def test_what_no_rule_opens() -> None:
         assert (granted, steps) == (False, [f"refused: {why} (reply 2)"])
 
 
+def test_our_own_port_is_another_ones_for_datagrams() -> None:
+    everything = Rule(action="allow", networks=[ip_network("127.0.0.0/8")])
+    assert told(public(everything), "127.0.0.1", 1080, command="associate")[0]
+    assert not told(public(everything), "127.0.0.1", 1080)[0]
+
+
 def test_names() -> None:
     granted, steps = told(STAFF, "x.bad.example", user="ann", addresses=[ip_address("10.1.2.3")])
     assert granted, "a rule before it names the network"
@@ -202,7 +208,7 @@ def test_nothing_is_changed(tmp_path: Path) -> None:
 
 
 def test_what_socks4_cannot_ask_for() -> None:
-    with pytest.raises(ConfigError, match=r"^SOCKS4 has no IPv6 addresses, and cannot ask for \[::2\]:1: say --version 5"):
+    with pytest.raises(ConfigError, match=r"^SOCKS4 has no IPv6 addresses, and cannot ask for \[::2\]:1: "):
         told(ServerSettings(), "::2", 1, version=4)
 
 

@@ -13,6 +13,7 @@ from hosier.engine import resolve
 from hosier.engine.segments import RUN_DATAGRAMS, can_segment, segment_option
 from hosier.engine.udp import DatagramSocket
 from hosier.errors import ReplyCode, reply_error
+from hosier.policy.rules import Rule
 from hosier.protocol import fragments
 from hosier.server import udp_relay
 from hosier.server.settings import UdpSettings
@@ -427,6 +428,32 @@ def test_who_may_answer(filtering: Any, heard: list[bytes]) -> None:
             assert (await again.receive())[1] == outer, "mapping is endpoint-independent"
             refused_ones = 3 - len(heard)
             assert await finished(scene, client) == ({"unexpected sender": refused_ones} if refused_ones else {})
+
+    run(main)
+
+
+@pytest.mark.parametrize("rules", [(), (Rule(action="allow", networks=[ip_network("127.0.0.0/8")]),)])
+def test_the_servers_own_port_is_another_ones_for_datagrams(rules: Any) -> None:
+    """What listens at its number by UDP is not the server, which is no target by TCP only."""
+
+    async def main() -> None:
+        for _ in range(9):
+            async with stage(**PUBLIC, allow=[ip_network("127.0.0.0/8")], rules=rules) as scene:
+                try:
+                    target = Datagrams(scene, "127.0.0.77", scene.place[1])
+                except OSError:  # somebody else has this one
+                    continue
+                client = await associated(scene)
+                client.ask(target.place, b"question")
+                data, outer = await target.receive()
+                target.send(b"answer to " + data, outer)
+                assert await client.answer() == (b"answer to question", target.place)
+                relay_of(scene).judge_again()
+                client.ask(target.place, b"again")
+                assert (await target.receive())[0] == b"again"
+                assert await finished(scene, client) == {}
+                return
+        raise AssertionError("no port was free")
 
     run(main)
 

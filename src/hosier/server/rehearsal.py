@@ -81,6 +81,7 @@ class Rehearsal(Server):
             rulebook.heard, rulebook.minute = heard, minute
         self.rulebook = rulebook
         self.policy = protection_of(settings, settings.listen_addresses)
+        self.datagram_policy = protection_of(settings, settings.listen_addresses, datagrams=True)
         self.passages = Passages(self)
         self.usage_trouble = ""
         """Why nothing is known of the octets that were used, if that is so."""
@@ -197,7 +198,7 @@ class Supposed(Session):
             self.verdict = first.verdict_of(None)
             self.server.draw(self)
             self.is_associated = True
-            return self.server.policy if self.server.rulebook is None else DatagramRuling(self, target)
+            return DatagramRuling(self, target)
         if self.request.command == Command.BIND:
             target = expected_peer(self, self.request)
         return self.server.judging(self, target)

@@ -15,6 +15,7 @@ from ..errors import PolicyDenied, ReplyCode
 from ..policy.facts import Facts
 from ..policy.name_patterns import plain_name
 from ..policy.rules import Verdict
+from ..policy.targets import TargetPolicy
 from ..protocol.address import NAME, Address, address_of_socket, parse_address
 from ..protocol.messages import Command
 
@@ -81,9 +82,11 @@ class Ruling:
         if rulebook.has_times:
             self._facts.minute = minute_of_week()
         foresee = rulebook.foresee_any if target is None else rulebook.foresee
-        verdict = self._foreseen = foresee(self._facts)
+        verdict = foresee(self._facts)
         if not verdict.allowed:
             raise refusal(verdict)
+        if target is not None or rulebook.is_settled(self._facts):
+            self._foreseen = verdict
 
     @property
     def verdict(self) -> Verdict | None:
@@ -101,7 +104,7 @@ class Ruling:
 
     def vet(self, addresses: Sequence[Address]) -> Sequence[Address]:
         if self._server.rulebook is None:
-            return self._server.policy.vet(addresses)
+            return self._policy.vet(addresses)
         if len(addresses) == 1:  # the rule, not the exception
             if denied := self.judge(addresses[0]):
                 raise denied
@@ -110,14 +113,14 @@ class Ruling:
 
     def vet_peers(self, addresses: Sequence[Address]) -> Sequence[Address]:
         if self._server.rulebook is None:
-            return self._server.policy.vet_peers(addresses)
+            return self._policy.vet_peers(addresses)
         return _passing([(address, self.judge(address, is_peer=True)) for address in addresses])
 
     def judge(self, address: Address, *, is_peer: bool = False) -> PolicyDenied | None:
         """Why the address must not be reached, or must not connect; None: it may."""
         if address[0] == NAME or (is_peer and not any(address[1])):
             return self._judge_passed_on(address)
-        policy = self._server.policy
+        policy = self._policy
         denied = (policy.judge_peer if is_peer else policy.judge)(address, self._ask)
         if denied is not None:
             return denied
@@ -128,6 +131,11 @@ class Ruling:
         return None
 
     # --- private ---
+
+    @property
+    def _policy(self) -> TargetPolicy:
+        """What is protected whatever the rules say."""
+        return self._server.policy
 
     def _judge_passed_on(self, name: Address) -> PolicyDenied | None:
         """A name that others look up, or a peer that they do not tell: no condition on its address can hold."""
@@ -155,16 +163,30 @@ class Ruling:
 
 class DatagramRuling(Ruling):
     """The Judge of one target of an association, which from then on draws on the budgets of the rule that lets it
-    pass, too: none of its rules is known when it begins."""
+    pass, too: which rules these are is seldom known when it begins. The first one names it in the log."""
 
     __slots__ = ()
 
     def vet(self, addresses: Sequence[Address]) -> Sequence[Address]:
         passing = super().vet(addresses)
-        verdict = self.verdict_of(passing[0])
+        verdict, session = self.verdict_of(passing[0]), self._session
         if verdict is not None and verdict.budgets:
-            self._server.treasurer.draw_more(self._session, verdict)
+            self._server.treasurer.draw_more(session, verdict)
+        if session.verdict is None:
+            session.verdict = verdict
         return passing
+
+    def would_pass(self, address: Address) -> bool:
+        """Whether it may be reached; nothing is drawn on for that."""
+        try:
+            super().vet((address,))
+        except PolicyDenied:
+            return False
+        return True
+
+    @property
+    def _policy(self) -> TargetPolicy:
+        return self._server.datagram_policy
 
 
 def facts_of(session: "Session", target: Address | None) -> Facts:
@@ -196,12 +218,12 @@ def octets_of(host: str) -> bytes:
 
 
 def may_lead_to(session: "Session", target: Address, place: tuple[Any, ...]) -> bool:
-    """Whether a target that once led to a place, a sockaddr, would lead there now."""
+    """Whether a target of datagrams that once led to a place, a sockaddr, would lead there now."""
     try:
-        Ruling(session, target.canonical()).vet((parse_address(place[0], place[1]),))
+        ruling = DatagramRuling(session, target.canonical())
     except PolicyDenied:
         return False
-    return True
+    return ruling.would_pass(parse_address(place[0], place[1]))
 
 
 def method_name(session: "Session") -> str:

@@ -111,6 +111,7 @@ class Server:
         self.engine: Engine
         self.egress: Egress
         self.policy: TargetPolicy
+        self.datagram_policy: TargetPolicy
         self.passages: Passages
         self.entrance = Entrance(self, tallies if tallies is not None else LocalTallyBook())
         self.meter = Meter(counts or Counts())
@@ -359,6 +360,7 @@ class Server:
         self.entrance.open()
         self.egress = self._make_egress(self.engine, self._resolver)
         self.policy = protection_of(self.settings, self.addresses)
+        self.datagram_policy = protection_of(self.settings, self.addresses, datagrams=True)
         self.passages = Passages(self)
         self.reviews.arm()
 

@@ -93,13 +93,21 @@ def rulebook_of(settings: ServerSettings, kind: type[RulebookT]) -> RulebookT | 
     )
 
 
-def protection_of(settings: ServerSettings, addresses: Iterable[ListenAddress]) -> TargetPolicy:
-    """What is protected whatever the rules say. ``addresses``: where the server listens."""
+def protection_of(
+    settings: ServerSettings, addresses: Iterable[ListenAddress], *, datagrams: bool = False
+) -> TargetPolicy:
+    """What is protected whatever the rules say.
+
+    Args:
+        addresses: where the server listens.
+        datagrams: for those of associations: nobody listens for them at the server's own ports, which are TCP's.
+    """
+    own = () if datagrams else (*addresses, *settings.own_places)
     return TargetPolicy(
         protect=settings.is_public,
         allow=settings.allow,
         deny=settings.deny,
-        listeners=[parse_address(*address) for address in (*addresses, *settings.own_places)],
+        listeners=[parse_address(*address) for address in own],
         is_local=_is_local,
     )
 
