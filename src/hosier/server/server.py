@@ -64,7 +64,7 @@ class Server:
     Args:
         settings: everything it is told; keyword arguments replace single fields.
         on_session_end: called with a SessionRecord for each session that has ended.
-        on_totals: called then with the sessions served and the octets relayed since the start.
+        on_totals: called then with the sessions served and the octets of payload relayed since the start.
         tallies: where sessions are counted for their caps, if that is shared with other processes.
         failures: likewise, where failures to authenticate are counted.
         passwords: likewise, what is known of the passwords of a users file.
@@ -295,7 +295,7 @@ class Server:
         self.sessions_served += 1
         relay = session.relay
         if relay is not None:
-            self.octets_relayed += relay.up.moved + relay.down.moved
+            self.octets_relayed += relay.up.payload + relay.down.payload
         if self._on_totals is not None:  # who sees that nobody is here any more sees all of them
             self._on_totals(self.sessions_served, self.octets_relayed)
         greeted = self.entrance.left(session)
