@@ -79,6 +79,7 @@ class Treasurer:
         self._writing: asyncio.Future[None] | None = None
         self._next_line = 0.0
         self._clean_at = 0.0
+        self._look_at = 0.0
         self.adopt(budgets, on_demand=on_demand, groups=groups or {})
 
     def __len__(self) -> int:
@@ -88,7 +89,8 @@ class Treasurer:
     def adopt(
         self, budgets: Mapping[str, Budget], *, on_demand: Iterable[str], groups: Mapping[str, Sequence[str]]
     ) -> None:
-        """From now on these hold, for who comes; who is here goes on under those that were."""
+        """From now on these hold, for who comes; who is here goes on drawing on those that it draws on, in their new
+        measure (``Purse.changed``)."""
         self._usual.clear()
         self._budgets = budgets
         special = set(on_demand)
@@ -238,6 +240,9 @@ class Treasurer:
         used = {place: Entry(usage.since, usage.unsaved) for place, usage in moved}
         over = self._over(today) if today >= self._clean_at else []
         try:
+            if today >= self._look_at:
+                self._look_at = today + AGAIN
+                await self._find_again(ledger, purses)
             totals, news = await asyncio.to_thread(_write, ledger, used, over)
         except OSError as error:
             self._complain(error)
@@ -254,6 +259,15 @@ class Treasurer:
         finally:
             self._writing = None
 
+    async def _find_again(self, ledger: Ledger, purses: Mapping[tuple[str, str], Purse]) -> None:
+        """Where somebody has taken the file away, there is a new one with what is known. Raises OSError."""
+        if not await asyncio.to_thread(lambda: ledger.is_lost):
+            return
+        usages = {place: purse.usage for place, purse in purses.items()}
+        known = {place: Entry(usage.since, usage.used - usage.unsaved) for place, usage in usages.items()}
+        await asyncio.to_thread(ledger.restore, {**self._known, **known})
+        _log.warning("the usage file %s was taken away: there is a new one, with what was known", ledger.path)
+
     def _over(self, today: float) -> list[tuple[str, int]]:
         """Once an hour: the budgets, and what is before their period. Forgets it here."""
         self._clean_at = today + _HOUR
@@ -268,7 +282,7 @@ class Treasurer:
 
 
 def _slot_of(name: str, key: str) -> str:
-    return f"{name}\n{key}"  # no name of a budget in a file has a line's end
+    return f"{name}\n{key}"  # no name of a budget has a line's end
 
 
 def _write(
@@ -289,7 +303,7 @@ def _why_spent(purse: Purse, today: float) -> tuple[str, str] | None:
     if today >= purse.end:
         return "budget expired", f"{purse.key}: budget {purse.name!r} has expired"
     if purse.budget.octets is not None and purse.usage.left <= 0:
-        return "budget octets", f"{purse.key}: the octets of budget {purse.name!r} are used up"
+        return "budget octets", purse.usage.used_up
     return None
 
 
