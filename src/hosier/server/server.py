@@ -17,7 +17,7 @@ from ..engine.egress import DirectEgress, Egress, MakeEgress
 from ..engine.listener import Listener
 from ..engine.poller import Engine
 from ..engine.resolve import Resolver
-from ..errors import ConfigError
+from ..errors import ConfigError, LocalProtocolError
 from ..observe.access_log import printable
 from ..observe.counts import Counts
 from ..observe.record import SessionRecord
@@ -157,8 +157,10 @@ class Server:
         """Listens: on its addresses, or on sockets that are bound to them and listen already.
 
         Raises ConfigError if an address cannot be had; one of a family that the machine lacks is left out with a line
-        in the log, unless it is the only one.
+        in the log, unless it is the only one. LocalProtocolError if it has been started and not closed since.
         """
+        if self._started:
+            raise LocalProtocolError("this server has been started: close() it before it is started again")
         if sockets is None:
             sockets = listening_sockets(self.settings.listen_addresses)
         if self.users is not None:
@@ -217,6 +219,8 @@ class Server:
 
     async def drain(self) -> bool:
         """Accepts no more and waits for the running sessions, at most as long as the limit says; True: all ended."""
+        if not self._started:
+            return True
         self._stop_listening()
         self._all_ended = self._all_ended or asyncio.Event()
         if self.engine.tasks:
@@ -231,6 +235,8 @@ class Server:
         if self._pulse is not None:
             self._pulse.stop()
         if self._started:
+            self._started = False
+            self._all_ended = None
             self.engine.close()
             await self.treasurer.close()
             self._resolver.close()
