@@ -5,11 +5,12 @@ import contextlib
 import gc
 import socket
 import weakref
+from collections.abc import Sequence
 
 import pytest
 
 import hosier.engine.layered
-from hosier.engine.layered import MAX_FRAME, UnwrappingFlow
+from hosier.engine.layered import MAX_FRAME, UnwrappingFlow, _LayeredFlow
 from hosier.engine.opening import FRAMES_AT_ONCE
 from hosier.engine.poller import SCRATCH
 from hosier.errors import RemoteProtocolError
@@ -194,7 +195,7 @@ def test_bulk_is_taken_in_pieces(run: Run) -> None:
 
 
 def test_bulk_is_wrapped_as_it_was_read(run: Run) -> None:
-    """Two frames from the same buffers, again and again, so none may show through in another."""
+    """Frames from the same buffers, again and again, so none may show through in another."""
     data, layer = Pattern("down").octets(0, 3 * MEGABYTE), InPieces()
 
     async def main(lab: Lab) -> None:
@@ -206,6 +207,46 @@ def test_bulk_is_wrapped_as_it_was_read(run: Run) -> None:
         if hasattr(socket.socket, "recvmsg_into"):
             assert layer.as_read > 0
 
+    run(main)
+
+
+@pytest.mark.skipif(not hasattr(socket.socket, "recvmsg_into"), reason="frames are not moved in pieces here")
+@pytest.mark.parametrize("way", ["up", "down"])
+@pytest.mark.parametrize(("busy", "expected"), [(0, [4, 4]), (2, [1, 4, 3])])
+def test_bulk_takes_one_frame_a_turn_while_others_have_something_to_say(
+    run: Run, monkeypatch: pytest.MonkeyPatch, way: str, busy: int, expected: list[int]
+) -> None:
+    """And some when it is alone, or alone again."""
+    size, delivered = 2000, list[int]()
+    deliver = _LayeredFlow._deliver
+
+    def record(flow: _LayeredFlow, out: bytes | Sequence[bytes]) -> bool:
+        if not isinstance(out, bytes):  # frames that were moved together
+            delivered.append(len(out) if way == "up" else len(out) // 2)
+        return deliver(flow, out)
+
+    async def main(lab: Lab) -> None:
+        layer = InPieces()
+        layer.max_payload = size
+        joined = Joined(lab, layer=layer)
+        others = [Joined(lab) for _ in range(busy)]
+        flow, source = (joined.relay.up, joined.client) if way == "up" else (joined.relay.down, joined.target)
+        wire = frames(bytes(size), size) if way == "up" else bytes(size)
+        await send(source, wire)
+        await until(lambda: flow.payload == size, "the first frame makes it bulk")
+        await lab.settle()
+
+        # All of it is there before the engine looks.
+        delivered.clear()
+        assert source.send(8 * wire) == 8 * len(wire)
+        for other in others:
+            other.client.send(b"?")
+        await until(lambda: flow.payload == 9 * size, "all frames have passed")
+        assert delivered == expected
+
+    monkeypatch.setattr("hosier.engine.layered._LARGE", 1000)
+    monkeypatch.setattr("hosier.engine.poller.BULK_SLICE", 0.0)  # the edges are looked at after each turn
+    monkeypatch.setattr(_LayeredFlow, "_deliver", record)
     run(main)
 
 

@@ -171,10 +171,11 @@ class _Context:
         self._expected = -1
         """The number after the highest one of the peer's messages."""
         self.complete = False
-        self.principal = ""
-        self.integrity = False
-        self.confidentiality = False
-        self.replay_detection = False
+        # What is known when it is complete.
+        self.principal: str
+        self.integrity: bool
+        self.confidentiality: bool
+        self.replay_detection: bool
 
     def wrap(self, data: bytes | bytearray, confidential: bool) -> bytes:
         try:

@@ -1,9 +1,13 @@
-"""Where bulk under a security layer is read to: two frames at once, each as a whole."""
+"""Where bulk under a security layer is read to: some frames at once, each as a whole."""
 
 from functools import cache
 from typing import Final
 
-__all__ = ("FrameBuffers", "keep_what_is_freed")
+__all__ = ("BULK_FRAMES", "FrameBuffers", "keep_what_is_freed")
+
+BULK_FRAMES: Final = 4
+"""Frames. Each turn costs calls and some hundred steps of Python, whose code and data the last frame's arithmetic has
+driven out of the processor's caches; four sealed frames take about a millisecond."""
 
 _KEPT: Final = 4 << 20
 
@@ -11,27 +15,35 @@ _KEPT: Final = 4 << 20
 class FrameBuffers:
     """Buffers for the call under way, as large as frames have been; what is in them means nothing afterwards."""
 
-    __slots__ = ("_pairs",)
+    __slots__ = ("_alternating", "_header_size", "_rest_size", "_rests", "pairs")
 
     def __init__(self) -> None:
-        self._pairs = (bytearray(), bytearray()), (bytearray(), bytearray())
+        self.pairs = tuple((bytearray(), bytearray()) for _ in range(BULK_FRAMES))
+        """Header and rest of each frame, as ``apart`` gives them, one after the other."""
+        self._alternating = tuple(buffer for pair in self.pairs for buffer in pair)
+        self._rests = self._alternating[1::2]
+        self._header_size = self._rest_size = 0
 
-    def whole(self, size: int) -> tuple[bytearray, bytearray]:
-        """For two times so many octets."""
-        (_, first), (_, second) = self._pairs
-        if len(first) != size or len(second) != size:
-            _resize(first, size)
-            _resize(second, size)
-        return first, second
+    def whole(self, size: int) -> tuple[bytearray, ...]:
+        """For so many octets each."""
+        if size != self._rest_size:
+            self._resize_rests(size)
+        return self._rests
 
-    def apart(self, header_size: int, size: int) -> tuple[bytearray, bytearray, bytearray, bytearray]:
-        """For the header and the rest of one frame of ``size`` octets, and of another."""
-        size -= header_size
-        for header, rest in self._pairs:
-            if len(header) != header_size or len(rest) != size:
+    def apart(self, header_size: int, size: int) -> tuple[bytearray, ...]:
+        """For the header and the rest of one frame of ``size`` octets, and of the next ones."""
+        if size - header_size != self._rest_size:
+            self._resize_rests(size - header_size)
+        if header_size != self._header_size:
+            self._header_size = header_size
+            for header, _ in self.pairs:
                 _resize(header, header_size)
-                _resize(rest, size)
-        return *self._pairs[0], *self._pairs[1]
+        return self._alternating
+
+    def _resize_rests(self, size: int) -> None:
+        self._rest_size = size
+        for rest in self._rests:
+            _resize(rest, size)
 
 
 def _resize(buffer: bytearray, size: int) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from .endpoint import ENDED, Endpoint
 from .events import EPOLLIN
 from .flow import BLOCKED, QUEUED, Flow
-from .frame_buffers import keep_what_is_freed
+from .frame_buffers import BULK_FRAMES, keep_what_is_freed
 from .layers import Layer, LayerInPieces, Translation, finish_layer, has_ended_early, in_pieces, last_octets
 from .opening import open_frames
 from .poller import SCRATCH
@@ -24,6 +24,7 @@ _NO_ROOM: Final = 0.02  # seconds between two looks for room; nothing tells when
 _LITTLE: Final = 16384  # octets to read where there is no room: any empty send buffer takes as many at once
 
 _LARGE: Final = 16384  # octets of a frame that is bulk
+_ROOMY: Final = 2 * BULK_FRAMES * SCRATCH  # octets of room for what one turn may have to hold, and as much again
 
 MAX_FRAME: Final = 1 << 20  # octets that wait for the rest of their frame; RFC 1961's largest is 65,539
 
@@ -34,17 +35,20 @@ class SteppingFlow(Flow):
     __slots__ = ()
 
     _frame_size: int = 0
-    """Octets of the source that make one frame, if there is bulk; then an edge is but a wish for a turn."""
+    """Octets of the source that make one frame, if there is bulk; then an edge is but a wish for a turn, unless all
+    others are quiet."""
 
     def on_edge(self, source: Endpoint, events: int) -> None:
         try:
             if events == EPOLLIN or self._heed(events):
                 if self.status:
                     self._put_off()
-                elif self._frame_size:
-                    self._queue()
-                else:
+                elif not self._frame_size:
                     self.pump()
+                elif source.engine.is_quiet:
+                    self.turn()
+                else:
+                    self._queue()
         except Exception as error:  # noqa: BLE001  # it ends this relay alone
             self.crashed(error)
 
@@ -100,22 +104,20 @@ class _LayeredFlow(SteppingFlow):
         self.status = status = self.status & ~QUEUED
         if status & BLOCKED:
             self.flush()
-        elif status or not self._frame_size or not self._is_at_frame() or self.source.engine.room < 4 * SCRATCH:
+        elif status or (layer := self._pieces) is None or not self._frame_size or self.source.engine.room < _ROOMY:
             self.pump()
-        elif (layer := self._pieces) is not None:
-            self._move_frames(layer)
         else:
-            self.pump()
+            self._move_frames(layer)
 
     def _move_frames(self, layer: LayerInPieces) -> None:
-        """As much as makes two frames: one would cost calls and turns twice. But one while others have something to
-        say, who would wait for both."""
+        """As much as makes some frames: one would cost calls and turns as often. But one while others have something
+        to say, who would wait for all of them."""
         source = self.source
-        buffers = self._buffers(layer)
-        most = 2 * self._frame_size
-        if not source.engine.is_quiet:
-            buffers = buffers[: len(buffers) // 2]
-            most //= 2
+        buffers, most = self._buffers(layer), self._frame_size
+        if source.engine.is_quiet:
+            most *= BULK_FRAMES
+        else:
+            buffers = buffers[: len(buffers) // BULK_FRAMES]
         try:
             have = source.sock.recvmsg_into(buffers)[0]
         except BlockingIOError:
@@ -152,12 +154,8 @@ class _LayeredFlow(SteppingFlow):
         engine.loop.call_later(_NO_ROOM, engine.queue, self)
         return True
 
-    def _is_at_frame(self) -> bool:
-        """Whether the next octet to read begins a frame."""
-        return True
-
     def _buffers(self, layer: LayerInPieces) -> Sequence[bytearray]:
-        """Room for two frames of bulk."""
+        """Room for frames of bulk."""
         raise NotImplementedError
 
     def _transform_frames(
@@ -267,8 +265,11 @@ class UnwrappingFlow(_LayeredFlow):
         if not plain or self._deliver(plain):
             self._queue()  # the edges that came meanwhile are spent
 
-    def _is_at_frame(self) -> bool:
-        return not (self._frames or self._is_tunnel)  # a tunnel's layer may keep a part itself
+    def _move_frames(self, layer: LayerInPieces) -> None:
+        if self._frames or self._is_tunnel:  # a tunnel's layer may keep a part itself
+            self.pump()  # the next octet to read begins no frame
+        else:
+            _LayeredFlow._move_frames(self, layer)
 
     def _buffers(self, layer: LayerInPieces) -> Sequence[bytearray]:
         # Bulk comes in frames of one size: each is read as a whole, and so not put together or taken apart.
@@ -277,14 +278,17 @@ class UnwrappingFlow(_LayeredFlow):
     def _transform_frames(
         self, layer: LayerInPieces, buffers: Sequence[bytearray], have: int, out: list[bytes]
     ) -> None:
-        size, done = self._frame_size, 0
-        # Until one is not all here, or not as large as the last one.
-        while have - done >= size and (plain := layer.unwrap_in_pieces(buffers[0], buffers[1])) is not None:
+        size, unwrap = self._frame_size, layer.unwrap_in_pieces
+        for header, rest in self.source.engine.frames.pairs[: have // size]:
+            if (plain := unwrap(header, rest)) is None:
+                break  # it is not as large as the last one
             out.append(plain)
-            done += size
-            buffers = buffers[2:]
-        if done < have and (plain := self._transform(b"".join(buffers)[: have - done])):
-            out.append(plain)
+        whole = len(out)
+        if have := have - whole * size:
+            others = bytearray().join(buffers[2 * whole : 2 * (whole + 1 + have // size)])
+            del others[have:]
+            if plain := self._transform(others):
+                out.append(plain)
 
     def _is_over(self) -> bool:
         return self._is_tunnel and has_ended_early(self.layer)
@@ -294,7 +298,7 @@ class UnwrappingFlow(_LayeredFlow):
         missing = self._frame_size - len(self._frames)
         return min(self._most, missing) if missing > 0 else self._most
 
-    def _transform(self, data: bytes) -> bytes:
+    def _transform(self, data: bytes | bytearray) -> bytes:
         frames = self._frames
         if frames:
             frames += data
@@ -304,7 +308,7 @@ class UnwrappingFlow(_LayeredFlow):
         else:
             plain, taken, last, self._is_left = open_frames(self.layer, data)
             if taken < len(data):
-                frames += data[taken:]
+                frames += data[taken:] if taken else data
         if last >= _LARGE:
             self._is_bulk_of(last)
         elif last and not frames:  # else it was the end of one write, and the next one is here: bulk goes on

@@ -10,7 +10,7 @@ FRAMES_AT_ONCE: Final = 32
 """Empty ones are so small that one read brings 2048; each costs as much as many octets of a large one."""
 
 
-def open_frames(layer: Layer, data: bytes | memoryview) -> tuple[bytes, int, int, bool]:
+def open_frames(layer: Layer, data: bytes | bytearray | memoryview) -> tuple[bytes, int, int, bool]:
     """What is in the first whole frames, how many octets these have, how many the last one of them; and whether there
     were so many that the rest may hold whole ones, too."""
     unwrap = layer.unwrap

@@ -202,6 +202,7 @@ class Engine:
         try:
             while True:
                 edges = poll(0, BATCH)
+                self.is_quiet = len(edges) < 2
                 for fd, events in edges:
                     watched = get(fd)
                     if watched is not None:
@@ -210,7 +211,6 @@ class Engine:
                         except Exception as error:  # noqa: BLE001  # the other edges are told only once
                             self.report(error, f"the handler of an edge crashed: {error!r}")
                 if turns:
-                    self.is_quiet = len(edges) < 2
                     self._bulk_slice()
                 if buried:
                     self._close_buried()

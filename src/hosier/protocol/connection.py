@@ -197,10 +197,13 @@ class Connection:
             data = self._framing.refusal if symbol is _AUTH_REFUSED and not self._from_client else b""
         self.state = after
         if outcome is not None and symbol is _AUTH_SUCCEEDED and (layer := outcome[1]) is not None:
-            # Installed only now: this step went out bare. What the peer sent behind its last message is wrapped.
-            self.layer = layer
-            self._wrapped, self._buffer = self._buffer, b""
+            self._install(layer)
         return data
+
+    def _install(self, layer: SecurityLayer) -> None:
+        """After the last step of its method, which went out bare. What the peer sent behind its own is wrapped."""
+        self.layer = layer
+        self._wrapped, self._buffer = self._buffer, b""
 
     # --- private ---
 

@@ -75,13 +75,21 @@ class ServerConnection(Connection):
         """
         if isinstance(event, AuthStep):
             body, outcome = event
-            is_success = outcome is not None and outcome[0] is not None and outcome[1] is None
-            if not is_success or body is None or self.state is not _ANSWER_AUTH:
+            if body is None or self.state is not _ANSWER_AUTH:
                 return self._send_auth(event)
-            # In a straight line, as nearly all go: the method has ended well, and leaves no layer behind.
+            # In a straight line, as nearly all go: the method goes on, or has ended well.
+            if outcome is None:
+                after, layer = _AWAIT_AUTH, None
+            else:
+                identity, layer, _ = outcome
+                if identity is None:
+                    return self._send_auth(event)
+                after = _AWAIT_REQUEST
             assert self._framing is not None  # ANSWER_AUTH is reached through a method only
             data = self._framing.encode(body, from_client=False)
-            self.state = _AWAIT_REQUEST
+            self.state = after
+            if layer is not None:
+                self._install(layer)
             return data
         if isinstance(event, Reply):
             after = self._after(_REFUSED if event[0] else _GRANTED)

@@ -24,7 +24,8 @@ __all__ = (
 
 _VERSION: Final = 0x01
 _new: Final = tuple.__new__  # without the named tuples' Python-level constructors
-_LEVELS: Final = tuple(Level)  # by their numbers
+_OCTETS: Final = tuple(bytes((level,)) for level in Level)  # by their numbers
+_LEVELS: Final = dict(zip(_OCTETS, Level, strict=True))
 
 MAX_ROUNDS: Final = 16
 """Tokens that one side may send: Kerberos needs one, SPNEGO a few. An endless exchange is an attack."""
@@ -185,11 +186,11 @@ class ServerNegotiation:
             return _refusal("a token came after the context was complete")
         raw = self._nec and len(message.token) == 1
         level = self._grant(_level(message.token) if raw else _unwrapped_level(self._context, message.token))
-        answer = bytes((level,))
+        answer = _OCTETS[level]
         if not raw:
             answer = self._context.wrap(answer, False)
         layer = _layer(self._context, level, self._sealed_up_to)
-        return _new(AuthStep, (_new(GssapiMessage, (_LEVEL, answer)), Outcome(self._user, layer)))
+        return _new(AuthStep, (_new(GssapiMessage, (_LEVEL, answer)), _new(Outcome, (self._user, layer, ""))))
 
     def _grant(self, wish: Level) -> Level:
         if wish in self._levels:
@@ -307,11 +308,12 @@ def _unwrapped_level(context: SecurityContext, token: bytes) -> Level:
 
 def _level(octets: bytes) -> Level:
     """GS-REQ-29: one octet, and a level that exists."""
+    level = _LEVELS.get(octets)
+    if level is not None:
+        return level
     if len(octets) != 1:
         raise RemoteProtocolError(f"a protection level of {len(octets)} octets instead of 1")
-    if octets[0] >= len(_LEVELS):
-        raise RemoteProtocolError(f"there is no protection level {octets[0]}")
-    return _LEVELS[octets[0]]
+    raise RemoteProtocolError(f"there is no protection level {octets[0]}")
 
 
 def _layer(context: SecurityContext, level: Level, sealed_up_to: int) -> GssapiLayer | None:

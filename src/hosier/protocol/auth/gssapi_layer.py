@@ -21,6 +21,10 @@ unpack_header: Final = _STRUCT.unpack_from
 
 _VERSION: Final = 0x01
 _DATA: Final = 0x03
+_FRAME: Final = _VERSION << 8 | _DATA  # the first two octets at once
+_FRAME_STRUCT: Final = Struct(">HH")
+_pack: Final = _FRAME_STRUCT.pack
+_unpack: Final = _FRAME_STRUCT.unpack_from
 _NOT_SEALED: Final = "a frame is not confidential, although that was agreed"
 
 # Dante takes a whole frame, header included, of at most 65,535 octets (GS-REQ-38).
@@ -81,9 +85,9 @@ class GssapiLayer:
     def __init__(self, context: Wrapping, level: Level, *, sealed_up_to: int = MAX_TOKEN) -> None:
         self.level: Level = level
         self._context = context
-        self._must_be_sealed = level == _CONFIDENTIALITY
-        self._seals = seals = level != _INTEGRITY
-        self._sealed_up_to = -1 if not seals else sealed_up_to if level == _SELECTIVE else MAX_TOKEN
+        self._must_be_sealed = level is _CONFIDENTIALITY
+        self._seals = seals = level is not _INTEGRITY
+        self._sealed_up_to = -1 if not seals else sealed_up_to if level is _SELECTIVE else MAX_TOKEN
         self.max_payload: int = context.wrap_limit(_MAX_STREAM_TOKEN, seals)
         """The most plain octets that one frame of the stream holds."""
         self._max_datagram: int | None = None
@@ -100,14 +104,14 @@ class GssapiLayer:
         token = self._context.wrap(data, len(data) <= self._sealed_up_to)
         if len(token) > MAX_TOKEN:
             raise self._too_long()
-        return pack_header(_VERSION, _DATA, len(token)) + token
+        return _pack(_FRAME, len(token)) + token
 
     def wrap_in_pieces(self, data: bytes | bytearray) -> tuple[bytes, bytes]:
         """The same frame as its header and its token, for who can send them without putting them together."""
         token = self._context.wrap(data, len(data) <= self._sealed_up_to)
         if len(token) > MAX_TOKEN:
             raise self._too_long()
-        return pack_header(_VERSION, _DATA, len(token)), token
+        return _pack(_FRAME, len(token)), token
 
     def unwrap(self, data: Buffer | memoryview) -> tuple[bytes, int] | None:
         """Raises RemoteProtocolError for a frame of another version or type and for a token that is not believed; at
@@ -116,8 +120,8 @@ class GssapiLayer:
         if have < HEADER:
             _check_start(data)
             return None
-        version, kind, size = unpack_header(data)
-        if version != _VERSION or kind != _DATA:
+        frame, size = _unpack(data)
+        if frame != _FRAME:
             _check_start(data)
         end: int = HEADER + size
         if have < end:
@@ -130,7 +134,7 @@ class GssapiLayer:
     def unwrap_in_pieces(self, header: bytes | bytearray, token: bytearray) -> bytes | None:
         """The same for a frame that did not come in one piece; None, with nothing changed, if this is no whole frame.
         ``token`` may be spoiled. Raises RemoteProtocolError for a token that is not believed."""
-        if header != pack_header(_VERSION, _DATA, len(token)):
+        if header != _pack(_FRAME, len(token)):
             return None
         plain, sealed = self._context.unwrap(token)
         if self._must_be_sealed and not sealed:
