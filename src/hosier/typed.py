@@ -146,7 +146,7 @@ def _told(misfit: _Misfit) -> str:
     place, hint, value = misfit
     is_choice = isinstance(value, str) and any(get_origin(one) is Literal for one in _alternatives(hint))
     found = repr(value) if is_choice or value is None else type(value).__name__
-    is_alone = get_origin(hint) is Sequence and _fits(get_args(hint)[0], value)
+    is_alone = any(get_origin(one) is Sequence and _fits(get_args(one)[0], value) for one in _alternatives(hint))
     return f"{place}: expected {_in_words(hint)}, found {found}{'; write [...] around it' if is_alone else ''}"
 
 

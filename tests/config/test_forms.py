@@ -125,7 +125,7 @@ def test_toml(value: Any, expected: Any) -> None:
         (Path, "a/b", Path("/etc/hosier/a/b")),
         (Path | str, "/a", Path("/a")),
         (ListenAddress | str, "*:1080", "*:1080"),
-        (IPv4Network | IPv6Network, "10.1.2.3/8", ip_network("10.0.0.0/8")),
+        (IPv4Network | IPv6Network, "10.0.0.0/8", ip_network("10.0.0.0/8")),
         (IPv4Address | IPv6Address, "::1", ip_address("::1")),
     ],
 )

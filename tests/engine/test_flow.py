@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 import hosier.engine.pipes
+from hosier.engine import flow as flow_module
 from hosier.engine.endpoint import Endpoint
 from hosier.engine.events import EPOLLIN, EPOLLOUT
-from hosier.engine.flow import BULK_AFTER, Flow
+from hosier.engine.flow import BULK_AFTER, QUIET_TURN, TURN, Flow
 from hosier.engine.pipes import Pipe, PipePool
 from hosier.engine.poller import SCRATCH
 from hosier.engine.portable import PortableEngine
@@ -128,6 +129,40 @@ def test_bulk_moves_by_splice_and_small_talk_does_not(run: Run, monkeypatch: pyt
             assert await exactly(joined.target, 8) == b"question"
             await lab.settle()
         assert taken <= taken_for_bulk + 2  # the first small splice ends it
+
+    run(main)
+
+
+@pytest.mark.linux
+@pytest.mark.parametrize("capacity", [1 << 16, 1 << 20])
+def test_a_turn_is_longer_while_others_are_quiet(run: Run, monkeypatch: pytest.MonkeyPatch, capacity: int) -> None:
+    """However much waits at the source, and however small the pipe is."""
+    moved: list[int] = []
+
+    def splice(source: int, sink: int, size: int, *_: object) -> int:
+        moved.append(size)
+        return size
+
+    monkeypatch.setattr(flow_module, "splice", splice)
+
+    async def main(lab: Lab) -> None:
+        near, far = Endpoint(lab.engine, lab.pair()[1], lab), Endpoint(lab.engine, lab.pair()[1], lab)  # type: ignore[arg-type]
+        flow = Flow(None, near, far)  # type: ignore[arg-type]
+        for quiet, octets in (False, TURN), (True, QUIET_TURN), (False, TURN):
+            moved.clear()
+            make_bulk(flow)
+            lab.engine.is_quiet = quiet
+            with monkeypatch.context() as patch:
+                patch.setattr(lab.engine, "queue", lambda flow: moved.append(0))
+                pipe = lab.engine.pipes.take()
+                assert pipe is not None
+                pipe.capacity = capacity
+                lab.engine.pipes.give(pipe)
+                flow.turn()
+            assert moved == [capacity] * (2 * octets // capacity) + [0]  # in and out, then it waits for its next turn
+        assert flow.moved == 2 * TURN + QUIET_TURN
+        near.close()
+        far.close()
 
     run(main)
 

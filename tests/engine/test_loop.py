@@ -9,12 +9,14 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
 from selectors import EVENT_READ, EVENT_WRITE
 from typing import Any
 
 import pytest
 
 from hosier.engine.endpoint import Endpoint
+from hosier.engine.events import EPOLLET, EPOLLIN
 from hosier.engine.loop import BATCH, EdgeLoop, EdgeSelector, LentEpoll
 from hosier.engine.poller import Engine
 
@@ -237,5 +239,190 @@ def test_a_descriptor_that_is_closed_before_its_edge_is_served_does_not_come_bac
         for sock in (outer, bell, rope):
             sock.close()
         engine.close()
+
+    run(main)
+
+
+# --- the engine is served where the loop waits ---
+
+
+class Echo:
+    """Sends back what it reads, and does what it was told to do at the first edge."""
+
+    def __init__(self, first: Callable[[], object] = lambda: None) -> None:
+        self.edges = 0
+        self._first = first
+
+    def on_edge(self, endpoint: Endpoint, events: int) -> None:
+        self.edges += 1
+        endpoint.sock.send(endpoint.sock.recv(100))
+        if self.edges == 1:
+            self._first()
+
+
+def ask(outer: socket.socket, questions: int) -> None:
+    """A client in a thread of its own."""
+    outer.settimeout(30)
+    for _ in range(questions):
+        outer.send(b"question")
+        assert outer.recv(100) == b"question"
+
+
+def test_edges_alone_do_not_make_the_loop_go_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds = 0
+    select = EdgeSelector.select
+
+    def counted(selector: EdgeSelector, timeout: float | None = None) -> Any:
+        nonlocal rounds
+        rounds += 1
+        return select(selector, timeout)
+
+    monkeypatch.setattr(EdgeSelector, "select", counted)
+
+    async def main() -> None:
+        engine, owner = Engine(), Echo()
+        outer, inner = pair()
+        endpoint = Endpoint(engine, inner, owner)
+        endpoint.register()
+        await asyncio.get_running_loop().run_in_executor(None, ask, outer, 200)
+        assert owner.edges == 200
+        assert rounds < 50
+        endpoint.close()
+        outer.close()
+        engine.close()
+
+    run(main)
+
+
+@pytest.mark.parametrize("how", ["call_soon", "call_later", "set_result", "create_task", "from_a_thread", "add_writer"])
+def test_what_a_handler_asks_of_a_waiting_loop_is_done(how: str) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        engine = Engine()
+        done = loop.create_future()
+        outer, inner = pair()
+
+        async def coroutine() -> None:
+            done.set_result(None)
+
+        def first() -> None:
+            if how == "call_soon":
+                loop.call_soon(done.set_result, None)
+            elif how == "call_later":
+                loop.call_later(0.001, done.set_result, None)
+            elif how == "set_result":
+                done.set_result(None)
+            elif how == "create_task":
+                tasks.append(loop.create_task(coroutine()))
+            elif how == "from_a_thread":
+                loop.call_soon_threadsafe(done.set_result, None)
+            else:
+                loop.add_writer(outer, done.set_result, None)
+                done.add_done_callback(lambda _: loop.remove_writer(outer))
+
+        tasks: list[asyncio.Task[None]] = []
+        endpoint = Endpoint(engine, inner, Echo(first))
+        endpoint.register()
+        outer.send(b"question")
+        await done
+        endpoint.close()
+        outer.close()
+        engine.close()
+
+    run(main)
+
+
+def test_a_handler_may_stop_the_loop() -> None:
+    loop = EdgeLoop()
+    try:
+        engine = Engine(loop)
+        outer, inner = pair()
+        endpoint = Endpoint(engine, inner, Echo(loop.stop))
+        endpoint.register()
+        outer.send(b"question")
+        loop.run_forever()
+        endpoint.close()
+        outer.close()
+        engine.close()
+    finally:
+        loop.close()
+
+
+def test_a_timer_is_not_kept_waiting_by_edges() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        engine, owner = Engine(), Echo()
+        outer, inner = pair()
+        endpoint = Endpoint(engine, inner, owner)
+        endpoint.register()
+        over = asyncio.Event()
+        loop.call_later(0.05, over.set)
+        asking = True
+
+        def ask_on() -> None:
+            while asking:
+                ask(outer, 1)
+
+        thread = loop.run_in_executor(None, ask_on)
+        await over.wait()
+        asking = False
+        await thread
+        assert owner.edges
+        endpoint.close()
+        outer.close()
+        engine.close()
+
+    run(main)
+
+
+def test_handlers_see_the_context_in_which_the_engine_was_made() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        said: ContextVar[str] = ContextVar("said")
+        said.set("by the host program")
+        engine = Engine()
+        found = loop.create_future()
+        outer, inner = pair()
+        endpoint = Endpoint(engine, inner, Echo(lambda: found.set_result(said.get(""))))
+        endpoint.register()
+        outer.send(b"question")
+        assert await found == "by the host program"
+        endpoint.close()
+        outer.close()
+        engine.close()
+
+    run(main)
+
+
+def test_an_engine_that_crashes_does_not_end_the_loop() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, EdgeLoop)
+        told: list[str] = []
+        both = asyncio.Event()
+
+        def heard(_: object, context: dict[str, Any]) -> None:
+            told.append(context["message"])
+            if len(told) == 2:
+                both.set()
+            outer.send(b"another edge")
+
+        loop.set_exception_handler(heard)
+        outer, inner = pair()
+
+        def ring() -> None:
+            assert lent is not None
+            lent.poll(0, 1)
+            raise RuntimeError("of the engine's own")
+
+        lent = loop.lend_epoll(ring)
+        assert lent is not None
+        lent.register(inner.fileno(), EPOLLIN | EPOLLET)
+        outer.send(b"an edge")
+        await both.wait()
+        assert any(line.startswith("an engine crashed: RuntimeError") for line in told)
+        loop.take_epoll_back()
+        outer.close()
+        inner.close()
 
     run(main)

@@ -158,9 +158,10 @@ def test_bulk_is_spliced_and_no_turn_moves_more_than_was_given(run: Run, monkeyp
         spliced: list[int] = []
         genuine = PacedFlow._splice
 
-        def splice(flow: PacedFlow, pipe: object, share: int) -> None:
+        def splice(flow: PacedFlow, pipe: object, share: int, most: int) -> None:
+            assert share == most  # once, and no more
             spliced.append(share)
-            genuine(flow, pipe, share)  # type: ignore[arg-type]
+            genuine(flow, pipe, share, most)  # type: ignore[arg-type]
 
         monkeypatch.setattr(PacedFlow, "_splice", splice)
         down = Allowance(100_000)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Network, ip_address, ip_network
 
 import pytest
 
@@ -41,6 +41,13 @@ def test_a_moment() -> None:
     accounts = Accounts({"ann": Account(expires=moment)})
     assert accounts.judge("ann", HERE, moment.timestamp() - 0.1) is None
     assert accounts.judge("ann", HERE, moment.timestamp()) is not None
+
+
+@pytest.mark.parametrize("empty", [[], ()])
+def test_no_place_to_come_from(empty: list[IPv4Network]) -> None:
+    """The last network taken off the list: nobody means that the user may come from anywhere then."""
+    with pytest.raises(ConfigError, match="clients is empty: leave the key out if"):
+        Account(clients=empty)
 
 
 def test_where_a_user_may_come_from() -> None:

@@ -52,6 +52,7 @@ def test_one_form_of_a_name(asked: bytes, plain: str | None) -> None:
         ("*", ["a", "a.b"], []),
         ("bücher.example", ["xn--bcher-kva.example"], ["bcher.example"]),
         (".bücher.example", ["a.xn--bcher-kva.example"], []),
+        ("*.bücher.example", ["a.xn--bcher-kva.example"], ["xn--bcher-kva.example"]),
     ],
 )
 def test_what_a_pattern_means(pattern: str, meant: list[str], others: list[str]) -> None:
@@ -59,7 +60,23 @@ def test_what_a_pattern_means(pattern: str, meant: list[str], others: list[str])
     assert [name for name in (*meant, *others) if parsed.matches(name)] == meant
 
 
-@pytest.mark.parametrize("text", ["", ".", "..a", "a..b", ".*.example", "a\\b", "a\0b", "x" * 256])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        ".",
+        "..a",
+        "a..b",
+        ".*.example",
+        "a\\b",
+        "a\0b",
+        "x" * 256,
+        "a.example:80",
+        "http://a.example/",
+        "a b.example",
+        "a@b",
+    ],
+)
 def test_no_patterns(text: str) -> None:
     with pytest.raises(ConfigError, match="is no name of a target"):
         parse_pattern(text)
@@ -68,6 +85,19 @@ def test_no_patterns(text: str) -> None:
 @pytest.mark.parametrize("text", ["10.0.0.1", "::1", "[::1]", "::ffff:10.0.0.1"])
 def test_addresses_have_no_name(text: str) -> None:
     with pytest.raises(ConfigError, match="is an address: write it under networks"):
+        parse_pattern(text)
+
+
+@pytest.mark.parametrize("text", ["10.0.0.*", "10.*", "*.0.0.1"])
+def test_stars_make_no_networks(text: str) -> None:
+    with pytest.raises(ConfigError, match="is an address: write it under networks"):
+        parse_pattern(text)
+
+
+@pytest.mark.parametrize("text", ["bü*.example", "*ü.example"])
+def test_stars_beside_other_letters(text: str) -> None:
+    """A label is encoded as a whole: no part of it stands for a part of the name."""
+    with pytest.raises(ConfigError, match="not ASCII"):
         parse_pattern(text)
 
 

@@ -97,15 +97,15 @@ def test_families_do_not_mix() -> None:
     ("text", "network"),
     [
         ("192.168.0.0/16", "192.168.0.0/16"),
-        ("192.168.3.4/16", "192.168.0.0/16"),  # host bits are no reason to complain
         ("10.1.2.3", "10.1.2.3/32"),
         ("10.0.0.0/255.0.0.0", "10.0.0.0/8"),
         ("0.0.0.0/0", "0.0.0.0/0"),
         ("::1", "::1/128"),
         ("[::1]", "::1/128"),
         ("2001:db8::/32", "2001:db8::/32"),
-        ("2001:DB8::1/32", "2001:db8::/32"),
-        ("::ffff:10.0.0.0/104", "::ffff:a00:0/104"),
+        ("2001:DB8::/32", "2001:db8::/32"),
+        ("::/0", "::/0"),
+        ("::fffe:0:0/95", "::fffe:0:0/95"),
     ],
 )
 def test_parse(text: str, network: str) -> None:
@@ -122,6 +122,29 @@ def test_parse_complains_in_one_line(text: str) -> None:
     assert str(caught.value).startswith(repr(text))
     assert "192.168.0.0/16" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "all_of_it", "alone"),
+    [("192.168.3.4/16", "192.168.0.0/16", "192.168.3.4"), ("2001:DB8::1/32", "2001:db8::/32", "2001:db8::1")],
+)
+def test_more_than_a_prefix(text: str, all_of_it: str, alone: str) -> None:
+    """10.1.2.3/8 opens sixteen million addresses: who writes it may mean one."""
+    with pytest.raises(ConfigError, match=f"write {all_of_it} for all of it, or {alone} alone"):
+        parse_network(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("::ffff:198.51.100.0/120", "198.51.100.0/24"),
+        ("::ffff:10.1.2.3", "10.1.2.3/32"),
+        ("::ffff:0:0/96", "0.0.0.0/0"),
+    ],
+)
+def test_mapped_networks_would_never_hold(text: str, plain: str) -> None:
+    with pytest.raises(ConfigError, match=f"write {plain}"):
+        parse_network(text)
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ NETWORKS = tuple(map(ip_network, ("10.0.0.0/8", "10.1.0.0/16", "10.1.2.3/32", "0
 ADDRESSES = tuple(ip_address(host).packed for host in ("10.1.2.3", "10.2.0.1", "192.0.2.1", "2001:db8::1", "::5"))
 
 
-def some(*values: object) -> st.SearchStrategy[list[object]]:
-    return st.one_of(st.just([]), st.lists(st.sampled_from(values), max_size=2))
+def some(*values: object) -> st.SearchStrategy[list[object] | None]:
+    return st.one_of(st.none(), st.lists(st.sampled_from(values), min_size=1, max_size=2))
 
 
 RULES = st.builds(
@@ -73,7 +73,7 @@ def test_the_first_that_holds(rules: list[Rule], facts: list[Facts]) -> None:
 @given(st.lists(RULES, max_size=12), FACTS)
 def test_the_same_where_no_address_is_known(rules: list[Rule], facts: Facts) -> None:
     """For rules that have no condition on it."""
-    all_rules = numbered([replace(rule, networks=[]) for rule in rules])
+    all_rules = numbered([replace(rule, networks=None) for rule in rules])
     unknown = replace(facts, address=None)
     assert RuleIndex(all_rules, unknown={"networks"}).first(unknown) is one_by_one(all_rules, unknown)
 

@@ -171,3 +171,13 @@ def test_before_any_target_is_known() -> None:
     assert not book(only_ann).foresee_any(Facts()).allowed
     assert book(only_ann).foresee_any(Facts(user="ann")).allowed
     assert book(Rule(action="deny", ports=[25]), otherwise=True).foresee_any(Facts()).allowed
+
+
+def test_which_rule_it_will_be() -> None:
+    """It is settled if no other rule could let a datagram pass, whatever is denied."""
+    dns, mail, rest = Rule(action="allow", ports=[53]), Rule(action="deny", ports=[25]), Rule(action="allow")
+    assert book(rest, dns).is_settled(Facts())
+    assert book(mail, rest).is_settled(Facts())
+    assert book(mail).is_settled(Facts())
+    assert not book(dns, rest).is_settled(Facts())
+    assert not book(dns).is_settled(Facts())

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hosier.errors import ConfigError, ReplyCode
-from hosier.policy.rules import REPLIES, PortSpan, Rule
+from hosier.policy.rules import CONDITIONS, REPLIES, PortSpan, Rule
 from hosier.policy.targets import PROTECTED
 from hosier.protocol.address import IPV4, IPV6, parse_address
 
@@ -44,6 +44,11 @@ def test_no_ports(port: int | str) -> None:
         ({"action": "allow", "egress": [ip_address("192.0.2.1"), ip_address("192.0.2.2")]}, "of one family"),
         ({"action": "allow", "names": ["10.0.0.1"]}, "is an address: write it under networks"),
         ({"action": "allow", "times": ["8-18"]}, "is no time of the week"),
+        *(
+            ({"action": "allow", key: empty}, f"{key} is empty, so that the rule could never hold")
+            for key in CONDITIONS
+            for empty in (list[str](), ())
+        ),
     ],
 )
 def test_what_could_mean_nothing_is_refused(fields: dict[str, Any], why: str) -> None:

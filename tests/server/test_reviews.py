@@ -6,7 +6,7 @@ import asyncio
 import time
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -238,6 +238,32 @@ def test_the_times_of_a_rule_end(monkeypatch: pytest.MonkeyPatch) -> None:
             assert scene.server.reviews._timer is not timer
 
     run(main)
+
+
+def test_the_clocks_are_put_forward(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An hour that there is not may hold the moment at which something is forbidden: at the next quarter of an hour it
+    counts what the clock says, however far away that moment seemed."""
+
+    async def main() -> None:
+        monkeypatch.setenv("TZ", "XXX0YYY-1,M3.5.0/2,M10.5.0/3")  # at 02:00 of the last Sunday in March it is 03:00
+        time.tzset()
+        clock = [datetime(2027, 3, 28, 1, 59, 30, tzinfo=UTC).timestamp()]
+        monkeypatch.setattr(time, "time", lambda: clock[0])
+        monkeypatch.setattr(ruling, "time", lambda: clock[0])
+        async with stage(rules=[deny(times=["sun 03:00-04:00"]), ALLOW]) as scene:
+            pair = await scene.joined()
+            timer = scene.server.reviews._timer
+            assert timer is not None
+            assert 0 < timer.when() - scene.server.engine.loop.time() <= 30
+            clock[0] += 30
+            scene.server.reviews._time_has_come()
+            await is_ended(*pair)
+
+    try:
+        run(main)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_where_time_changes_nothing_nobody_waits_for_it() -> None:

@@ -24,7 +24,7 @@ from hosier.server.ledger import Ledger
 from hosier.server.settings import BindSettings, ServerSettings, UdpSettings
 
 from .commands.test_bind import waiting
-from .datagrams import Datagrams, associated, dropped
+from .datagrams import UDP_ASSOCIATE, Datagrams, associated, dropped
 from .harness import SUCCESS5, Peer, Stage, failure5, login, request5, run, stage, until
 
 DENIED = failure5(2)
@@ -594,6 +594,66 @@ def test_an_association_draws_on_the_budgets_of_whichever_rule_lets_its_datagram
             client = await associated(scene)
             client.ask(target.place, b"x")
             await dropped(scene, "refused target")
+
+    run(main)
+
+
+def test_an_association_pays_for_no_rule_that_lets_none_of_its_datagrams_pass() -> None:
+    """A rule about other ports does not count it, does not refuse it and does not name it, nor take its line out of the
+    log; one that holds whatever the target counts it from the beginning."""
+    rules = [
+        Rule(action="allow", name="dns", ports=[9], budgets=["few"], log_level="silent"),
+        Rule(action="deny", name="mail", ports=[25]),
+        Rule(action="allow", name="all", commands=["associate"], budgets=["some"]),
+    ]
+    budgets = {"few": Budget(per="all", sessions=1), "some": Budget(per="all", sessions=2)}
+
+    async def main() -> None:
+        async with stage(rules=rules, budgets=budgets) as scene:
+            target, clients = Datagrams(scene), [await associated(scene) for _ in range(3)]
+            for client in clients[:2]:
+                await client.proof(target)
+            drawn = sorted([purse.name for purse in session.purses] for session in scene.server.living())
+            assert drawn == [[], ["some"], ["some"]]
+            clients[2].ask(target.place, b"x")
+            await until(lambda: hits(scene, "budget sessions") == 1, "the third is too many")
+            for client in clients:
+                client.control.close()
+            await until(lambda: len(scene.records) == 3, "they have ended")
+            assert sorted(record.rule for record in scene.records) == ["", "rule 3 (all)", "rule 3 (all)"]
+            assert {record.log_level for record in scene.records} == {"normal"}
+
+    run(main)
+
+
+def test_a_rule_that_holds_for_every_target_counts_an_association_at_once() -> None:
+    rules = [Rule(action="deny", ports=[25]), Rule(action="allow", budgets=["one"]), Rule(action="allow", ports=[9])]
+
+    async def main() -> None:
+        async with stage(rules=rules, budgets={"one": Budget(per="all", sessions=1)}) as scene:
+            await associated(scene)
+            client = await scene.client()
+            await client.greet()
+            await client.send(request5("0.0.0.0", 0, UDP_ASSOCIATE))
+            assert await client.reply5() == DENIED
+            assert hits(scene, "budget sessions") == 1
+
+    run(main)
+
+
+def test_a_budget_that_is_used_up_for_a_moment_closes_no_target() -> None:
+    """A session more than there may be now is refused; once the other has gone, the next datagram passes."""
+    rules = [Rule(action="allow", ports=[9]), Rule(action="allow", budgets=["one"])]
+
+    async def main() -> None:
+        async with stage(rules=rules, budgets={"one": Budget(per="all", sessions=1)}) as scene:
+            target, first, second = Datagrams(scene), await associated(scene), await associated(scene)
+            await first.proof(target)
+            second.ask(target.place, b"x")
+            await until(lambda: hits(scene, "budget sessions") == 1, "the second is too many")
+            first.control.close()
+            await until(lambda: len(scene.records) == 1, "the first has ended")
+            await second.proof(target)
 
     run(main)
 

@@ -72,7 +72,7 @@ def _opened(settings: ServeSettings) -> Iterator[tuple[KeyPath, IPv4Network | IP
     for index, network in enumerate(settings.allow):
         yield ("allow", index), network
     for index, rule in enumerate(settings.rules):
-        for at, network in enumerate(rule.networks):
+        for at, network in enumerate(rule.networks or ()):
             if rule.action == "allow" and is_protected(network):
                 yield ("rules", index, "networks", at), network
 
@@ -118,7 +118,7 @@ def _named_users(settings: ServeSettings) -> Iterator[tuple[KeyPath, str]]:
         for at, user in enumerate(members):
             yield ("groups", group, at), user
     for index, rule in enumerate(settings.rules):
-        for at, user in enumerate(rule.users):
+        for at, user in enumerate(rule.users or ()):
             yield ("rules", index, "users", at), user
 
 

@@ -24,8 +24,9 @@ splice: Final[Any] = getattr(os, "splice", None)  # where there is none, no flow
 SPLICE_FLAGS: Final = 3  # SPLICE_F_MOVE | SPLICE_F_NONBLOCK
 FULL_READ: Final = SCRATCH // 2  # octets: what network cards and the loopback join to one segment is less than a buffer
 BULK_AFTER: Final = 4  # full reads in a row
+TURN: Final = 1 << 20  # octets of a bulk flow's turn, not much more
+QUIET_TURN: Final = 4 * TURN  # while nobody else has anything to say, and only the steps of a turn would be more
 SMALL_SPLICE: Final = 16384  # octets; a splice that moves less is small talk again
-
 
 # What keeps a flow from copying at once. The later ones are larger, so that a comparison tells who is past which.
 QUEUED: Final = 1
@@ -149,24 +150,21 @@ class Flow:
         self.on_edge(self.source, EPOLLIN | self.source.seen & ENDED)
 
     def turn(self) -> None:
-        """The flow's turn in the engine's round robin: what is held, and one splice, or one copy where splice cannot
-        serve."""
+        """Its turn in the engine's round robin: what is held, and splices, or one copy where splice cannot serve."""
         self.status = status = self.status & _OTHERS
-        if status & BLOCKED:
-            if not self._emptied():
+        if status >= BLOCKED:
+            if not status & BLOCKED or not self._emptied():
                 return None
-        elif status >= OVER:
-            return None
+            status = self.status
         engine = self.source.engine
         # The fuller the engine, the smaller the share that one slow reader may come to hold.
         share = engine.room >> 3
-        is_bulk = self.status & BULK
-        if is_bulk and share >= SCRATCH and (pipe := engine.pipes.take()) is not None:
-            return self._splice(pipe, min(share, pipe.capacity))
+        if status & BULK and share >= SCRATCH and (pipe := engine.pipes.take()) is not None:
+            return self._splice(pipe, min(share, pipe.capacity), QUIET_TURN if engine.is_quiet else TURN)
         self.source.hear(EPOLLIN)
         if share < SCRATCH:
             return self._pump_unheld()
-        if is_bulk:
+        if status & BULK:
             self._full_reads = BULK_AFTER - 1
             self.status &= ~BULK
         return self.pump()
@@ -251,10 +249,9 @@ class Flow:
     def _is_bulk_now(self) -> bool:
         """After a full read."""
         self._full_reads += 1
-        if self._full_reads < BULK_AFTER:
-            return False
-        self.status |= BULK
-        return True
+        if self._full_reads >= BULK_AFTER:
+            self.status |= BULK
+        return self.status & BULK != 0
 
     def _emptied(self) -> bool:
         """Sends what is held; whether all of it went, and there may be more."""
@@ -312,33 +309,36 @@ class Flow:
         self.moved += sent
         return self._block() if sent < size else self._queue()
 
-    def _splice(self, pipe: Pipe, share: int) -> None:
-        """What has arrived goes through the pipe; where the sink does not take all of it, the pipe is held."""
-        engine = self.source.engine
-        try:
-            size = splice(self.source.fd, pipe.write_fd, share, None, None, SPLICE_FLAGS)
-        except BlockingIOError:
-            engine.pipes.give(pipe)
-            return self.source.hear(EPOLLIN)
-        except OSError:
-            engine.pipes.discard(pipe)
-            return self._source_died()
-        if not size:
-            engine.pipes.give(pipe)
-            return self._source_ended()
+    def _splice(self, pipe: Pipe, share: int, most: int) -> None:
+        """What has arrived goes through the pipe, a share at a time, until one is not filled or ``most`` octets have
+        gone; where the sink does not take all of it, the pipe is held."""
+        engine, source, sink, size = self.source.engine, self.source.fd, self.sink.fd, share
+        while size == share and most > 0:
+            try:
+                size = splice(source, pipe.write_fd, share, None, None, SPLICE_FLAGS)
+            except BlockingIOError:
+                engine.pipes.give(pipe)
+                return self.source.hear(EPOLLIN)
+            except OSError:
+                engine.pipes.discard(pipe)
+                return self._source_died()
+            if not size:
+                engine.pipes.give(pipe)
+                return self._source_ended()
+            try:
+                sent = splice(pipe.read_fd, sink, size, None, None, SPLICE_FLAGS)
+            except BlockingIOError:
+                sent = 0
+            except OSError as error:
+                self._hold_pipe(pipe, size)
+                return self.sink_died(error)
+            self.moved += sent
+            if sent < size:
+                return self._hold_pipe(pipe, size - sent)
+            most -= size
         if size < SMALL_SPLICE:
             self._full_reads = 0
             self.status &= ~BULK
-        try:
-            sent = splice(pipe.read_fd, self.sink.fd, size, None, None, SPLICE_FLAGS)
-        except BlockingIOError:
-            sent = 0
-        except OSError as error:
-            self._hold_pipe(pipe, size)
-            return self.sink_died(error)
-        self.moved += sent
-        if sent < size:
-            return self._hold_pipe(pipe, size - sent)
         engine.pipes.give(pipe)
         return self._queue()
 

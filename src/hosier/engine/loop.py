@@ -1,15 +1,18 @@
 """An asyncio loop with one epoll for everything: its own descriptors, and an engine's.
 
 Nested in a loop's, an engine's epoll works in any loop, and costs more: two calls for each wake-up, and whatever is
-added to an epoll that is watched itself is checked for loops by the kernel. Who makes the loop need not pay that.
+added to an epoll that is watched itself is checked for loops by the kernel. Who makes the loop need not pay that, nor a
+round of the loop for each wake-up: while nothing is asked of it, the engine is served where the loop waits.
 """
 
 import asyncio
 import contextlib
 import select
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import Context, copy_context
 from selectors import EVENT_READ, EVENT_WRITE, BaseSelector, SelectorKey
-from typing import Any, Final
+from time import monotonic
+from typing import Any, Final, TypeVarTuple
 
 from .events import EPOLLIN, EPOLLOUT
 
@@ -17,6 +20,8 @@ __all__ = ("EdgeLoop", "EdgeSelector", "LentEpoll")
 
 BATCH: Final = 64
 """Events that are taken at once; others come next."""
+
+_Args = TypeVarTuple("_Args")
 
 
 class EdgeSelector(BaseSelector):
@@ -29,8 +34,13 @@ class EdgeSelector(BaseSelector):
         self.epoll = select.epoll()
         self.found: list[tuple[int, int]] = []
         """What the engine has still to look at."""
+        self.serve: Callable[[], None] | None = None
+        """Lets the engine look at it."""
+        self.is_asked = False
+        """Whether anything was asked of the loop since then, and it has to go round."""
         self._own = self.epoll.fileno()
         self._keys: dict[int, SelectorKey] = {}
+        self._descriptors = self._keys.keys()
         self._map = _Map(self._keys)
 
     def fileno(self) -> int:
@@ -62,11 +72,21 @@ class EdgeSelector(BaseSelector):
         return key
 
     def select(self, timeout: float | None = None) -> list[tuple[SelectorKey, int]]:
+        """What is ready of the loop's own; it waits on while only the engine's edges come, which are served here."""
         found, keys = self.found, self._keys
         if found:
             timeout = 0
+        seconds = -1 if timeout is None else max(0, timeout)
+        until = monotonic() + seconds
+        edges = self.epoll.poll(seconds, BATCH)
+        while seconds and edges and self.serve is not None and self._descriptors.isdisjoint(dict(edges)):
+            found += edges
+            self.is_asked = False
+            self.serve()
+            if self.is_asked or (timeout is not None and (seconds := until - monotonic()) <= 0):
+                return []
+            edges = self.epoll.poll(seconds, BATCH)
         ready: list[tuple[SelectorKey, int]] = []
-        edges = self.epoll.poll(-1 if timeout is None else max(0, timeout), BATCH)
         if len(edges) > len(keys):
             # Much has come, and the loop's own are few: they are looked for, and the engine overlooks them.
             found += edges
@@ -140,21 +160,49 @@ class EdgeLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self._edges = EdgeSelector()
-        self._is_lent = False
+        self._ring: Callable[[], None]
+        self._context: Context
         super().__init__(self._edges)
 
     def lend_epoll(self, ring: Callable[[], None]) -> LentEpoll | None:
         """The loop's epoll, for an engine that is rung when there is something for it; None: another one has it."""
-        if self._is_lent:
+        if self._edges.serve is not None:
             return None
-        self._is_lent = True
+        self._ring, self._context = ring, copy_context()
         self.add_reader(self._edges.fileno(), ring)
+        self._edges.serve = self._serve
         return LentEpoll(self._edges)
 
     def take_epoll_back(self) -> None:
         """The engine is closed, and nothing of its own is registered any more."""
         self.remove_reader(self._edges.fileno())
-        self._is_lent = False
+        self._edges.serve = None
+        del self._ring, self._context
+
+    def call_soon(
+        self, callback: Callable[[*_Args], object], *args: *_Args, context: Context | None = None
+    ) -> asyncio.Handle:
+        self._edges.is_asked = True
+        return super().call_soon(callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Callable[[*_Args], object], *args: *_Args, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        self._edges.is_asked = True
+        return super().call_at(when, callback, *args, context=context)
+
+    def stop(self) -> None:
+        self._edges.is_asked = True
+        super().stop()
+
+    # --- private ---
+
+    def _serve(self) -> None:
+        """The engine's turn, as the loop's callbacks have theirs."""
+        try:
+            self._context.run(self._ring)
+        except Exception as error:  # noqa: BLE001  # it must not end the loop
+            self.call_exception_handler({"message": f"an engine crashed: {error!r}", "exception": error})
 
 
 def _number(fileobj: Any) -> int:

@@ -130,7 +130,8 @@ class PacedFlow(_Paced):
         share = engine.room >> 3
         if self.status & BULK and share >= SCRATCH and (pipe := engine.pipes.take()) is not None:
             # What is ignored stays so until there is nothing more: to be told of each segment meanwhile costs a tenth.
-            return self._splice(pipe, min(share, pipe.capacity, most))
+            share = min(share, pipe.capacity, most)
+            return self._splice(pipe, share, share)
         self.source.hear(EPOLLIN)
         if share < SCRATCH:
             self._pump_unheld(min(most, SCRATCH))

@@ -100,7 +100,7 @@ FAMILIES: Final = (
         "limit",
         (
             *("sessions", "handshakes", "sessions_per_source", "handshakes_per_source", "sessions_per_user", "table"),
-            *("budget sessions", "budget rate", "budget octets", "budget expired"),
+            *("associations", "budget sessions", "budget rate", "budget octets", "budget expired"),
             *("handshake", "auth", "connect", "bind", "idle", "ident", OTHER),
         ),
     ),

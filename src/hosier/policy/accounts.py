@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from ipaddress import IPv4Network, IPv6Network
 
-from ..errors import PolicyDenied
+from ..errors import ConfigError, PolicyDenied
 from ..typed import check_types
 from .expiry import end_of
 from .networks import Networks
@@ -23,11 +23,13 @@ class Account:
     expires: date | datetime | None = None
     """The last day, or the moment, until which the user may come, by the machine's clock."""
 
-    clients: Sequence[IPv4Network | IPv6Network] = ()
-    """Networks that the user may come from. Empty: any."""
+    clients: Sequence[IPv4Network | IPv6Network] | None = None
+    """Networks that the user may come from. Left out: any."""
 
     def __post_init__(self) -> None:
         check_types(self)
+        if self.clients is not None and not self.clients:
+            raise ConfigError("clients is empty: leave the key out if the user may come from anywhere")
 
     @property
     def end(self) -> float | None:
@@ -40,7 +42,7 @@ class Accounts:
 
     def __init__(self, accounts: Mapping[str, Account]) -> None:
         self._accounts = {
-            user: (account.end, Networks(account.clients) if account.clients else None, account)
+            user: (account.end, None if account.clients is None else Networks(account.clients), account)
             for user, account in accounts.items()
         }
 

@@ -94,7 +94,7 @@ def _names(rule: Rule) -> Callable[[Facts], bool]:
 
 
 def _networks(rule: Rule) -> Callable[[Facts], bool]:
-    networks = Networks(rule.networks)
+    networks = Networks(rule.networks or ())
 
     def within(facts: Facts) -> bool:
         address = facts.address

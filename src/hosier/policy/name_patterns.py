@@ -3,12 +3,16 @@
 A name is what the client asked for, before it is looked up: not what it stands for, nor what else stands for the same.
 """
 
+import re
 from typing import Final, NamedTuple
 
 from ..errors import ConfigError, LocalProtocolError
 from ..protocol.address import NAME, parse_address
 
 __all__ = ("NamePattern", "parse_pattern", "plain_name")
+
+_FOREIGN: Final = re.compile(r"[\s\\:/%@?#]")
+"""What no name of a target holds, but a URL, an address with a port or a slip of the hand does."""
 
 _EXPECTED: Final = "write www.example.com, .example.com (with all below) or *.example.com (only what is below)"
 
@@ -72,12 +76,15 @@ def parse_pattern(text: str) -> NamePattern:
     whole = text.removesuffix(".")
     below = whole.startswith(".")
     name = whole[1:] if below else whole
-    if not name or name.startswith(".") or ".." in name or "\\" in name or (below and "*" in name):
-        raise ConfigError(f"{text!r} is no name of a target: {_EXPECTED}")
     try:
         address = parse_address(name, 0)
     except LocalProtocolError:
         raise ConfigError(f"{text!r} is no name of a target: {_EXPECTED}") from None
-    if address.kind != NAME:
+    labels = name.split(".")
+    if address.kind != NAME or (len(labels) > 1 and all(label.isdecimal() or label == "*" for label in labels)):
         raise ConfigError(f"{text!r} is an address: write it under networks")
+    if "" in labels or _FOREIGN.search(name) or (below and "*" in name):
+        raise ConfigError(f"{text!r} is no name of a target: {_EXPECTED}")
+    if any("*" in label and not label.isascii() for label in labels):
+        raise ConfigError(f"{text!r} has a star beside letters that are not ASCII: names are compared in A-labels")
     return NamePattern(tuple(address.octets.decode("ascii").lower().split("*")), below)

@@ -4,7 +4,7 @@ This file owns prefixes; which of them matter is decided in ``targets``.
 """
 
 from collections.abc import Iterable
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_interface, ip_network
 from typing import Final
 
 from ..errors import ConfigError
@@ -13,19 +13,31 @@ __all__ = ("Networks", "embedded_ipv4", "parse_network")
 
 _COMPATIBLE: Final = bytes(12)
 _MAPPED: Final = bytes(10) + b"\xff\xff"
+_ALL_MAPPED: Final = IPv6Network((_MAPPED + bytes(4), 96))
 _NAT64: Final = bytes.fromhex("0064ff9b") + bytes(8)
 _SIX_TO_FOUR: Final = b"\x20\x02"
 _TEREDO: Final = bytes.fromhex("20010000")
 
 
 def parse_network(text: str) -> IPv4Network | IPv6Network:
-    """A network, or a single address as one. Raises ConfigError with a line that says what is expected."""
+    """A network, or a single address as one. Raises ConfigError with a line that says what is expected.
+
+    Neither bits of a host nor a mapped network are taken: with the first, more is meant than most who write it think;
+    and addresses are judged as what they stand for, so that the second would never hold.
+    """
     try:
-        return ip_network(text.strip("[]"), strict=False)
+        network = ip_network(text.strip("[]"), strict=False)
     except ValueError:
         raise ConfigError(
             f"{text!r} is not a network: write for example 192.168.0.0/16, 2001:db8::/32 or 10.1.2.3"
         ) from None
+    address = ip_interface(text.strip("[]")).ip
+    if address != network.network_address:
+        raise ConfigError(f"{text!r} goes on after its prefix: write {network} for all of it, or {address} alone")
+    if network.version == 6 and network.subnet_of(_ALL_MAPPED):
+        plain = ip_network((network.network_address.packed[12:], network.prefixlen - 96))
+        raise ConfigError(f"{text!r} stands for IPv4 addresses, and they are judged as such: write {plain}")
+    return network
 
 
 def embedded_ipv4(octets: bytes) -> bytes | None:

@@ -113,7 +113,7 @@ class _Users(_Dimension):
 
     @staticmethod
     def keys(rule: Rule) -> Collection[Hashable]:
-        return set(rule.users)
+        return set(rule.users or ())
 
     def look(self, facts: Facts) -> Iterable[list[NumberedRule]]:
         found = self.places.get(facts.user)
@@ -125,7 +125,7 @@ class _Groups(_Dimension):
 
     @staticmethod
     def keys(rule: Rule) -> Collection[Hashable]:
-        return set(rule.groups)
+        return set(rule.groups or ())
 
     def look(self, facts: Facts) -> Iterable[list[NumberedRule]]:
         return [self.places[group] for group in facts.groups if group in self.places]
@@ -194,7 +194,7 @@ class _Clients(_Networks):
 
     @staticmethod
     def keys(rule: Rule) -> Collection[Hashable]:
-        return set(map(network_key, rule.clients))
+        return set(map(network_key, rule.clients or ()))
 
     def look(self, facts: Facts) -> Iterable[list[NumberedRule]]:
         return self.holding(facts.client)
@@ -205,7 +205,7 @@ class _Targets(_Networks):
 
     @staticmethod
     def keys(rule: Rule) -> Collection[Hashable]:
-        return set(map(network_key, rule.networks))
+        return set(map(network_key, rule.networks or ()))
 
     def look(self, facts: Facts) -> Iterable[list[NumberedRule]]:
         return () if facts.address is None else self.holding(facts.address)

@@ -61,7 +61,7 @@ class Rulebook:
         self._windows = [window for rule in rules for window in rule.windows]
         self.has_times = bool(self._windows)
         """Whether any rule asks for the time."""
-        self._clients = frozenset(network_key(network) for rule in rules for network in rule.clients)
+        self._clients = frozenset(network_key(network) for rule in rules for network in rule.clients or ())
         self._client_sizes = sorted({(size, rest) for size, rest, _ in self._clients})
         self.has_names = any(rule.patterns for rule in rules)
         """Whether any rule asks for a name."""
@@ -90,6 +90,10 @@ class Rulebook:
     def foresee_any(self, facts: Facts) -> Verdict:
         """The verdict before any target is known; it allows if one target might be allowed."""
         return self._without_target.verdict(facts) or self._otherwise
+
+    def is_settled(self, facts: Facts) -> bool:
+        """Whether ``foresee_any`` names the rule by which every target passes that does."""
+        return self._without_target.is_settled(facts)
 
     def next_change(self, minute: int) -> int | None:
         """Minutes from a minute of the week until the times of a rule begin or end; None: no rule has any."""
@@ -126,6 +130,11 @@ class _Foresight:
         if might is not None and (sure is None or might.number < sure.number):
             return might.verdict
         return None if sure is None else sure.verdict
+
+    def is_settled(self, facts: Facts) -> bool:
+        """Whether no rule that allows and might hold stands before the first that holds whatever is unknown."""
+        sure, might = self._sure.first(facts), self._open.first(facts)
+        return might is None or (sure is not None and sure.number < might.number)
 
 
 _NO_GROUPS: Final[frozenset[str]] = frozenset()

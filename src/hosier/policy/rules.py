@@ -16,7 +16,7 @@ from .networks import Networks
 from .targets import PROTECTED
 from .time_windows import TimeWindow, parse_times
 
-__all__ = ("REPLIES", "LogLevel", "PortSpan", "Rule", "Verdict", "is_protected")
+__all__ = ("CONDITIONS", "REPLIES", "LogLevel", "PortSpan", "Rule", "Verdict", "is_protected")
 
 Network = IPv4Network | IPv6Network
 
@@ -38,6 +38,22 @@ REPLIES: Final[Mapping[str, ReplyCode]] = {
     if ReplyCode.SUCCEEDED < code <= ReplyCode.ADDRESS_TYPE_NOT_SUPPORTED
 }
 """The replies that a rule may choose (RFC 1928 §6)."""
+
+
+CONDITIONS: Final = (
+    "listeners",
+    "clients",
+    "users",
+    "groups",
+    "versions",
+    "methods",
+    "commands",
+    "names",
+    "networks",
+    "ports",
+    "times",
+)
+"""The keys of a rule that say when it holds."""
 
 
 class PortSpan(NamedTuple):
@@ -74,7 +90,8 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
-    """The first rule whose conditions all hold decides. A condition that is left out always holds."""
+    """The first rule whose conditions all hold decides. A condition that is left out always holds; an empty one never
+    could, and is refused."""
 
     action: Literal["allow", "deny"]
     """What happens where the rule's conditions hold."""
@@ -82,40 +99,40 @@ class Rule:
     name: str = ""
     """What logs and explanations call the rule."""
 
-    listeners: Sequence[str] = ()
+    listeners: Sequence[str] | None = None
     """Where the client came in: addresses as in ``listen``, and no others."""
 
-    clients: Sequence[Network] = ()
+    clients: Sequence[Network] | None = None
     """Networks that the client comes from."""
 
-    users: Sequence[str] = ()
+    users: Sequence[str] | None = None
     """Who the client is, whatever the method that proved it."""
 
-    groups: Sequence[str] = ()
+    groups: Sequence[str] | None = None
     """Groups of users, defined in ``groups``, one of which the client's user belongs to."""
 
-    versions: Sequence[Literal[4, 5]] = ()
+    versions: Sequence[Literal[4, 5]] | None = None
     """Of the protocol; SOCKS4a is 4."""
 
-    methods: Sequence[str] = ()
+    methods: Sequence[str] | None = None
     """How the client has authenticated: "none", "password", "gssapi", or what a package brings; with SOCKS4 "ident",
     or "userid" for a name that nothing proves."""
 
-    commands: Sequence[Literal["connect", "bind", "associate"]] = ()
+    commands: Sequence[Literal["connect", "bind", "associate"]] | None = None
     """What it asks for; "associate" is UDP, and holds for each datagram."""
 
-    names: Sequence[str] = ()
+    names: Sequence[str] | None = None
     """Names of targets, as clients ask for them: "www.example.com", ".example.com" with all below it, or with stars
     for any characters, as "*.example.com". An address has no name."""
 
-    networks: Sequence[Network] = ()
+    networks: Sequence[Network] | None = None
     """Networks of targets, after names are looked up; with BIND, of the peer. A rule that allows a protected network,
     or a part of one, and names it here opens it."""
 
-    ports: Sequence[int | str] = ()
+    ports: Sequence[int | str] | None = None
     """Ports of targets: 443, or "8000-8999". The peer of a BIND has none."""
 
-    times: Sequence[str] = ()
+    times: Sequence[str] | None = None
     """When: "mon-fri 08:00-18:00", "sat,sun", "22:00-06:00", by the machine's clock."""
 
     reply: Reply | None = None
@@ -139,9 +156,9 @@ class Rule:
         check_types(self)
         self._refuse_what_says_nothing()
         made = {
-            "patterns": tuple(parse_pattern(text) for text in self.names),
-            "spans": tuple(_span(given) for given in self.ports),
-            "windows": tuple(window for text in self.times for window in parse_times(text)),
+            "patterns": tuple(parse_pattern(text) for text in self.names or ()),
+            "spans": tuple(_span(given) for given in self.ports or ()),
+            "windows": tuple(window for text in self.times or () for window in parse_times(text)),
         }
         for name, value in made.items():
             object.__setattr__(self, name, value)
@@ -161,7 +178,7 @@ class Rule:
             self.egress_by_kind,
             tuple(self.budgets),
             self.log_level,
-            Networks(network for network in self.networks if is_protected(network)),
+            Networks(network for network in self.networks or () if is_protected(network)),
             f"rule {self.name!r}" if self.name else label,
         )
 
@@ -176,7 +193,11 @@ def _contradictions(rule: Rule) -> Iterator[str]:
         yield "a reply goes with the action deny: what is allowed is answered by what comes of it"
     if rule.action == "deny" and (rule.egress or rule.budgets):
         yield "egress and budgets go with the action allow: what is denied goes nowhere"
-    if rule.ports and "bind" in rule.commands:
+    for key in CONDITIONS:
+        given = getattr(rule, key)
+        if given is not None and not given:
+            yield f"{key} is empty, so that the rule could never hold: leave the key out if it is about all {key}"
+    if rule.ports and rule.commands and "bind" in rule.commands:
         yield "the peer of a BIND has no port that could be judged: leave out either ports or the command bind"
     if len(rule.egress) > len({one.version for one in rule.egress}):
         yield "two addresses of one family to leave from: one can be"

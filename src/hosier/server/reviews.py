@@ -26,6 +26,9 @@ __all__ = ("Reviews",)
 LONGEST_WAIT: Final = 3600.0
 """Seconds after which the clock is looked at again, in case somebody has set it."""
 
+QUARTER: Final = 900.0
+"""Seconds of a quarter of an hour. Summer time begins and ends at one, and puts the clock forward or back."""
+
 
 class Reviews:
     """Those of one server."""
@@ -124,12 +127,13 @@ class Reviews:
     # --- private ---
 
     def _seconds(self) -> tuple[float, float]:
-        """Until the times of a rule begin or end, and until an account expires."""
+        """Until the times of a rule may begin or end, and until an account expires."""
         now = time.time()
         rulebook = self._server.rulebook
         minutes = rulebook.next_change(minute_of_week()) if rulebook is not None else None
         end = self._server.accounts.next_end(now)
-        return inf if minutes is None else 60.0 * minutes - now % 60.0, inf if end is None else end - now
+        change = inf if minutes is None else min(60.0 * minutes - now % 60.0, QUARTER - now % QUARTER)
+        return change, inf if end is None else end - now
 
     def _time_has_come(self) -> None:
         self._timer = None

@@ -82,9 +82,11 @@ class Ruling:
         if rulebook.has_times:
             self._facts.minute = minute_of_week()
         foresee = rulebook.foresee_any if target is None else rulebook.foresee
-        verdict = self._foreseen = foresee(self._facts)
+        verdict = foresee(self._facts)
         if not verdict.allowed:
             raise refusal(verdict)
+        if target is not None or rulebook.is_settled(self._facts):
+            self._foreseen = verdict
 
     @property
     def verdict(self) -> Verdict | None:
@@ -161,15 +163,17 @@ class Ruling:
 
 class DatagramRuling(Ruling):
     """The Judge of one target of an association, which from then on draws on the budgets of the rule that lets it
-    pass, too: none of its rules is known when it begins."""
+    pass, too: which rules these are is seldom known when it begins. The first one names it in the log."""
 
     __slots__ = ()
 
     def vet(self, addresses: Sequence[Address]) -> Sequence[Address]:
         passing = super().vet(addresses)
-        verdict = self.verdict_of(passing[0])
+        verdict, session = self.verdict_of(passing[0]), self._session
         if verdict is not None and verdict.budgets:
-            self._server.treasurer.draw_more(self._session, verdict)
+            self._server.treasurer.draw_more(session, verdict)
+        if session.verdict is None:
+            session.verdict = verdict
         return passing
 
     def would_pass(self, address: Address) -> bool:

@@ -320,16 +320,16 @@ class ServerSettings:
         listeners = set(self.listen_addresses)
         methods = {"none", "password", "gssapi", "ident", "userid", *self.methods}
         for index, rule in enumerate(self.rules):
-            for at, group in enumerate(rule.groups):
+            for at, group in enumerate(rule.groups or ()):
                 if group not in self.groups:
                     raise ConfigError(f"there is no group {group!r}", at=("rules", index, "groups", at))
-            for at, method in enumerate(rule.methods):
+            for at, method in enumerate(rule.methods or ()):
                 if method not in methods:
                     known = ", ".join(sorted(methods))
                     raise ConfigError(
                         f"there is no method {method!r}; known: {known}", at=("rules", index, "methods", at)
                     )
-            for at, text in enumerate(rule.listeners):
+            for at, text in enumerate(rule.listeners or ()):
                 if not listeners.issuperset(parse_listen(text)):
                     raise ConfigError(f"{text!r} is not in listen", at=("rules", index, "listeners", at))
 

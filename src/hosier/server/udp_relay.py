@@ -21,6 +21,7 @@ from ..engine.udp import DatagramSocket, Sizes, Sockaddrs, Views
 from ..errors import PolicyDenied, RemoteProtocolError
 from ..observe.record import DatagramCounts
 from ..policy.answers import Filtering
+from ..policy.purses import Exhausted
 from ..protocol.address import Address
 from ..protocol.fragments import REASSEMBLY_SECONDS, Reassembly
 from ..protocol.udp import HEADER_SIZES, decode_datagram, encode_header
@@ -240,6 +241,9 @@ class UdpRelay:
         try:
             judge = DatagramRuling(self._task, target)
             lane = self.far.lane(target, judge.vet, judge.sources)
+        except Exhausted as exhausted:
+            self._explain(exhausted)
+            return ClosedLane(self.up, "refused target")  # this time: a moment later there may be something to draw on
         except PolicyDenied as denied:
             self._explain(denied)
             lane = ClosedLane(self.up, "refused target")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from hosier.engine.segments import Traffic
+from hosier.observe.counts import value_of
 from hosier.protocol.address import parse_address
 from hosier.protocol.auth.base import AuthStep, Outcome
 from hosier.server.settings import Limits, UdpSettings
@@ -263,6 +264,7 @@ def test_a_quota_for_each_address() -> None:
         async with stage(udp=UdpSettings(per_user=1)) as scene:
             first = await associated(scene)
             assert await refused(scene) == 1
+            assert value_of(scene.server.meter.counts.cells, "limits_hit", "associations") == 1
             first.control.close()
             await ended(scene)
             again = await associated(scene)

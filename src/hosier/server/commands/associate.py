@@ -48,7 +48,11 @@ async def _open(session: "Session", announced: Address, layer: SecurityLayer | N
     judge = server.judging(session, None)
     session.verdict = judge.verdict_of(None)
     server.draw(session)
-    server.associations.enter(owner)
+    try:
+        server.associations.enter(owner)
+    except PolicyDenied:
+        server.meter.limited("associations")
+        raise
     sock = None
     try:
         sock = datagram_socket(near, scope=scope[0] if scope else 0, buffer=udp.buffer, ports=ports)
