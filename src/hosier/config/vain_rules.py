@@ -24,7 +24,7 @@ def vain_rules(settings: ServerSettings) -> Iterator[tuple[KeyPath, str]]:
         if ways and not any(_holds_for(rule, *way) for way in ways):
             key = "methods" if rule.methods else "versions"
             yield ("rules", index, key), f"nobody comes like that: {_told(ways)}"
-        elif set(rule.versions) == {4} and set(rule.commands) == {"associate"}:
+        elif set(rule.versions or ()) == {4} and set(rule.commands or ()) == {"associate"}:
             yield ("rules", index, "commands"), "SOCKS4 has no UDP: this never holds"
         for at, address in enumerate(rule.egress):
             if not is_ours(address):
