@@ -31,6 +31,9 @@ _INTEGRITY: Final = 32
 _FAILURE: Final = 13
 """The routine error "for a reason that has no name", as the upper half of a status (RFC 2744 §3.9.1)."""
 
+_SPNEGO: Final = bytes.fromhex("06062b0601050502")
+"""1.3.6.1.5.5.2 in DER, as a token of SPNEGO begins with behind its tag and length (RFC 4178, RFC 2743 §3.1)."""
+
 _NOTHING_SAID: Final = ("Success", "Unknown error")
 
 
@@ -98,7 +101,8 @@ class KerberosAcceptor:
 
 
 class KerberosInitiator:
-    """The client's side towards one proxy, with the credentials that the environment has (``kinit``; GS-REQ-08).
+    """The client's side towards one proxy, with the credentials that the environment has (``kinit``; GS-REQ-01,
+    GS-REQ-08).
 
     Args:
         host: the proxy's name, as its principal has it. An address is refused: what principal is at an address, only a
@@ -159,7 +163,8 @@ class _ServerSide:
 
 
 class _Context:
-    """What both roles do with an established context."""
+    """What both roles do with an established context. It is deleted with this object, and no token says so
+    (GS-REQ-43)."""
 
     __slots__ = (
         *("_expected", "_gss", "_raw", "complete", "confidentiality", "integrity", "principal", "replay_detection"),
@@ -246,7 +251,7 @@ class _AcceptorContext(_Context):
         try:
             found = self._gss.accept_sec_context(token, self._credentials, self._raw)
         except self._gss.GSSError as error:
-            raise _fault(error) from None
+            raise _not_kerberos(token or b"") or _fault(error) from None
         self._raw = found.context
         if not found.more_steps:
             self._established(found.flags, found.initiator_name)
@@ -308,6 +313,7 @@ def _acceptor_credentials(gss: Any, keytab: Path | None, service: str) -> Any:
 
 
 def _name(gss: Any, service: str) -> Any:
+    """``service@host``, or a principal as it is written (GS-REQ-02, GS-REQ-03)."""
     return gss.import_name(service.encode(), None if "/" in service else gss.NameType.hostbased_service)
 
 
@@ -321,6 +327,15 @@ def _is_address(host: str) -> bool:
 
 def _fault(error: Any) -> RemoteProtocolError:
     return RemoteProtocolError(f"GSSAPI: {_words(error)}")
+
+
+def _not_kerberos(token: bytes) -> RemoteProtocolError | None:
+    """About these the library says that there are no credentials, as if something were wrong with the keytab."""
+    if not token:
+        return RemoteProtocolError("GSSAPI: an empty token")
+    if token.startswith(b"\x60") and token.find(_SPNEGO, 2, 16) > 0:
+        return RemoteProtocolError("GSSAPI: a token of SPNEGO, which is not spoken here, only Kerberos")
+    return None
 
 
 def _words(error: Any) -> str:
