@@ -9,13 +9,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 SERVER = "server"
+REASSEMBLY = "reassembly"
 
 
 def seeds(name: str) -> list[bytes]:
     """The vectors that speak to this harness; for conversations, put together to some."""
     from conversation import PREFIX
+    from reassembly import SEEDS
     from targets import DECODERS
 
+    if name == REASSEMBLY:
+        return list(SEEDS)
     vectors = json.loads((ROOT / "tests" / "vectors" / "vectors.json").read_text(encoding="utf-8"))
     octets = {vector["id"]: bytes.fromhex(vector["hex"]) for vector in vectors}
     if name != SERVER:
@@ -42,23 +46,25 @@ def check_for(name: str, plant: str | None) -> Callable[[bytes], None]:
     """What the harness does with an input."""
     from conversation import check_conversation
     from oracle import check_decoder
-    from plants import plant_in_connection, plant_in_decoder
+    from plants import PLAYS, plant_in_decoder, plant_in_play
+    from reassembly import check_reassembly
     from targets import DECODERS
 
-    if name == SERVER:
+    if name in PLAYS:
         if plant is not None:
-            plant_in_connection(plant)
-        return check_conversation
+            plant_in_play(name, plant)
+        return {SERVER: check_conversation, REASSEMBLY: check_reassembly}[name]
     target = DECODERS[name]
     return partial(check_decoder, target if plant is None else plant_in_decoder(target, plant))
 
 
 def names() -> dict[str, tuple[str, ...]]:
     """All harnesses and their plants."""
-    from plants import plants_of
+    from plants import PLAYS, plants_of
     from targets import DECODERS
 
-    return {SERVER: plants_of(None), **{name: plants_of(target) for name, target in DECODERS.items()}}
+    plays = {name: tuple(plants) for name, plants in PLAYS.items()}
+    return {**plays, **{name: plants_of(target) for name, target in DECODERS.items()}}
 
 
 def main(arguments: list[str]) -> None:

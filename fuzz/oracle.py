@@ -22,6 +22,7 @@ class Target(NamedTuple):
     """A decoder as the oracle sees it.
 
     ``whole``: what is decoded is a packet, not a stream: complete or wrong, and its size is that of the data.
+    ``fields``: what is in it is a named tuple; otherwise octets.
     ``greedy``: a message may take more than it needs, as a failure reply does.
     ``lossy``: its encoder says some things in other words, and the same ones for several.
     """
@@ -30,6 +31,7 @@ class Target(NamedTuple):
     encode: Callable[[Any], bytes]
     seeds: tuple[str, ...]
     whole: bool = False
+    fields: bool = True
     greedy: bool = False
     lossy: bool = False
 

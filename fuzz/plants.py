@@ -1,6 +1,7 @@
 """Faults put in on purpose, to see that the harnesses find them.
 
-A decoder's plant wraps the decoder; a connection's replaces a method. Each stands for a mistake that is easily made.
+A decoder's plant wraps the decoder; that of what is played with replaces a method. Each stands for a mistake that is
+easily made.
 """
 
 from collections.abc import Callable
@@ -9,20 +10,15 @@ from typing import Any
 from oracle import Target
 
 from hosier.protocol import connection as connection_module
-from hosier.protocol.address import Buffer
+from hosier.protocol import fragments as fragments_module
+from hosier.protocol.address import Address, Buffer, parse_address
 from hosier.protocol.connection import Connection
+from hosier.protocol.fragments import Reassembly
 from hosier.protocol.messages import Request
 from hosier.protocol.server_connection import ServerConnection
 from hosier.protocol.states import State
 
-__all__ = (
-    "CONNECTION_PLANTS",
-    "PACKET_PLANTS",
-    "STREAM_PLANTS",
-    "plant_in_connection",
-    "plant_in_decoder",
-    "plants_of",
-)
+__all__ = ("PLAYS", "plant_in_decoder", "plant_in_play", "plants_of")
 
 Decode = Callable[[bytes], tuple[Any, int] | None]
 
@@ -135,9 +131,42 @@ PACKET_PLANTS: dict[str, Callable[[Decode], Decode]] = {
 }
 
 
+# --- decoders of packets that are one frame ---
+
+
+def _loses_the_last_octet(decode: Decode) -> Decode:
+    """Cuts what is in the frame short."""
+
+    def planted(data: bytes) -> tuple[Any, int] | None:
+        found = decode(data)
+        assert found is not None
+        return found[0][:-1], found[1]
+
+    return planted
+
+
+def _takes_what_is_behind_the_frame(decode: Decode) -> Decode:
+    """Looks at the frame as if it were in a stream."""
+
+    def planted(data: bytes) -> tuple[Any, int] | None:
+        frame = data[: 4 + int.from_bytes(data[2:4], "big")]
+        found = decode(frame)
+        assert found is not None
+        return found[0], len(data)
+
+    return planted
+
+
+FRAME_PLANTS: dict[str, Callable[[Decode], Decode]] = {
+    "raises_index_error": _raises_index_error,
+    "loses_the_last_octet": _loses_the_last_octet,
+    "takes_what_is_behind_the_frame": _takes_what_is_behind_the_frame,
+}
+
+
 def _family(target: Target) -> dict[str, Callable[[Decode], Decode]]:
     if target.whole:
-        return PACKET_PLANTS
+        return PACKET_PLANTS if target.fields else FRAME_PLANTS
     return GREEDY_PLANTS if target.greedy else STREAM_PLANTS
 
 
@@ -232,11 +261,65 @@ CONNECTION_PLANTS: dict[str, Callable[[], None]] = {
 }
 
 
-def plant_in_connection(name: str) -> None:
+# --- fragments that are put together ---
+
+
+def _takes_any_target() -> None:
+    """Joins what goes to different places."""
+    add = Reassembly.add
+
+    def planted(self: Reassembly, fragment: int, target: Address, data: bytes, now: float) -> bytes | None:
+        return add(self, fragment, parse_address("192.0.2.1", 1), data, now)
+
+    Reassembly.add = planted  # type: ignore[method-assign]
+
+
+def _timer_begins_anew() -> None:
+    """Each fragment puts the end off."""
+    add = Reassembly.add
+
+    def planted(self: Reassembly, fragment: int, target: Address, data: bytes, now: float) -> bytes | None:
+        whole = add(self, fragment, target, data, now)
+        if self.deadline is not None:
+            self.deadline = now + fragments_module.REASSEMBLY_SECONDS
+        return whole
+
+    Reassembly.add = planted  # type: ignore[method-assign]
+
+
+def _fragments_without_bound() -> None:
+    fragments_module.LARGEST = 1 << 30  # type: ignore[misc]
+
+
+def _takes_a_duplicate() -> None:
+    """Which makes a gap of what comes next."""
+    add = Reassembly.add
+
+    def planted(self: Reassembly, fragment: int, target: Address, data: bytes, now: float) -> bytes | None:
+        if fragment & 0x7F and fragment & 0x7F == self._highest:
+            self.reset()
+        return add(self, fragment, target, data, now)
+
+    Reassembly.add = planted  # type: ignore[method-assign]
+
+
+REASSEMBLY_PLANTS: dict[str, Callable[[], None]] = {
+    "takes_any_target": _takes_any_target,
+    "timer_begins_anew": _timer_begins_anew,
+    "fragments_without_bound": _fragments_without_bound,
+    "takes_a_duplicate": _takes_a_duplicate,
+}
+
+
+PLAYS: dict[str, dict[str, Callable[[], None]]] = {"server": CONNECTION_PLANTS, "reassembly": REASSEMBLY_PLANTS}
+"""What is played with, and the faults for it."""
+
+
+def plant_in_play(play: str, name: str) -> None:
     """Puts the fault into the classes of this process."""
-    CONNECTION_PLANTS[name]()
+    PLAYS[play][name]()
 
 
-def plants_of(target: Target | None) -> tuple[str, ...]:
-    """The names of the faults for a decoder, or (None) for conversations."""
-    return tuple(CONNECTION_PLANTS if target is None else _family(target))
+def plants_of(target: Target) -> tuple[str, ...]:
+    """The names of the faults for a decoder."""
+    return tuple(_family(target))

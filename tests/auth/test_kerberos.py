@@ -126,6 +126,45 @@ def test_other_services(home: Realm, client: str, server: str) -> None:
 
 
 @needs_realm
+@pytest.mark.parametrize(
+    ("service", "host", "name"),
+    [
+        ("socks", "LocalHost", b"socks@localhost"),
+        ("rcmd", "localhost", b"rcmd@localhost"),
+        ("socks/localhost@HOSIER.TEST", "elsewhere", b"socks/localhost@HOSIER.TEST"),
+    ],
+)
+def test_names(home: Realm, service: str, host: str, name: bytes) -> None:
+    """GS-REQ-03: a name of a service at a host, in lower case; with a slash a principal, of no type. Both become the
+    principal of GS-REQ-02."""
+    from gssapi import raw
+
+    target = initiator(host, service=service)._target
+    found = raw.display_name(target, name_type=True)
+    assert (found.name, found.name_type) == (name, None if b"/" in name else raw.NameType.hostbased_service)
+    principal = raw.display_name(raw.canonicalize_name(target, raw.MechType.kerberos)).name
+    assert principal == service.encode().partition(b"/")[0] + b"/localhost@HOSIER.TEST"
+
+
+@needs_realm
+def test_default_credentials(home: Realm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """GS-REQ-01: those of whoever the environment says is logged in."""
+    home.add("bob")
+    monkeypatch.setenv("KRB5CCNAME", home.tickets("bob")["KRB5CCNAME"])
+    assert negotiate(initiator(), acceptor())[1].identity == "bob@HOSIER.TEST"
+
+
+@needs_realm
+@pytest.mark.parametrize(("level", "overhead"), [(Level.INTEGRITY, 28), (Level.CONFIDENTIALITY, 60)])
+def test_overhead(home: Realm, level: Level, overhead: int) -> None:
+    """GS-REQ-46, with AES: what the pages say a datagram holds depends on it."""
+    near, _ = stream(home, level)
+    for size in (0, 1, 15, 16, 1000, near.max_payload):
+        assert len(near.wrap(bytes(size))) == 4 + overhead + size
+    assert near.max_datagram == 65_507 - 4 - overhead
+
+
+@needs_realm
 def test_keytab(home: Realm, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KRB5_KTNAME", "FILE:/nonexistent")
     with pytest.raises(ConfigError, match=r"no key for 'socks' in KRB5_KTNAME.*ktadd -k FILE socks/HOST"):
@@ -207,6 +246,21 @@ def test_no_ticket(home: Realm, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_garbage(home: Realm, octets: bytes) -> None:
     reason = refused(initiator(), acceptor(), lambda message: message._replace(token=octets))
     assert reason.startswith("GSSAPI: ")
+
+
+@needs_realm
+def test_what_the_library_says_little_about(home: Realm) -> None:
+    """Its words for both are that no credentials were supplied, as if there were something wrong with the keytab."""
+    from gssapi import raw
+
+    name = raw.import_name(b"socks@localhost", raw.NameType.hostbased_service)
+    spnego = raw.init_sec_context(name, mech=raw.OID.from_int_seq("1.3.6.1.5.5.2")).token
+    assert spnego is not None
+    for token, words in (
+        (b"", "GSSAPI: an empty token"),
+        (spnego, "GSSAPI: a token of SPNEGO, which is not spoken here, only Kerberos"),
+    ):
+        assert refused(initiator(), acceptor(), lambda message, token=token: message._replace(token=token)) == words
 
 
 @needs_realm
@@ -364,6 +418,37 @@ def test_what_is_refused_takes_no_memory(home: Realm, level: Level, in_order: bo
     before = resident()
     refuse(250)
     assert resident() - before < 200 * size
+
+
+@needs_realm
+@pytest.mark.parametrize("size", [1, 1000])
+def test_the_first_message_is_taken_as_due_if_it_is_short(
+    home: Realm, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """It is the level, in every session; nothing worth a mention can be forgotten in it."""
+    with_care, raw = list[object](), pytest.importorskip("gssapi.raw")
+    careful = raw.unwrap_iov
+
+    def unwrap_iov(*arguments: Any) -> Any:
+        with_care.append(arguments)
+        return careful(*arguments)
+
+    monkeypatch.setattr(raw, "unwrap_iov", unwrap_iov)
+    client = initiator().exchange()
+
+    def change(message: GssapiMessage) -> GssapiMessage:
+        if message.type != MessageType.LEVEL or size == 1:
+            return message
+        return GssapiMessage(MessageType.LEVEL, client._context.wrap(bytes(size), False))
+
+    monkeypatch.setattr(KerberosInitiator, "exchange", lambda _: client)
+    near, _ = negotiate(initiator(), acceptor(), change)
+    if size == 1:
+        assert near.identity == "ann@HOSIER.TEST"
+        assert not with_care  # neither by the server nor by the client, to whom the answer is the first one
+    else:
+        assert "expected per-message token" in near.reason  # the one that was replaced was the first
+        assert len(with_care) == 1
 
 
 @needs_realm

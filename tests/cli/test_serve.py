@@ -19,8 +19,10 @@ import pytest
 import hosier
 from hosier.cli import serve
 from hosier.cli.main import main
+from hosier.client.proxy import Proxy
 from hosier.config.settings import ServeSettings
 from hosier.policy.limits import Caps
+from hosier.server.gssapi import GssapiSettings
 from hosier.server.settings import Limits, ListenAddress
 
 
@@ -153,6 +155,39 @@ def test_announcement_with_a_private_method(
     assert announced(capsys, listen=["127.0.0.1:0"], methods=["private"]) == [
         "hosier: listening on 127.0.0.1:P (SOCKS5; private)"
     ]
+
+
+@pytest.mark.parametrize(
+    ("listen", "service", "host"),
+    [
+        ("127.0.0.1:0", "socks", "localhost"),
+        ("0.0.0.0:0", "socks", "gate"),
+        ("127.0.0.1:0", "socks@proxy.example.org", "proxy.example.org"),
+        ("127.0.0.1:0", "socks/proxy.example.org@EXAMPLE.ORG", "proxy.example.org"),
+        ("127.0.0.1:0", "rcmd", ""),  # the URL cannot tell it
+    ],
+)
+def test_announcement_with_nothing_but_kerberos(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, listen: str, service: str, host: str
+) -> None:
+    """The name is that of the ticket."""
+
+    class Framing:
+        code = 1
+
+    class Kerberos:
+        name = "gssapi"
+        framing = Framing()
+
+    monkeypatch.setattr("hosier.server.terms.gssapi_method", lambda _: Kerberos())
+    monkeypatch.setattr("socket.gethostname", lambda: "gate")
+    first, *others = announced(capsys, listen=[listen], gssapi=GssapiSettings(enabled=True, service=service))
+    assert first.endswith(":P (SOCKS5; gssapi)")
+    wanted = f"hosier: try it: hosier probe --proxy socks5h+gssapi://{host}:P"
+    assert others == ([wanted] if host else [])
+    if host:
+        proxy = Proxy(wanted.rpartition(" ")[2].replace("P", "1080"))
+        assert (proxy.host, str(proxy)) == (host, f"socks5h+gssapi://{host}:1080")
 
 
 def test_reachable_address() -> None:

@@ -204,6 +204,20 @@ def test_spoiled(pair: Pair, wire: bytes) -> None:
             sock.recv(10)
 
 
+def test_what_came_whole_before_a_fault(pair: Pair) -> None:
+    """It is received first, in whatever sizes; then every call raises, and what came behind the fault is nobody's."""
+    sock, far = pair
+    far.sendall(frame(b"genuine") + frame(b"") + frame(b" words") + b"\x05\x00" + frame(b"never"))
+    assert sock.recv(3) == b"gen"
+    assert sock.recv(100) == b"uine words"
+    far.settimeout(PATIENCE)
+    assert far.recv(1) == b"", "the connection is over"
+    for _ in range(3):
+        with pytest.raises(RemoteProtocolError):
+            sock.recv(10)
+    assert not sock.pending()
+
+
 def test_nothing_goes_past_the_layer(pair: Pair) -> None:
     sock, _ = pair
     past: list[Callable[[], object]] = [

@@ -82,7 +82,7 @@ def test_no_patterns(text: str) -> None:
         parse_pattern(text)
 
 
-@pytest.mark.parametrize("text", ["10.0.0.1", "::1", "[::1]", "::ffff:10.0.0.1"])
+@pytest.mark.parametrize("text", ["10.0.0.1", "::1", "[::1]", "::ffff:10.0.0.1", "10.1", "0x7f.1", "10.0.0.1."])
 def test_addresses_have_no_name(text: str) -> None:
     with pytest.raises(ConfigError, match="is an address: write it under networks"):
         parse_pattern(text)

@@ -1,6 +1,7 @@
 """Addresses: their octets, their text, their disguises (catalogue 3.4)."""
 
-from socket import AF_INET6, inet_pton
+from itertools import product
+from socket import AF_INET6, inet_aton, inet_pton
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from hosier.errors import LocalProtocolError, RemoteProtocolError, ReplyCode
 from hosier.protocol.address import (
+    IPV4,
     UNSPECIFIED,
     Address,
     AddressType,
@@ -170,6 +172,63 @@ def test_canonical(address: Address, plain: str) -> None:
     canonical = address.canonical()
     assert str(canonical) == plain
     assert canonical.canonical() == canonical
+
+
+LOOPBACK = "127.0.0.1:80"
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        *((name, LOOPBACK) for name in ("127.1", "127.0.1", "2130706433", "0x7f000001", "0177.0.0.1", "127.0.0.1.")),
+        *(
+            (name, LOOPBACK)
+            for name in ("127.1.", "0X7F.1", "0x7F.0x0.0x00.0x1", "017700000001", "127.0.0.0x1", "[127.1]")
+        ),
+        *((name, LOOPBACK) for name in ("127.0.0.1 x", "127.1\n", " 127.0.0.1", "127.0.0.1\t.example.com", "00177.1")),
+        ("127.0.0.08", "127.0.0.8:80"),
+        ("0", "0.0.0.0:80"),
+        ("0x", "0.0.0.0:80"),
+        ("10.0x102", "10.0.1.2:80"),
+        ("10.1.65535", "10.1.255.255:80"),
+        ("4294967295", "255.255.255.255:80"),
+        ("::1%lo", "[::1]:80"),
+        ("[fe80::1%25eth0]", "[fe80::1]:80"),
+        ("::ffff:127.0.0.1%1", LOOPBACK),
+        ("::1 x", "[::1]:80"),
+    ],
+)
+def test_canonical_of_what_resolvers_take_for_an_address(name: str, plain: str) -> None:
+    """S5-REQ-32, B-27: who looks it up would reach that address, so it is judged as that."""
+    canonical = Address(AddressType.NAME, name.encode(), 80).canonical()
+    assert str(canonical) == plain
+    assert not canonical.is_name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("1e100.net", "3com.com", "127.0.0.1.example", "4294967296", "1.2.3.256", "256.1", "1.65536.1"),
+        *("1.2.3.4.5", "127..1", "127.0.0.1..", "1.16777216", "0xg", "0x7f.g", "1_0", "+1", "-1", " ", "[]", "."),
+        *("a:b", "::1::", "%", "127.0.0.1%lo", "xn--1.1x"),
+    ],
+)
+def test_canonical_leaves_names_alone(name: str) -> None:
+    address = Address(AddressType.NAME, name.encode(), 80)
+    assert address.canonical() is address
+
+
+def test_canonical_refuses_no_more_than_the_system_understands() -> None:
+    """Whatever inet_aton() makes of a text, we make the same of it."""
+    numbers = ("0", "1", "7", "010", "0177", "0x7f", "0XFF", "255", "256", "65535", "65536", "16777216", "0x", "1x", "")
+    for size in (1, 2, 3, 4):
+        for parts in product(numbers, repeat=size):
+            text = ".".join(parts)
+            try:
+                octets = inet_aton(text)
+            except OSError:
+                continue
+            assert Address(AddressType.NAME, text.encode(), 80).canonical() == Address(IPV4, octets, 80), text
 
 
 @given(addresses, st.binary(max_size=300))

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from hosier.server.doorkeeper import Claim, failure_line
+
 from .harness import Hosier, run, wait_until
 from .target import Target
 
@@ -62,6 +64,15 @@ def test_other_lines(found: Callable[[str], list[str]]) -> None:
     log += "hosier: " + line.format("192.0.2.2", "ident-unreachable")
     log += "hosier: 192.0.2.3:1 said: hosier: " + line.format("192.0.2.4", "unknown-user")
     assert found(log) == ["2001:db8::1", "192.0.2.1"]
+
+
+def test_names_of_all_kinds(found: Callable[[str], list[str]]) -> None:
+    """None, an empty one, and one that is a forgery."""
+    names = (None, b"", b"-", b"ann", b" user=x method=y", FORGED.encode())
+    claims = [Claim(f"192.0.2.{number}", name, "password", 5) for number, name in enumerate(names)]
+    assert " user= method=password " in failure_line(claims[1], "credentials", 0)
+    log = "".join(f"hosier: {failure_line(claim, 'credentials', 0)}\n" for claim in claims)
+    assert found(log) == [claim.host for claim in claims]
 
 
 def test_the_jail_names_the_filter() -> None:

@@ -73,6 +73,52 @@ def test_no_acceptable_method(caplog: pytest.LogCaptureFixture) -> None:
     run(main)
 
 
+IN_NO_REQUEST = [
+    (
+        b"GET / HTTP/1.1\r\n\r\n",
+        "the first octet 0x47 is neither SOCKS4 nor SOCKS5; it looks like http; have the client take ",
+    ),
+    (
+        b"CONNECT a:1 HTTP/1.1\r\n\r\n",
+        "the first octet 0x43 is neither SOCKS4 nor SOCKS5; it looks like http; have the",
+    ),
+    (
+        b"\x16\x03\x01\x02\x00\x01",
+        "the first octet 0x16 is neither SOCKS4 nor SOCKS5; it looks like tls; have the client ",
+    ),
+    (b"SSH-2.0-x\r\n", "the first octet 0x53 is neither SOCKS4 nor SOCKS5; it looks like ssh"),
+    (b"\x03\x01", "the first octet 0x03 is neither SOCKS4 nor SOCKS5"),
+]
+
+IN_A_REQUEST = [
+    (b"\x05\x09\x00\x01\xc0\x00\x02\x01\x00\x50", "command 0x09 is unknown"),
+    (b"\x05\x01\x00\x02", "address type 0x02 is unknown"),
+    (b"\x05\x01\x00\x03\x00\x00\x50", "the name is empty or contains a zero octet"),
+    (b"\x05\x01\x00\x03\x03a\x00b\x00\x50", "the name is empty or contains a zero octet"),
+    (b"\x04\x01\x00\x01\xc0\x00\x02\x01\x00\x50", "version 4 "),
+]
+
+
+@pytest.mark.parametrize(
+    ("octets", "why"), [*IN_NO_REQUEST, *((NO_AUTH + octets, why) for octets, why in IN_A_REQUEST)], ids=repr
+)
+def test_what_is_no_socks_is_explained(octets: bytes, why: str, caplog: pytest.LogCaptureFixture) -> None:
+    """As each refusal, where that is wanted; the record has the same reason."""
+    caplog.set_level("INFO", "hosier")
+
+    async def main() -> None:
+        async with stage() as scene:
+            client = await scene.client()
+            await client.send(octets)
+            await client.rest()
+            record = await scene.record()
+            (line,) = [found.getMessage() for found in caplog.records if found.name == "hosier"]
+            assert line.startswith(f"127.0.0.1:{record.client[1]}: {record.end}")
+            assert why in line
+
+    run(main)
+
+
 def test_no_acceptable_method_and_a_client_that_has_sent_its_request_already() -> None:
     """B-01: the two octets arrive whole though input was left unread."""
 

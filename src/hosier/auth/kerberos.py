@@ -31,6 +31,13 @@ _INTEGRITY: Final = 32
 _FAILURE: Final = 13
 """The routine error "for a reason that has no name", as the upper half of a status (RFC 2744 §3.9.1)."""
 
+_SPNEGO: Final = bytes.fromhex("06062b0601050502")
+"""1.3.6.1.5.5.2 in DER, as a token of SPNEGO begins with behind its tag and length (RFC 4178, RFC 2743 §3.1)."""
+
+_SHORT: Final = 64
+"""Octets of a token that may be a context's first one without further care: the level, whose number nobody can know
+before. If it is not in order, that ends the negotiation, and a failure to authenticate is counted."""
+
 _NOTHING_SAID: Final = ("Success", "Unknown error")
 
 
@@ -98,7 +105,8 @@ class KerberosAcceptor:
 
 
 class KerberosInitiator:
-    """The client's side towards one proxy, with the credentials that the environment has (``kinit``; GS-REQ-08).
+    """The client's side towards one proxy, with the credentials that the environment has (``kinit``; GS-REQ-01,
+    GS-REQ-08).
 
     Args:
         host: the proxy's name, as its principal has it. An address is refused: what principal is at an address, only a
@@ -159,7 +167,8 @@ class _ServerSide:
 
 
 class _Context:
-    """What both roles do with an established context."""
+    """What both roles do with an established context. It is deleted with this object, and no token says so
+    (GS-REQ-43)."""
 
     __slots__ = (
         *("_expected", "_gss", "_raw", "complete", "confidentiality", "integrity", "principal", "replay_detection"),
@@ -190,11 +199,11 @@ class _Context:
     def unwrap(self, token: bytes | bytearray) -> tuple[bytes, bool]:
         number = int.from_bytes(token[8:16], "big")  # of the message, in clear (RFC 4121 §4.2.6.2)
         try:
-            if number != self._expected:
-                data, sealed = self._unwrap_out_of_turn(token)
-            else:
+            if number == self._expected or (self._expected < 0 and len(token) <= _SHORT):
                 # The library turns the octets of a token where they lie; they are nobody else's, see SecurityContext.
                 data, sealed, _ = self._gss.unwrap(self._raw, token)
+            else:
+                data, sealed = self._unwrap_out_of_turn(token)
         except self._gss.GSSError as error:
             if not error.maj_code >> 16:  # it is genuine, and only not in order
                 self._expected = max(self._expected, number + 1)
@@ -246,7 +255,7 @@ class _AcceptorContext(_Context):
         try:
             found = self._gss.accept_sec_context(token, self._credentials, self._raw)
         except self._gss.GSSError as error:
-            raise _fault(error) from None
+            raise _not_kerberos(token or b"") or _fault(error) from None
         self._raw = found.context
         if not found.more_steps:
             self._established(found.flags, found.initiator_name)
@@ -308,6 +317,7 @@ def _acceptor_credentials(gss: Any, keytab: Path | None, service: str) -> Any:
 
 
 def _name(gss: Any, service: str) -> Any:
+    """``service@host``, or a principal as it is written (GS-REQ-02, GS-REQ-03)."""
     return gss.import_name(service.encode(), None if "/" in service else gss.NameType.hostbased_service)
 
 
@@ -321,6 +331,15 @@ def _is_address(host: str) -> bool:
 
 def _fault(error: Any) -> RemoteProtocolError:
     return RemoteProtocolError(f"GSSAPI: {_words(error)}")
+
+
+def _not_kerberos(token: bytes) -> RemoteProtocolError | None:
+    """About these the library says that there are no credentials, as if something were wrong with the keytab."""
+    if not token:
+        return RemoteProtocolError("GSSAPI: an empty token")
+    if token.startswith(b"\x60") and token.find(_SPNEGO, 2, 16) > 0:
+        return RemoteProtocolError("GSSAPI: a token of SPNEGO, which is not spoken here, only Kerberos")
+    return None
 
 
 def _words(error: Any) -> str:

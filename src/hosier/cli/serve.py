@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -314,12 +315,22 @@ def _announce(server: Server, addresses: Sequence[ListenAddress], admin: Sequenc
         _say(f"listening on {address} ({versions}; {', '.join(names)})")
     for place in admin:
         _say(f"admin pages on {place}: /metrics /status /healthz /readyz")
-    if server.methods.keys().isdisjoint((NO_AUTHENTICATION, PasswordFraming.code)):
-        return  # no common client speaks a private method
-    first = _reachable(addresses[0])
-    user = next(iter(server.settings.users), "NAME" if server.users is not None else "")
-    credentials = f"--proxy-user {user} " if user else ""
-    _say(f"try it: curl --proxy socks5h://{first} {credentials}http://example.com/")
+    if command := _command_to_try(server, addresses[0]):
+        _say(f"try it: {command}")
+
+
+def _command_to_try(server: Server, address: ListenAddress) -> str:
+    """A line to copy; empty where no common client speaks any of the methods."""
+    if not server.methods.keys().isdisjoint((NO_AUTHENTICATION, PasswordFraming.code)):
+        user = next(iter(server.settings.users), "NAME" if server.users is not None else "")
+        credentials = f"--proxy-user {user} " if user else ""
+        return f"curl --proxy socks5h://{_reachable(address)} {credentials}http://example.com/"
+    service, _, host = server.settings.gssapi.service.replace("/", "@", 1).partition("@")
+    if not server.settings.gssapi.enabled or service != "socks":
+        return ""
+    # A ticket is for a name, never for an address.
+    host = host.partition("@")[0] or ("localhost" if address.is_loopback else socket.gethostname())
+    return f"hosier probe --proxy socks5h+gssapi://{host}:{address.port}"
 
 
 def _reachable(address: ListenAddress) -> ListenAddress:

@@ -51,15 +51,15 @@ def carry_for(
         below.shutdown(socket.SHUT_WR)
 
     def down() -> None:
-        while True:
-            if data := stream.take():
-                plain.sendall(data)
-            elif stream.ended:
-                break
-            else:
+        try:
+            while not stream.ended:
+                if data := stream.take():
+                    plain.sendall(data)
                 frames = below.recv(_AT_ONCE)
                 with turn:
                     stream.receive(frames)
+        finally:
+            plain.sendall(stream.take())  # what came whole, before a fault, too
         plain.shutdown(socket.SHUT_WR)
 
     def carry() -> None:

@@ -5,15 +5,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..errors import ConfigError
+from ..protocol.auth.gssapi_layer import MAX_TOKEN, Level
 from ..protocol.client_connection import ClientMethod
 from ..typed import check_types
 
 __all__ = ("Gssapi", "initiator_method", "tickets_of_this_user")
 
-_STRENGTH: Final = (0, 1, 3, 2)
-"""Of the levels 0 to 3: how well they protect."""
-
-_MOST: Final = 0xFFFF
+_UNASKED: Final = (Level.CONFIDENTIALITY, Level.INTEGRITY)
+"""What may be accepted because it is better. Not level 3: by a rule of the proxy's, large messages can be read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,10 +31,10 @@ class Gssapi:
     protected after the login, is outside the RFC, for proxies that know no better (GS-REQ-30)."""
 
     accepted: Sequence[int] = ()
-    """The levels with which we go on if the proxy answers them; none: the one asked for and all that protect better
-    (GS-REQ-27)."""
+    """The levels with which we go on if the proxy answers them; none: the one asked for, and of 2 and 1 what protects
+    better (GS-REQ-27)."""
 
-    sealed_up_to: int = _MOST
+    sealed_up_to: int = MAX_TOKEN
     """At level 3, octets up to which a message of ours is sealed; larger ones are only signed."""
 
     delegate: bool = False
@@ -47,13 +46,14 @@ class Gssapi:
 
     def __post_init__(self) -> None:
         check_types(self)
-        if self.level not in range(4) or not set(self.accepted) <= set(range(4)):
+        if not {self.level, *self.accepted} <= set(Level):
             raise ConfigError("the GSSAPI levels are 2, 1, 3 and 0")
-        better = [level for level in (2, 3, 1, 0) if _STRENGTH[level] >= _STRENGTH[self.level]]
-        object.__setattr__(self, "accepted", tuple(self.accepted or better))
-        if not 0 <= self.sealed_up_to <= _MOST:
+        wish = Level(self.level)
+        better = [int(level) for level in _UNASKED if level.strength > wish.strength]
+        object.__setattr__(self, "accepted", tuple(self.accepted) or (*better, self.level))
+        if not 0 <= self.sealed_up_to <= MAX_TOKEN:
             raise ConfigError(
-                f"GSSAPI messages have 0 to {_MOST} octets, so sealed_up_to cannot be {self.sealed_up_to}"
+                f"GSSAPI messages have 0 to {MAX_TOKEN} octets, so sealed_up_to cannot be {self.sealed_up_to}"
             )
         if not self.service or not self.service.isprintable():
             raise ConfigError("the GSSAPI service is not a name such as socks")
@@ -66,7 +66,6 @@ def initiator_method(told: Gssapi, host: str, *, datagrams: bool) -> ClientMetho
     """
     # Here, because the deciding half loads what only those with tickets need.
     from ..auth.kerberos import KerberosInitiator, KerberosMethod
-    from ..protocol.auth.gssapi_layer import Level
 
     initiator = KerberosInitiator(
         told.host or host,

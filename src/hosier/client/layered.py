@@ -30,7 +30,8 @@ class LayeredStream:
         handoff: what the handshake that agreed on the layer has left over.
         below: the stream that carries the frames, where they go through an earlier proxy's layer; None: a socket.
 
-    Not for two threads at once. Once a frame was broken, everything raises.
+    Not for two threads at once. Once a frame was broken, ``receive`` raises for ever; what came whole before it can
+    still be taken.
     """
 
     __slots__ = ("_below", "_fault", "_frames", "_plain", "ended", "layer")

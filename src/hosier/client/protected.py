@@ -23,8 +23,8 @@ class ProtectedSocket(socket.socket):
     system's own calls do with the descriptor goes past the layer, so there is no ``dup``, ``sendmsg`` or ``recvmsg``;
     ``detach`` is safe.
 
-    Raises RemoteProtocolError for what was changed, repeated, reordered or cut on its way: then nothing more can be
-    received, and nothing of it ever is.
+    Raises RemoteProtocolError for what was changed, repeated, reordered or cut on its way, each time, once all that
+    came whole before it has been received: nothing that comes behind it ever is.
     """
 
     def __init__(self, sock: socket.socket, stream: LayeredStream) -> None:
@@ -37,6 +37,7 @@ class ProtectedSocket(socket.socket):
         self._unsent = memoryview(b"")
         self._farewell: memoryview | None = None
         self._accepted = 0
+        self._fault: RemoteProtocolError | None = None
 
     def pending(self) -> int:
         """Octets that ``recv`` has at once."""
@@ -47,14 +48,16 @@ class ProtectedSocket(socket.socket):
         _no_flags(flags)
         stream = self._stream
         while not stream.pending and not stream.ended and bufsize:
+            if self._fault is not None:
+                raise self._fault
             data = super().recv(_AT_ONCE)
             try:
                 with self._turn:
                     stream.receive(data)
-            except RemoteProtocolError:
+            except RemoteProtocolError as error:
+                self._fault = error
                 with suppress(OSError):
                     super().shutdown(socket.SHUT_RDWR)
-                raise
         return stream.take(bufsize)
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:

@@ -77,7 +77,7 @@ def parse_pattern(text: str) -> NamePattern:
     below = whole.startswith(".")
     name = whole[1:] if below else whole
     try:
-        address = parse_address(name, 0)
+        address = parse_address(name, 0).canonical()
     except LocalProtocolError:
         raise ConfigError(f"{text!r} is no name of a target: {_EXPECTED}") from None
     labels = name.split(".")

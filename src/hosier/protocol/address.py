@@ -82,12 +82,13 @@ class Address(NamedTuple):
 
     def canonical(self) -> "Address":
         """The same place without disguise: a literal in a name's place becomes an address (S5-REQ-32, S4A-REQ-14),
-        an IPv4-mapped IPv6 address becomes IPv4 (S5-REQ-40)."""
+        also one that only resolvers take for one, as ``127.1``; an IPv4-mapped IPv6 address becomes IPv4
+        (S5-REQ-40)."""
         kind, octets, port = self
         if kind == IPV4:
             return self
         if kind == NAME:
-            literal = _literal(octets)
+            literal = _literal(octets) or _disguised(octets)
             if literal is None:
                 return self
             kind, octets = literal
@@ -121,6 +122,32 @@ def _literal(name: bytes) -> tuple[int, bytes] | None:
         except (OSError, ValueError):
             pass
     return None
+
+
+def _disguised(name: bytes) -> tuple[int, bytes] | None:
+    """Kind and octets of the IP address for which inet_aton(), and so getaddrinfo() and many a proxy, takes a text that
+    is no literal: with fewer numbers than four, in other bases, with something behind a blank. And likewise with a
+    final dot, or as IPv6 with the name of a link. None for a real name."""
+    text = (name.split(maxsplit=1) or (b"",))[0].strip(b"[]")
+    if b":" in text:
+        return _literal(text.partition(b"%")[0])
+    if not text[:1].isdigit():
+        return None
+    *first, last = map(_number, text.removesuffix(b".").split(b"."))
+    room = 4 - len(first)
+    if room < 1 or last is None or last >= 1 << 8 * room:
+        return None
+    octets = [number for number in first if number is not None and number < 256]
+    return (IPV4, bytes(octets) + last.to_bytes(room, "big")) if len(octets) == len(first) else None
+
+
+def _number(text: bytes) -> int | None:
+    """One of an IPv4 address: hexadecimal, octal or decimal; one with a 0 in front and an 8 or a 9 is no octal one."""
+    if text[:2].lower() == b"0x":
+        return None if text[2:].strip(b"0123456789abcdefABCDEF") else int(text[2:] or b"0", 16)
+    if not text.isdigit():
+        return None
+    return int(text, 10 if text[:1] != b"0" or text.strip(b"01234567") else 8)
 
 
 def parse_address(host: str | bytes, port: int) -> Address:

@@ -17,7 +17,7 @@ from ..engine.egress import DirectEgress, Egress, MakeEgress
 from ..engine.listener import Listener
 from ..engine.poller import Engine
 from ..engine.resolve import Resolver
-from ..errors import ConfigError
+from ..errors import ConfigError, LocalProtocolError
 from ..observe.access_log import printable
 from ..observe.counts import Counts
 from ..observe.record import SessionRecord
@@ -64,7 +64,7 @@ class Server:
     Args:
         settings: everything it is told; keyword arguments replace single fields.
         on_session_end: called with a SessionRecord for each session that has ended.
-        on_totals: called then with the sessions served and the octets relayed since the start.
+        on_totals: called then with the sessions served and the octets of payload relayed since the start.
         tallies: where sessions are counted for their caps, if that is shared with other processes.
         failures: likewise, where failures to authenticate are counted.
         passwords: likewise, what is known of the passwords of a users file.
@@ -157,8 +157,10 @@ class Server:
         """Listens: on its addresses, or on sockets that are bound to them and listen already.
 
         Raises ConfigError if an address cannot be had; one of a family that the machine lacks is left out with a line
-        in the log, unless it is the only one.
+        in the log, unless it is the only one. LocalProtocolError if it has been started and not closed since.
         """
+        if self._started:
+            raise LocalProtocolError("this server has been started: close() it before it is started again")
         if sockets is None:
             sockets = listening_sockets(self.settings.listen_addresses)
         if self.users is not None:
@@ -217,6 +219,8 @@ class Server:
 
     async def drain(self) -> bool:
         """Accepts no more and waits for the running sessions, at most as long as the limit says; True: all ended."""
+        if not self._started:
+            return True
         self._stop_listening()
         self._all_ended = self._all_ended or asyncio.Event()
         if self.engine.tasks:
@@ -231,6 +235,8 @@ class Server:
         if self._pulse is not None:
             self._pulse.stop()
         if self._started:
+            self._started = False
+            self._all_ended = None
             self.engine.close()
             await self.treasurer.close()
             self._resolver.close()
@@ -295,7 +301,7 @@ class Server:
         self.sessions_served += 1
         relay = session.relay
         if relay is not None:
-            self.octets_relayed += relay.up.moved + relay.down.moved
+            self.octets_relayed += relay.up.payload + relay.down.payload
         if self._on_totals is not None:  # who sees that nobody is here any more sees all of them
             self._on_totals(self.sessions_served, self.octets_relayed)
         greeted = self.entrance.left(session)

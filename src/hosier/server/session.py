@@ -55,6 +55,7 @@ _READ = 4096  # octets; a handshake's messages are smaller, a layer's frames com
 _COMMANDS: Final = {int(command): command.name for command in Command}
 _new: Final = tuple.__new__
 _SELECTED = tuple(map(MethodSelected, range(256)))
+_ADVICE: Final = dict.fromkeys(("http", "tls"), "have the client take this for a SOCKS proxy: socks5h://HOST:PORT")
 
 
 class ClientLeft(Exception):
@@ -131,9 +132,12 @@ class Session(Task):
                         self.server.answered(self)
                     await self.relay.run(leftover)
                     if not self.relay.ended_well:
+                        if self.relay.fault:
+                            self.server.explain(self, self._relay_end())
                         await self.relay.part()
         except RemoteProtocolError as error:
             self.end = error.reason
+            self.server.explain(self, error.reason, _ADVICE.get(error.looks_like or "", ""))
             await self.refuse(error.reply_hint)
         except PolicyDenied as denied:
             await self.turn_away(denied)

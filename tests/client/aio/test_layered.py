@@ -188,6 +188,19 @@ def test_spoiled(run: Run, wire: bytes) -> None:
     run(main())
 
 
+@loops
+def test_what_came_whole_before_a_fault(run: Run) -> None:
+    async def main() -> None:
+        _, protocol, _, writer = await joined()
+        writer.write(frame(b"genuine") + b"\x05\x00" + frame(b"never"))
+        async with asyncio.timeout(PATIENCE):
+            assert isinstance(await protocol.lost, RemoteProtocolError)
+        assert protocol.heard == b"genuine"
+        writer.close()
+
+    run(main())
+
+
 # --- through proxies ---
 
 

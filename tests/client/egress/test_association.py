@@ -127,8 +127,9 @@ def test_refused_targets_are_not_passed_on() -> None:
         with ThreadedServer() as one:
             async with upstream_of(one.url, deny=[ip_network("127.0.0.3/32")]) as scene:
                 client, target = await associated(scene), Datagrams(scene)
-                client.ask(("127.0.0.3", 9), b"x")
-                await dropped(scene, "refused target")
+                for text in ("127.0.0.3", "127.3", "0x7f.0.0.3", "127.0.0.3."):
+                    client.ask((text, 9), b"x")
+                await dropped(scene, "refused target", 4)
                 await exchange(client, target)
 
     run(main)

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import socket
 from collections.abc import Callable
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -340,6 +341,60 @@ def test_server_passes_the_reply_on(script: list[Step], code: int) -> None:
                 record = await scene.record()
                 assert (record.reply, record.dialled) == (code, None)
                 assert record.end.startswith("connect failed: ")
+
+    servers.run(main)
+
+
+LOOPBACK_IN_DISGUISE = (
+    "127.1",
+    "127.0.1",
+    "2130706433",
+    "0x7f000001",
+    "0177.0.0.1",
+    "127.0.0.1.",
+    "127.0.0.1 x",
+    "::1%lo",
+)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", *LOOPBACK_IN_DISGUISE])
+def test_server_refuses_an_address_in_whatever_text(host: str) -> None:
+    """S5-REQ-32, B-27: nobody here looks the name up, and who does would take it for the address that is denied."""
+
+    async def main() -> None:
+        with ScriptedServer([stall()]) as upstream:
+            deny = [ip_network("127.0.0.0/8"), ip_network("::1")]
+            async with servers.stage(egress=Upstreams(chain_of(upstream.url)), deny=deny) as scene:
+                client = await scene.client()
+                await client.greet()
+                await client.send(servers.request5(host, 80, as_name=True))
+                assert await client.reply5() == servers.failure5(2)
+                client.close()
+                assert (await scene.record()).end.startswith("refused: ")
+            assert not upstream.conversations
+
+    servers.run(main)
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_server_passes_on_what_it_has_judged(version: int) -> None:
+    """The address, not the text that stood for it."""
+
+    async def main() -> None:
+        with ScriptedServer(opening(send(SUCCESS))) as upstream:
+            async with servers.stage(egress=Upstreams(chain_of(upstream.url))) as scene:
+                client = await scene.client()
+                if version == 5:
+                    await client.greet()
+                    await client.send(servers.request5("0xc0.02.519", 80, as_name=True))
+                    assert await client.reply5() == SUCCESS
+                else:
+                    await client.send(servers.request4("0xc0.02.519", 80, as_name=True))
+                    assert (await client.exactly(8))[:2] == b"\x00\x5a"
+                client.close()
+                record = await scene.record()
+                assert (str(record.target), str(record.dialled)) == ("0xc0.02.519:80", "192.2.2.7:80")
+            assert upstream.received.endswith(b"\x05\x01\x00\x01\xc0\x02\x02\x07\x00\x50")
 
     servers.run(main)
 

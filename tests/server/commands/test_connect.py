@@ -948,13 +948,15 @@ def test_a_layer_protects_all_that_follows(monkeypatch: pytest.MonkeyPatch) -> N
             client.close()
             far.close()
             record = await scene.record()
+            assert scene.server.octets_relayed == 15
         assert (record.user, record.sent, record.received) == ("ann", 9, 6)
 
     run(main)
 
 
-def test_a_broken_frame_ends_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_frame_ends_the_session(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     install_layer(monkeypatch)
+    caplog.set_level("INFO", "hosier")
 
     async def main() -> None:
         async with stage(methods=["word"]) as scene:
@@ -965,5 +967,6 @@ def test_a_broken_frame_ends_the_session(monkeypatch: pytest.MonkeyPatch) -> Non
                     assert await peer.rest() == b""
             record = await scene.record()
         assert record.end == "security layer: token is not wrapped"
+        assert record_of_refusal(caplog).endswith(f" {record.target}: {record.end}")
 
     run(main)

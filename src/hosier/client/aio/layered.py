@@ -107,9 +107,9 @@ class LayeredTransport(asyncio.Transport, asyncio.Protocol):
             self._stream.receive(data)
         except OSError as error:
             self._fault = error
+        self._deliver()  # with a fault, what came whole before it
+        if self._fault is not None:
             self._below.abort()
-            return
-        self._deliver()
 
     def eof_received(self) -> bool | None:
         self.data_received(b"")
