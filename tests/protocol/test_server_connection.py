@@ -204,6 +204,15 @@ def test_strangers(data: bytes, kind: str | None) -> None:
     assert connection.state is State.MUST_CLOSE
 
 
+def test_a_method_goes_on_until_it_has_an_outcome() -> None:
+    connection = server_at_method(b"\x01", 0x01, framings=FRAMINGS)
+    feed(connection, [b"\x01\x01\x00\x00"])
+    assert connection.send(AuthStep(ToyMessage(ToyKind.TOKEN, b"and?"))) == b"\x01\x01\x00\x04and?"
+    assert connection.next_event() is NEED_DATA
+    feed(connection, [b"\x01\x01\x00\x00"])
+    assert connection.state is State.ANSWER_AUTH
+
+
 # --- refuse(), in every phase ---
 
 
