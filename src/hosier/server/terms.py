@@ -27,7 +27,7 @@ from .advertise import AdvertisedAddresses
 from .gssapi import gssapi_method
 from .settings import ListenAddress, ServerSettings, parse_listen
 
-__all__ = ("Terms", "protection_of", "rulebook_of")
+__all__ = ("Terms", "is_local", "protection_of", "rulebook_of")
 
 RulebookT = TypeVar("RulebookT", bound=Rulebook)
 
@@ -108,11 +108,11 @@ def protection_of(
         allow=settings.allow,
         deny=settings.deny,
         listeners=[parse_address(*address) for address in own],
-        is_local=_is_local,
+        is_local=is_local,
     )
 
 
-def _is_local(address: Address) -> bool:
+def is_local(address: Address) -> bool:
     """Whether the machine answers to an address: whether one can bind to it."""
     family = socket.AF_INET6 if address.kind == IPV6 else socket.AF_INET
     with closing(socket.socket(family, socket.SOCK_DGRAM)) as probe:
