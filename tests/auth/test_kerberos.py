@@ -421,6 +421,37 @@ def test_what_is_refused_takes_no_memory(home: Realm, level: Level, in_order: bo
 
 
 @needs_realm
+@pytest.mark.parametrize("size", [1, 1000])
+def test_the_first_message_is_taken_as_due_if_it_is_short(
+    home: Realm, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """It is the level, in every session; nothing worth a mention can be forgotten in it."""
+    with_care, raw = list[object](), pytest.importorskip("gssapi.raw")
+    careful = raw.unwrap_iov
+
+    def unwrap_iov(*arguments: Any) -> Any:
+        with_care.append(arguments)
+        return careful(*arguments)
+
+    monkeypatch.setattr(raw, "unwrap_iov", unwrap_iov)
+    client = initiator().exchange()
+
+    def change(message: GssapiMessage) -> GssapiMessage:
+        if message.type != MessageType.LEVEL or size == 1:
+            return message
+        return GssapiMessage(MessageType.LEVEL, client._context.wrap(bytes(size), False))
+
+    monkeypatch.setattr(KerberosInitiator, "exchange", lambda _: client)
+    near, _ = negotiate(initiator(), acceptor(), change)
+    if size == 1:
+        assert near.identity == "ann@HOSIER.TEST"
+        assert not with_care  # neither by the server nor by the client, to whom the answer is the first one
+    else:
+        assert "expected per-message token" in near.reason  # the one that was replaced was the first
+        assert len(with_care) == 1
+
+
+@needs_realm
 @pytest.mark.parametrize("library", ["without", "with another"])
 def test_libraries_that_open_no_pieces(home: Realm, library: str) -> None:
     """Messages out of turn are opened as ever."""

@@ -87,6 +87,28 @@ class ServersTls:
         return self._outgoing.read()
 
 
+async def _up(tls: ServersTls, reader: asyncio.StreamReader, *writers: asyncio.StreamWriter) -> None:
+    back, plain = writers
+    while not tls.ended and (data := await reader.read(65_536)):
+        try:
+            plain.write(tls.receive(data))
+        finally:
+            if out := tls.out():  # also why it is refused
+                back.write(out)
+        await plain.drain()
+    plain.write_eof()
+    tls.established.set()  # or never
+
+
+async def _down(tls: ServersTls, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await tls.established.wait()
+    while data := await reader.read(65_536):
+        writer.write(tls.say(data))
+        await writer.drain()
+    writer.write(tls.end())
+    writer.write_eof()
+
+
 @contextlib.contextmanager
 def door(certificate: Certificate, inner: tuple[str, int], host: str = "127.0.0.1") -> Iterator[tuple[str, int]]:
     """A TLS server of this machine behind which ``inner`` is reached; a loop in a thread, since one thread must not
@@ -95,34 +117,14 @@ def door(certificate: Certificate, inner: tuple[str, int], host: str = "127.0.0.
     loop = asyncio.new_event_loop()
     transports: list[asyncio.WriteTransport] = []
 
-    async def up(tls: ServersTls, reader: asyncio.StreamReader, *writers: asyncio.StreamWriter) -> None:
-        back, plain = writers
-        while not tls.ended and (data := await reader.read(65_536)):
-            try:
-                plain.write(tls.receive(data))
-            finally:
-                if out := tls.out():  # also why it is refused
-                    back.write(out)
-            await plain.drain()
-        plain.write_eof()
-        tls.established.set()  # or never
-
-    async def down(tls: ServersTls, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await tls.established.wait()
-        while data := await reader.read(65_536):
-            writer.write(tls.say(data))
-            await writer.drain()
-        writer.write(tls.end())
-        writer.write_eof()
-
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tls = ServersTls(certificate.server)
         plain_reader, plain_writer = await asyncio.open_connection(*inner)
         transports.extend((writer.transport, plain_writer.transport))
         try:
             async with asyncio.TaskGroup() as directions:
-                directions.create_task(up(tls, reader, writer, plain_writer))
-                directions.create_task(down(tls, plain_reader, writer))
+                directions.create_task(_up(tls, reader, writer, plain_writer))
+                directions.create_task(_down(tls, plain_reader, writer))
         except* OSError:
             pass
         writer.close()

@@ -91,81 +91,82 @@ class Site:
         self.folder = folder
         self.ssh = ssh
         url = f"http://four.test:{target.port}"
-        secure = f"https://four.test:{tls}"
-        trusted = folder / "trusted.pem"
-        key = f"-i{folder}/user_key"
+        self.rows: dict[str, Row] = {
+            **self._fetching(url, f"https://four.test:{tls}"),
+            **self._with_a_shell(),
+            **self._in_languages(url, target.port),
+            **self._installing(url),
+            "dig": Row(["dig", "+short", "+tries=1", "four.test", "@9.9.9.9"], "198.18."),
+            "Chromium": _chromium(program("chromium", "chromium-browser"), f"{url}/page.html"),
+            "HTTP/3": Row([sys.executable, "-c", HTTP3, str(quic)]),
+            "UDP": Row([sys.executable, "-c", DATAGRAM, ANYWHERE[0], str(echo)]),
+            "IPv6": Row([sys.executable, "-c", PYTHON, f"http://[{ANYWHERE[1]}]:{target.port}/word"]),
+            "a refusal": Row([sys.executable, "-c", REFUSED, "four.test"]),
+        }
+
+    # --- private ---
+
+    def _fetching(self, url: str, secure: str) -> dict[str, Row]:
+        trusted = str(self.folder / "trusted.pem")
+        return {
+            "curl": Row(["curl", "-sS", f"{url}/word"]),
+            "git (http)": _clone(f"{url}/git/project.git", "http"),
+            "curl (https)": Row(["curl", "-sS", "--cacert", trusted, f"{secure}/word"]),
+            "git (https)": _clone(f"{secure}/git/project.git", "https", GIT_SSL_CAINFO=trusted),
+        }
+
+    def _with_a_shell(self) -> dict[str, Row]:
         options = [
             "-oStrictHostKeyChecking=no",
             f"-oUserKnownHostsFile={os.devnull}",
             "-oBatchMode=yes",
             "-oLogLevel=ERROR",
         ]
-        login = ["ssh", "-F", os.devnull, key, *options, f"-p{ssh.port}"]
-        remote = f"root@four.test:{folder}/repositories/project.git"
-        lists = folder / "apt"
-        browser = [
-            program("chromium", "chromium-browser"),
-            *("--headless", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-sync"),
-            *("--disable-background-networking", "--disable-component-update"),
-        ]
-        self.rows: dict[str, Row] = {
-            "curl": Row(["curl", "-sS", f"{url}/word"]),
-            "git (http)": Row(
-                [
-                    "/bin/sh",
-                    "-c",
-                    f"rm -rf $HOME/http && git clone -q {url}/git/project.git $HOME/http && cat $HOME/http/word",
-                ],
-                env=SETTINGS,
-            ),
-            "curl (https)": Row(["curl", "-sS", "--cacert", str(trusted), f"{secure}/word"]),
-            "git (https)": Row(
-                [
-                    "/bin/sh",
-                    "-c",
-                    f"rm -rf $HOME/https && git clone -q {secure}/git/project.git $HOME/https && cat $HOME/https/word",
-                ],
-                env={**SETTINGS, "GIT_SSL_CAINFO": str(trusted)},
-            ),
-            "git (ssh)": Row(
-                [
-                    "/bin/sh",
-                    "-c",
-                    f"rm -rf $HOME/ssh && git clone -q {remote} $HOME/ssh && cat $HOME/ssh/word",
-                ],
-                env={**SETTINGS, "GIT_SSH_COMMAND": " ".join(login)},
-            ),
+        login = ["ssh", "-F", os.devnull, f"-i{self.folder}/user_key", *options, f"-p{self.ssh.port}"]
+        remote = f"root@four.test:{self.folder}/repositories/project.git"
+        return {
+            "git (ssh)": _clone(remote, "ssh", GIT_SSH_COMMAND=" ".join(login)),
             "ssh": Row([*login, "root@four.test", "echo the word"]),
-            "Go, static": Row([str(folder / "go-client"), f"four.test:{target.port}"]),
+        }
+
+    def _in_languages(self, url: str, port: int) -> dict[str, Row]:
+        return {
+            "Go, static": Row([str(self.folder / "go-client"), f"four.test:{port}"]),
             "Python": Row([sys.executable, "-c", PYTHON, f"{url}/word"]),
             "Node": Row(["node", "-e", NODE, f"{url}/word"]),
-            "apt-get": Row(["/bin/sh", "-c", f"apt-get {apt(lists)} update -q"], "Fetched 18 B"),
-            "pip": Row(
-                [
-                    *(sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-cache-dir", "--dest=/dev/shm"),
-                    *(
-                        f"--index-url={url}/simple",
-                        "--trusted-host=four.test",
-                        "the-word",
-                        "--disable-pip-version-check",
-                        "-v",
-                    ),
-                ],
-                "the_word-1.0-py3-none-any.whl",
-            ),
-            "dig": Row(["dig", "+short", "+tries=1", "four.test", "@9.9.9.9"], "198.18."),
-            "Chromium": Row(
-                [*browser, "--user-data-dir=/dev/shm/hosier-profile-user", "--dump-dom", f"{url}/page.html"],
-                as_root=[
-                    *(*browser, "--no-sandbox", "--user-data-dir=/dev/shm/hosier-profile-root"),
-                    *("--dump-dom", f"{url}/page.html"),
-                ],
-            ),
-            "HTTP/3": Row([sys.executable, "-c", HTTP3, str(quic)]),
-            "UDP": Row([sys.executable, "-c", DATAGRAM, ANYWHERE[0], str(echo)]),
-            "IPv6": Row([sys.executable, "-c", PYTHON, f"http://[{ANYWHERE[1]}]:{target.port}/word"]),
-            "a refusal": Row([sys.executable, "-c", REFUSED, "four.test"]),
         }
+
+    def _installing(self, url: str) -> dict[str, Row]:
+        fetch = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-cache-dir", "--dest=/dev/shm"]
+        source = [
+            f"--index-url={url}/simple",
+            "--trusted-host=four.test",
+            "the-word",
+            "--disable-pip-version-check",
+            "-v",
+        ]
+        return {
+            "apt-get": Row(["/bin/sh", "-c", f"apt-get {apt(self.folder / 'apt')} update -q"], "Fetched 18 B"),
+            "pip": Row([*fetch, *source], "the_word-1.0-py3-none-any.whl"),
+        }
+
+
+def _clone(repository: str, into: str, **env: str) -> Row:
+    """git, and the word in what it has fetched."""
+    script = f"rm -rf $HOME/{into} && git clone -q {repository} $HOME/{into} && cat $HOME/{into}/word"
+    return Row(["/bin/sh", "-c", script], env={**SETTINGS, **env})
+
+
+def _chromium(program: str, page: str) -> Row:
+    browser = [
+        program,
+        *("--headless", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-sync"),
+        *("--disable-background-networking", "--disable-component-update"),
+    ]
+    return Row(
+        [*browser, "--user-data-dir=/dev/shm/hosier-profile-user", "--dump-dom", page],
+        as_root=[*browser, "--no-sandbox", "--user-data-dir=/dev/shm/hosier-profile-root", "--dump-dom", page],
+    )
 
 
 def apt(lists: Path) -> str:

@@ -15,13 +15,14 @@ import pytest
 import hosier
 from hosier.engine.poller import Engine
 from hosier.engine.portable import PortableEngine
-from hosier.errors import ConfigError
+from hosier.errors import ConfigError, LocalProtocolError
 from hosier.observe.record import SessionRecord
 from hosier.policy.limits import LocalTallyBook
 from hosier.server.listening import listening_sockets
 from hosier.server.settings import Limits, ServerSettings, parse_listen
 
 from .harness import (
+    PLATFORM,
     SUCCESS5,
     WordMethod,
     accept,
@@ -362,6 +363,29 @@ def test_close_cancels_a_step_under_way(monkeypatch: pytest.MonkeyPatch) -> None
             await scene.server.close()
             await until(lambda: cancelled, "the step is cancelled")
             assert [record.end for record in scene.records] == ["server stopped"]
+
+    run(main)
+
+
+def test_it_is_started_once_until_it_is_closed() -> None:
+    async def main() -> None:
+        server = hosier.Server(listen=["127.0.0.1:0"], engine=PLATFORM.engine)
+        assert await server.drain()
+        for _ in range(2):
+            await server.start()
+            (place,) = server.addresses
+            with pytest.raises(LocalProtocolError, match=r"has been started: close\(\) it"):
+                await server.start()
+            reader, writer = await asyncio.open_connection(*place)
+            writer.write(b"\x05\x01\x00")
+            assert await reader.readexactly(2) == b"\x05\x00"
+            draining = asyncio.create_task(server.drain())
+            await until(lambda: not server.addresses, "it drains")
+            assert not draining.done(), "a session is under way"
+            writer.close()
+            assert await draining
+            await server.close()
+            assert not server.sessions
 
     run(main)
 

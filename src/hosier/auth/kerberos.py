@@ -34,6 +34,10 @@ _FAILURE: Final = 13
 _SPNEGO: Final = bytes.fromhex("06062b0601050502")
 """1.3.6.1.5.5.2 in DER, as a token of SPNEGO begins with behind its tag and length (RFC 4178, RFC 2743 §3.1)."""
 
+_SHORT: Final = 64
+"""Octets of a token that may be a context's first one without further care: the level, whose number nobody can know
+before. If it is not in order, that ends the negotiation, and a failure to authenticate is counted."""
+
 _NOTHING_SAID: Final = ("Success", "Unknown error")
 
 
@@ -195,11 +199,12 @@ class _Context:
     def unwrap(self, token: bytes | bytearray) -> tuple[bytes, bool]:
         number = int.from_bytes(token[8:16], "big")  # of the message, in clear (RFC 4121 §4.2.6.2)
         try:
-            if number != self._expected:
-                data, sealed = self._unwrap_out_of_turn(token)
-            else:
+            if number == self._expected or (self._expected < 0 and len(token) <= _SHORT):
                 # The library turns the octets of a token where they lie; they are nobody else's, see SecurityContext.
                 data, sealed, _ = self._gss.unwrap(self._raw, token)
+                self._expected = number + 1
+                return data, sealed
+            data, sealed = self._unwrap_out_of_turn(token)
         except self._gss.GSSError as error:
             if not error.maj_code >> 16:  # it is genuine, and only not in order
                 self._expected = max(self._expected, number + 1)

@@ -17,6 +17,7 @@ from .load import ConfigFile
 from .secrets import Secret
 from .settings import ServeSettings
 from .sources import Sources
+from .vain_rules import vain_rules
 
 __all__ = ("dangers",)
 
@@ -39,7 +40,10 @@ Found = Iterator[tuple[KeyPath, str]]
 def dangers(settings: ServeSettings, sources: Sources) -> list[Complaint]:
     """A warning for each dangerous choice, by the key that makes it."""
     warnings = []
-    found = (*_towards_strangers(settings), *_patience(settings), *_kerberos(settings), *_nobody(settings))
+    found = (
+        *(*_towards_strangers(settings), *_patience(settings), *_kerberos(settings)),
+        *(*_nobody(settings), *vain_rules(settings)),
+    )
     for path, what in found:
         warning = sources.complaint([path], what)
         warnings.append(warning if warning.path else Complaint(None, f"{dotted(path)}: {what}"))

@@ -154,7 +154,8 @@ class Ledger:
         """Forgets what was used: of one budget and key, or where None stands, of all. Returns how many were."""
         try:
             cursor = self._connection.execute(
-                "DELETE FROM usage WHERE (?1 IS NULL OR budget = ?1) AND (?2 IS NULL OR key = ?2)", (budget, key)
+                "DELETE FROM usage WHERE (:budget IS NULL OR budget = :budget) AND (:key IS NULL OR key = :key)",
+                {"budget": budget, "key": key},
             )
         except sqlite3.Error as error:
             raise OSError(f"{self.path}: {error}") from error

@@ -17,7 +17,7 @@ from ..engine.egress import DirectEgress, Egress, MakeEgress
 from ..engine.listener import Listener
 from ..engine.poller import Engine
 from ..engine.resolve import Resolver
-from ..errors import ConfigError
+from ..errors import ConfigError, LocalProtocolError
 from ..observe.access_log import printable
 from ..observe.counts import Counts
 from ..observe.record import SessionRecord
@@ -52,6 +52,7 @@ from .treasurer import Treasurer
 __all__ = ("Server",)
 
 _CONNECT: Final = int(Command.CONNECT)
+_NO_OCTETS: Final = (0, 0)
 _log = logging.getLogger("hosier")
 
 
@@ -157,8 +158,10 @@ class Server:
         """Listens: on its addresses, or on sockets that are bound to them and listen already.
 
         Raises ConfigError if an address cannot be had; one of a family that the machine lacks is left out with a line
-        in the log, unless it is the only one.
+        in the log, unless it is the only one. LocalProtocolError if it has been started and not closed since.
         """
+        if self._started:
+            raise LocalProtocolError("this server has been started: close() it before it is started again")
         if sockets is None:
             sockets = listening_sockets(self.settings.listen_addresses)
         if self.users is not None:
@@ -217,6 +220,8 @@ class Server:
 
     async def drain(self) -> bool:
         """Accepts no more and waits for the running sessions, at most as long as the limit says; True: all ended."""
+        if not self._started:
+            return True
         self._stop_listening()
         self._all_ended = self._all_ended or asyncio.Event()
         if self.engine.tasks:
@@ -231,6 +236,8 @@ class Server:
         if self._pulse is not None:
             self._pulse.stop()
         if self._started:
+            self._started = False
+            self._all_ended = None
             self.engine.close()
             await self.treasurer.close()
             self._resolver.close()
@@ -281,7 +288,7 @@ class Server:
     def answered(self, session: Session) -> None:
         """Its command has succeeded; what follows is its relay."""
         self.meter.answered(session)
-        if session.purses:
+        if session.purses and self.treasurer.paces:
             self.treasurer.hold(session)
 
     def draw(self, session: Session) -> None:
@@ -299,14 +306,16 @@ class Server:
         if self._on_totals is not None:  # who sees that nobody is here any more sees all of them
             self._on_totals(self.sessions_served, self.octets_relayed)
         greeted = self.entrance.left(session)
-        if self.watches:
-            self.meter.ended(session, greeted=greeted)
-        if session.purses:
-            self.treasurer.leave(session)
         if self._all_ended is not None and len(self.engine.tasks) <= 1:
             self._all_ended.set()
-        if self._on_session_end is not None:
-            self._on_session_end(session.record())
+        if self.watches or self._on_session_end is not None:
+            octets = _NO_OCTETS if relay is None else (relay.up.payload, relay.down.payload)
+            if self.watches:
+                moved = self.meter.ended(session, octets, greeted=greeted)
+                if session.purses:
+                    self.treasurer.leave(session, moved)
+            if self._on_session_end is not None:
+                self._on_session_end(session.record(octets))
 
     # --- private ---
 
