@@ -28,11 +28,8 @@ from .gssapi import gssapi_method
 from .settings import ListenAddress, ServerSettings, parse_listen
 
 __all__ = ("Terms", "is_local", "protection_of", "rulebook_of")
-<<<<<<< HEAD
 
 RulebookT = TypeVar("RulebookT", bound=Rulebook)
-=======
->>>>>>> main
 
 _log = logging.getLogger("hosier")
 
