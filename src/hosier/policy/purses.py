@@ -197,9 +197,12 @@ class Purse:
             self._take_place(now)
         usage.sessions += 1
 
-    def leave(self) -> None:
-        """One session less."""
-        self.usage.sessions -= 1
+    def leave(self, moved: int = 0) -> None:
+        """One session less, which has delivered so many octets that nobody has told yet."""
+        usage = self.usage
+        usage.sessions -= 1
+        usage.used += moved  # as ``moved`` does it: every session comes by here
+        usage.unsaved += moved
         if self.budget.sessions:
             self._slot.tally.leave()
 

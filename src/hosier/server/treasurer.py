@@ -66,6 +66,8 @@ class Treasurer:
         groups: Mapping[str, Sequence[str]] | None = None,
         limited: Callable[[str], object] = lambda limit: None,
     ) -> None:
+        self.paces = False
+        """Whether there is, or was, a budget that holds flows to a pace."""
         self._vault = vault
         self._ledger = ledger
         self._budgets: Mapping[str, Budget]
@@ -93,6 +95,7 @@ class Treasurer:
         measure (``Purse.changed``)."""
         self._usual.clear()
         self._budgets = budgets
+        self.paces = self.paces or any(budget.up or budget.down or budget.octets for budget in budgets.values())
         special = set(on_demand)
         self._general = tuple(name for name in budgets if name not in special)
         self._by_source = any(budgets[name].per == "source" for name in self._general)
@@ -148,10 +151,10 @@ class Treasurer:
         if paces != _UNPACED and session.relay is not None:
             session.relay.pace(*paces)
 
-    def leave(self, session: "Session") -> None:
-        """The session has ended, and all that it moved is told to its purses."""
+    def leave(self, session: "Session", moved: int) -> None:
+        """The session has ended, and has moved so many octets that its purses have not been told of."""
         for purse in session.purses:
-            purse.leave()
+            purse.leave(moved)
 
     def beat(self, sessions: "Iterable[Session]") -> None:
         """Twice a second: ends what has nothing to draw on any more, begins to write, forgets what nobody uses."""
