@@ -25,6 +25,7 @@ THEMES = {
     "server/test_known_faults_of_datagrams.py",
     "server/test_known_faults_of_operation.py",
     "server/test_known_faults_of_rules.py",
+    "server/test_known_faults_of_upstreams.py",
     "server/test_rules_everywhere.py",
 }
 # Folders of tests that have no counterpart, or are the whole system's; what others wrote is in the last one.

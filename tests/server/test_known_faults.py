@@ -370,7 +370,7 @@ def test_cve_1999_0291_a_port_alone_means_this_machine_alone() -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])
-def test_xray_2025_to_be_on_this_machine_is_no_password(host: str) -> None:
+def test_xray_2025_local_socks_exposure_to_be_on_this_machine_is_no_password(host: str) -> None:
     """Programs on a telephone used the proxy of another one there, which took whoever came from loopback. Here users
     count wherever a client is, with SOCKS4 too, which cannot say a password."""
 
