@@ -35,13 +35,13 @@ def marks(report: Report) -> dict[str, Marks]:
     return {part: {name: found.works for name, found in findings.items()} for part, findings in parts.items()}
 
 
-def probed(url: str, **more: object) -> Report:
-    return run(probe(Proxy(url), timeout=0.5, **more))  # type: ignore[arg-type]
+def probed(url: str, *, patience: float = 0.5, **more: object) -> Report:
+    return run(probe(Proxy(url), timeout=patience, **more))  # type: ignore[arg-type]
 
 
 def test_everything() -> None:
     with ThreadedServer() as server:
-        report = probed(server.url)
+        report = probed(server.url, patience=5)
     assert report.proxy == server.url
     assert report.reached.works
     assert report.speaks_socks
@@ -57,7 +57,7 @@ def test_everything() -> None:
 def test_socks4a_where_the_target_is_refused() -> None:
     """A server for others protects this machine, whatever it is called."""
     with ThreadedServer(deny=[ip_network("127.0.0.0/8")]) as server:
-        report = probed(server.url)
+        report = probed(server.url, patience=5)
         assert marks(report)["versions"] == {"socks4": None, "socks4a": None, "socks5": True}
         assert report.versions["socks4a"].says.endswith("(reply 91), as in SOCKS4: the target may be why")
 
@@ -70,7 +70,7 @@ def test_socks4_without_names() -> None:
         conversation.sock.sendall(bytes((0, 91 if is_name else 90)) + bytes(6))
 
     with ScriptedServer([receive(9), answer]) as server:
-        report = probed(server.url)
+        report = probed(server.url, patience=5)
         assert marks(report)["versions"] == {"socks4": True, "socks4a": False, "socks5": False}
         assert report.versions["socks4a"].says == "request rejected or failed (reply 91), where SOCKS4 connects"
 
@@ -83,20 +83,20 @@ def test_another_protocol_in_answer_to_a_name() -> None:
 def test_socks4_has_no_ipv6() -> None:
     """So nothing is known of it where that is all there is; a name may still lead there."""
     with ThreadedServer(listen=["[::1]:0"]) as server:
-        report = probed(server.url)
+        report = probed(server.url, patience=5)
         assert marks(report)["versions"] == {"socks4": None, "socks4a": True, "socks5": True}
         assert report.versions["socks4"].says == "SOCKS4 cannot express an IPv6 address"
 
 
 def test_with_a_password() -> None:
     with ThreadedServer(users={"ann": "sesame"}) as server:
-        report = probed(server.url.replace("//", "//ann:sesame@"))
+        report = probed(server.url.replace("//", "//ann:sesame@"), patience=5)
         assert "sesame" not in str(report)
         found = marks(report)
         assert found["versions"] == {"socks4": None, "socks4a": None, "socks5": True}
         assert found["methods"] == {"none": False, "gssapi": False, "password": True}
         assert found["commands"] == {"connect": True, "bind": True, "associate": True}
-        strangers = probed(server.url)
+        strangers = probed(server.url, patience=5)
         assert marks(strangers)["commands"] == {"connect": None, "bind": None, "associate": None}
         assert "none of the methods" in strangers.commands["connect"].says
 

@@ -678,10 +678,10 @@ def test_no_room_does_not_keep_the_processor_busy(run: Run) -> None:
         rounds = 0
         dispatch = lab.engine._dispatch
 
-        def counting() -> None:
+        def counting(edges: Sequence[tuple[int, int]] = ()) -> None:
             nonlocal rounds
             rounds += 1
-            dispatch()
+            dispatch(edges)
 
         lab.engine._dispatch = counting  # type: ignore[method-assign]
         await asyncio.sleep(0.2)

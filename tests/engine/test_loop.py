@@ -410,7 +410,7 @@ def test_an_engine_that_crashes_does_not_end_the_loop() -> None:
         loop.set_exception_handler(heard)
         outer, inner = pair()
 
-        def ring() -> None:
+        def ring(*_: object) -> None:
             assert lent is not None
             lent.poll(0, 1)
             raise RuntimeError("of the engine's own")

@@ -50,6 +50,16 @@ def layered_server() -> ServerConnection:
     return server
 
 
+def test_a_step_without_a_message_leaves_a_layer_behind_too() -> None:
+    """What came behind the peer's last message is below it."""
+    server, layer = server_at_method(b"\x01", 0x01, framings=FRAMINGS), ToyLayer()
+    server.receive_data(b"\x01\x01\x00\x00" + layer.wrap(CONNECT))
+    assert server.next_event() == AuthMessage(ToyMessage(ToyKind.TOKEN))
+    assert server.send(AuthStep(None, Outcome("fred", layer))) == b""
+    assert server.layer is layer
+    assert server.next_event() == REQUEST
+
+
 def test_pieces_are_joined() -> None:
     server = ServerConnection()
     for piece in (b"\x05", b"\x02", b"\x00"):

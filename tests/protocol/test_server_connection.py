@@ -204,6 +204,15 @@ def test_strangers(data: bytes, kind: str | None) -> None:
     assert connection.state is State.MUST_CLOSE
 
 
+def test_a_method_goes_on_until_it_has_an_outcome() -> None:
+    connection = server_at_method(b"\x01", 0x01, framings=FRAMINGS)
+    feed(connection, [b"\x01\x01\x00\x00"])
+    assert connection.send(AuthStep(ToyMessage(ToyKind.TOKEN, b"and?"))) == b"\x01\x01\x00\x04and?"
+    assert connection.next_event() is NEED_DATA
+    feed(connection, [b"\x01\x01\x00\x00"])
+    assert connection.state is State.ANSWER_AUTH
+
+
 # --- refuse(), in every phase ---
 
 
@@ -387,6 +396,17 @@ def test_unusual_message_goes_the_long_way(message: bytes) -> None:
     before = state_of(connection)
     assert connection.take_usual_message(message) is None
     assert state_of(connection) == before
+
+
+def test_a_method_that_goes_on() -> None:
+    """A step without an outcome waits for the client's next message."""
+    connection = at_auth(False)
+    for _ in range(2):
+        assert connection.take_usual_message(LOGIN) is not None
+        assert connection.send(AuthStep(Status(7))) == b"\x01\x07"
+    assert connection.take_usual_message(LOGIN) is not None
+    assert connection.send(AuthStep(Status(0), Outcome("ann"))) == b"\x01\x00"
+    assert connection.take_usual_request(CONNECT) is not None
 
 
 def test_no_method_is_asked_of_the_end() -> None:

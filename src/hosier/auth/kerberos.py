@@ -202,8 +202,9 @@ class _Context:
             if number == self._expected or (self._expected < 0 and len(token) <= _SHORT):
                 # The library turns the octets of a token where they lie; they are nobody else's, see SecurityContext.
                 data, sealed, _ = self._gss.unwrap(self._raw, token)
-            else:
-                data, sealed = self._unwrap_out_of_turn(token)
+                self._expected = number + 1
+                return data, sealed
+            data, sealed = self._unwrap_out_of_turn(token)
         except self._gss.GSSError as error:
             if not error.maj_code >> 16:  # it is genuine, and only not in order
                 self._expected = max(self._expected, number + 1)

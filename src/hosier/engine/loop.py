@@ -21,6 +21,9 @@ __all__ = ("EdgeLoop", "EdgeSelector", "LentEpoll")
 BATCH: Final = 64
 """Events that are taken at once; others come next."""
 
+Edges = list[tuple[int, int]]
+"""Descriptors, and what is told of each."""
+
 _Args = TypeVarTuple("_Args")
 
 
@@ -32,10 +35,10 @@ class EdgeSelector(BaseSelector):
 
     def __init__(self) -> None:
         self.epoll = select.epoll()
-        self.found: list[tuple[int, int]] = []
+        self.found: Edges = []
         """What the engine has still to look at."""
-        self.serve: Callable[[], None] | None = None
-        """Lets the engine look at it."""
+        self.serve: Callable[[Edges], None] | None = None
+        """Lets the engine look at edges at once."""
         self.is_asked = False
         """Whether anything was asked of the loop since then, and it has to go round."""
         self._own = self.epoll.fileno()
@@ -80,9 +83,8 @@ class EdgeSelector(BaseSelector):
         until = monotonic() + seconds
         edges = self.epoll.poll(seconds, BATCH)
         while seconds and edges and self.serve is not None and self._descriptors.isdisjoint(dict(edges)):
-            found += edges
             self.is_asked = False
-            self.serve()
+            self.serve(edges)
             if self.is_asked or (timeout is not None and (seconds := until - monotonic()) <= 0):
                 return []
             edges = self.epoll.poll(seconds, BATCH)
@@ -143,7 +145,7 @@ class LentEpoll:
         self.unregister = selector.epoll.unregister
         self._poll = selector.epoll.poll
 
-    def poll(self, timeout: float, most: int) -> list[tuple[int, int]]:
+    def poll(self, timeout: float, most: int) -> Edges:
         if self.found:
             edges = self.found[:]
             self.found.clear()
@@ -160,12 +162,13 @@ class EdgeLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self._edges = EdgeSelector()
-        self._ring: Callable[[], None]
+        self._ring: Callable[..., None]
         self._context: Context
         super().__init__(self._edges)
 
-    def lend_epoll(self, ring: Callable[[], None]) -> LentEpoll | None:
-        """The loop's epoll, for an engine that is rung when there is something for it; None: another one has it."""
+    def lend_epoll(self, ring: Callable[..., None]) -> LentEpoll | None:
+        """The loop's epoll, for an engine that is rung when there is something for it, with the edges where they were
+        just found; None: another one has it."""
         if self._edges.serve is not None:
             return None
         self._ring, self._context = ring, copy_context()
@@ -197,10 +200,10 @@ class EdgeLoop(asyncio.SelectorEventLoop):
 
     # --- private ---
 
-    def _serve(self) -> None:
+    def _serve(self, edges: Edges) -> None:
         """The engine's turn, as the loop's callbacks have theirs."""
         try:
-            self._context.run(self._ring)
+            self._context.run(self._ring, edges)
         except Exception as error:  # noqa: BLE001  # it must not end the loop
             self.call_exception_handler({"message": f"an engine crashed: {error!r}", "exception": error})
 

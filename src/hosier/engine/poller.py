@@ -182,10 +182,11 @@ class Engine:
         self._epoll.close()
         self._close_buried()
 
-    def _on_edges(self) -> None:
-        """The loop found edges. If a round is due, it will serve them; one per turn of the loop is enough."""
-        if not self._round_due:
-            self._dispatch()
+    def _on_edges(self, edges: Sequence[tuple[int, int]] = ()) -> None:
+        """The loop found edges, these or others that wait. If a round is due, it will serve those; one per turn of the
+        loop is enough."""
+        if edges or not self._round_due:
+            self._dispatch(edges)
 
     def _on_round(self) -> None:
         """The loop had its turn; flows wait for theirs."""
@@ -193,15 +194,15 @@ class Engine:
         if not self._epoll.closed:
             self._dispatch()
 
-    def _dispatch(self) -> None:
+    def _dispatch(self, edges: Sequence[tuple[int, int]] = ()) -> None:
         self.in_round = True
         turns, buried = self._turns, self._buried
         poll, get = self._epoll.poll, self._watched.get
         self.now = now = monotonic()
         end = now + ROUND
         try:
+            edges = edges or poll(0, BATCH)
             while True:
-                edges = poll(0, BATCH)
                 self.is_quiet = len(edges) < 2
                 for fd, events in edges:
                     watched = get(fd)
@@ -219,6 +220,7 @@ class Engine:
                 self.now = now = monotonic()
                 if now >= end:
                     break
+                edges = poll(0, BATCH)
         finally:
             self.in_round = False
             if buried:
