@@ -8,6 +8,7 @@ from inspect import isawaitable
 from hosier.auth.base import Method, ServerExchange, is_guessable
 from hosier.auth.passwords import PasswordMethod
 from hosier.auth.users import FixedUsers
+from hosier.protocol.auth.base import AuthStep
 from hosier.protocol.auth.password import Credentials
 from hosier.protocol.client_connection import ClientExchange
 
@@ -44,8 +45,16 @@ def test_password() -> None:
 
 
 def test_one_object_serves_many() -> None:
-    method: Method = PasswordMethod(FixedUsers({b"ann": b"secret"}), Credentials(b"ann", b"secret"))
-    assert method.server_exchange() is not method.server_exchange()
+    """Conversations side by side know nothing of each other."""
+    method: Method = PasswordMethod(FixedUsers({b"ann": b"secret", b"bob": b"word"}), Credentials(b"ann", b"secret"))
+    exchanges = [method.server_exchange() for _ in range(3)]
+    steps = [
+        exchange.step(Credentials(*login))
+        for exchange, login in zip(exchanges, ((b"ann", b"secret"), (b"ann", b"word"), (b"bob", b"word")), strict=True)
+    ]
+    assert [step.outcome and step.outcome.identity for step in steps if isinstance(step, AuthStep)] == [
+        *("ann", None, "bob")
+    ]
     assert method.client_exchange() is not method.client_exchange()
 
 

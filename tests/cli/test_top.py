@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hosier.cli import main as cli
-from hosier.cli.top import lines, short
+from hosier.cli.top import _UnixConnection, lines, short
 
 SESSION = {
     "client": "192.0.2.1 40000",
@@ -150,3 +150,16 @@ def test_nobody_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     capsys.readouterr()
     assert cli.main(["top", "nowhere"]) == 2
     assert capsys.readouterr().err == "hosier: 'nowhere' is no place of admin pages: write HOST:PORT or unix:PATH\n"
+
+
+def test_a_socket_that_is_somebody_elses(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """There is a server; what is missing is the permission."""
+
+    def forbidden(_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(_UnixConnection, "connect", forbidden)
+    assert cli.main(["top", "--once", "unix:/run/hosier/admin"]) == 2
+    assert capsys.readouterr().err == (
+        "hosier: this user may not read unix:/run/hosier/admin: ask as root, or as the user that the server runs as\n"
+    )

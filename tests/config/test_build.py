@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -20,6 +24,7 @@ from hosier.errors import ConfigError
 from hosier.observe.record import SessionRecord
 from hosier.policy import rules
 from hosier.policy.accounts import Account
+from hosier.server.privileges import identity_of
 from hosier.server.settings import Limits
 
 Build = Callable[..., ServeSettings]
@@ -272,3 +277,22 @@ def test_each_rule_is_looked_at(build: Build) -> None:
     with pytest.raises(ConfigError) as caught:
         build('[[rules]]\naction = "allow"\nports = [0]\n[[rules]]\naction = "allow"\ntimes = ["x"]\nnames = [""]')
     assert [line.partition(": ")[0] for line in str(caught.value).splitlines()] == ["h.toml:3", "h.toml:6", "h.toml:7"]
+
+
+BECOME = """
+import sys
+from hosier.config.build import become
+from hosier.config.settings import AdminSettings, ServeSettings
+become(ServeSettings(run_as="nobody", admin=AdminSettings(place=f"unix:{sys.argv[1]}"), log_file=sys.argv[2]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only root can become somebody else")
+def test_who_is_become_has_the_admin_socket_and_the_log_file(tmp_path: Path) -> None:
+    place, log = tmp_path / "admin", tmp_path / "log"
+    log.touch()
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(place))
+    subprocess.run([sys.executable, "-c", BECOME, str(place), str(log)], check=True, cwd="/")
+    nobody = identity_of("nobody").uid
+    assert (place.stat().st_uid, log.stat().st_uid) == (nobody, nobody)

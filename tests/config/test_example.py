@@ -13,11 +13,14 @@ import pytest
 from hosier.config.build import build_settings
 from hosier.config.dangers import dangers
 from hosier.config.example import example
-from hosier.config.keys import leaves
+from hosier.config.keys import keys_of, leaves
 from hosier.config.load import load
 from hosier.config.schema import validate
 from hosier.config.settings import ServeSettings
 from hosier.config.sources import Sources
+from hosier.policy.accounts import Account
+from hosier.policy.budgets import Budget
+from hosier.policy.rules import Rule
 
 COMMENTED = re.compile(r"^#(?=[a-z])", re.MULTILINE)
 
@@ -41,6 +44,22 @@ def test_every_key_is_in_it(path: tuple[str, ...]) -> None:
         return
     below = whole.partition(f"\n[{'.'.join(above)}]\n")[2] if above else whole
     assert f"\n#{name} = " in f"\n{below}".partition("\n[")[0]
+
+
+@pytest.mark.parametrize(("table", "last"), [(Rule, "#rules = "), (Budget, "[budgets]"), (Account, "[accounts]")])
+def test_the_keys_of_each_rule_budget_and_account(table: type, last: str) -> None:
+    """Beside the key, each with what it is for."""
+    lines = example().splitlines()
+    place = next(index for index, line in enumerate(lines) if line.startswith(last))
+    beside = "\n".join(lines[max(0, place - 70) : place + 70])
+    for key in keys_of(table):
+        assert re.search(rf"^#   {key.name}: \S", beside, re.MULTILINE), key.name
+
+
+def test_it_speaks_to_operators() -> None:
+    """Of what they can write, in no word of Python's."""
+    for word in ("None", "True", "``", "parse_"):
+        assert word not in example()
 
 
 def test_all_of_it_can_be_used(tmp_path: Path) -> None:

@@ -196,6 +196,23 @@ def test_a_budget_that_becomes_another_one() -> None:
     assert before.changed(Budget(), TODAY).usage.left > 1 << 60
 
 
+def test_a_bandwidth_that_becomes_another_one_is_it_for_who_is_here_too() -> None:
+    """Also when it has changed more than once; a limit that comes or goes is not theirs."""
+    budget = Budget(up="1MB", octets="10MB")
+    first = purse(budget)
+    pace = Pace(first.up)
+    assert pace.fits(NOW) == 100_000
+    second = first.changed(Budget(up="4MB", down="1MB", octets="10MB"), TODAY)
+    third = second.changed(Budget(up="2MB", down="2MB", octets="10MB"), TODAY)
+    assert pace.fits(NOW) == 200_000
+    pace.spend(200_000, NOW)
+    assert Pace(third.up).fits(NOW) == pytest.approx(0, abs=1), "there is one for all"
+    assert Pace(second.down).fits(NOW) == 200_000
+    assert first.down == (first.usage,), "none was added to it"
+    assert third.changed(Budget(), TODAY).up == ()
+    assert pace.fits(NOW + 1) == 200_000
+
+
 def test_within_a_period_nothing_begins_anew() -> None:
     usage = Usage(100, "hour", 0.0)
     for now in (0.0, 1.0, 3599.0):

@@ -42,6 +42,7 @@ def test_no_ports(port: int | str) -> None:
         ({"action": "deny", "ports": 443}, r"ports: .*, found int; write \[...\] around it"),
         ({"action": "deny", "ports": [25], "commands": ["bind", "connect"]}, "the peer of a BIND has no port"),
         ({"action": "allow", "egress": [ip_address("192.0.2.1"), ip_address("192.0.2.2")]}, "of one family"),
+        ({"action": "allow", "egress": [ip_address("0.0.0.0")]}, "an unspecified address is none to leave from"),
         ({"action": "allow", "names": ["10.0.0.1"]}, "is an address: write it under networks"),
         ({"action": "allow", "times": ["8-18"]}, "is no time of the week"),
         *(

@@ -398,6 +398,17 @@ def test_unusual_message_goes_the_long_way(message: bytes) -> None:
     assert state_of(connection) == before
 
 
+def test_a_method_that_goes_on() -> None:
+    """A step without an outcome waits for the client's next message."""
+    connection = at_auth(False)
+    for _ in range(2):
+        assert connection.take_usual_message(LOGIN) is not None
+        assert connection.send(AuthStep(Status(7))) == b"\x01\x07"
+    assert connection.take_usual_message(LOGIN) is not None
+    assert connection.send(AuthStep(Status(0), Outcome("ann"))) == b"\x01\x00"
+    assert connection.take_usual_request(CONNECT) is not None
+
+
 def test_no_method_is_asked_of_the_end() -> None:
     class Framing(PasswordFraming):
         def decode(self, data: Buffer, *, from_client: bool) -> tuple[Credentials | Status, int] | None:

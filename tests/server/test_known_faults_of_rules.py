@@ -10,6 +10,7 @@ import pytest
 
 from hosier.errors import ConfigError, PolicyDenied
 from hosier.policy.facts import Facts
+from hosier.policy.rulebook import Rulebook
 from hosier.policy.rules import Rule
 from hosier.protocol.address import Address
 from hosier.server.settings import ServerSettings
@@ -50,7 +51,7 @@ DISGUISED = [
 @pytest.mark.parametrize("host", DISGUISED)
 def test_squid_1161_a_rule_for_everything_opens_no_inner_network(host: str, rule: Rule) -> None:
     settings = ServerSettings(listen=["*:1080"], open=True, rules=[rule])
-    book, policy = rulebook_of(settings), protection_of(settings, settings.listen_addresses)
+    book, policy = rulebook_of(settings, Rulebook), protection_of(settings, settings.listen_addresses)
     assert book is not None
 
     def ruling(octets: bytes) -> bool:

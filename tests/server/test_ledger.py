@@ -165,3 +165,54 @@ def test_two_may_open_a_new_file_at_once(path: str, monkeypatch: pytest.MonkeyPa
         ledger = Ledger(path)
         assert ledger.entries() == {}
         ledger.close()
+
+
+def test_a_file_that_was_taken_away(path: str) -> None:
+    """What was known is in the new one, as much as whoever knows most; what comes is added there."""
+    one, other = Ledger(path), Ledger(path)
+    one.add({ANN: Entry(100, 5), BOB: Entry(100, 5)})
+    assert not one.is_lost
+    for name in ("", "-wal", "-shm"):
+        Path(path + name).unlink()
+    assert one.is_lost
+    one.restore({ANN: Entry(100, 5), BOB: Entry(100, 5)})
+    assert not one.is_lost
+    assert other.is_lost
+    other.restore({ANN: Entry(100, 7), BOB: Entry(50, 9)})
+    assert not other.is_lost
+    assert other.entries() == one.entries() == {ANN: Entry(100, 7), BOB: Entry(100, 5)}
+    assert other.add({ANN: Entry(100, 1)}) == {ANN: Entry(100, 8)}
+    one.close()
+    other.close()
+
+
+def test_a_file_that_cannot_be_made_again(path: str, tmp_path: Path) -> None:
+    """The old one goes on, and it is tried again."""
+    ledger = Ledger(path)
+    moved = tmp_path.with_name(f"{tmp_path.name}-moved")
+    tmp_path.rename(moved)
+    with pytest.raises(OSError, match="cannot keep usage in"):
+        ledger.restore({})
+    assert ledger.is_lost
+    assert ledger.entries() == {}
+    moved.rename(tmp_path)
+    assert not ledger.is_lost
+    Path(path).unlink()
+    with closing(sqlite3.connect(path)) as foreign:
+        foreign.execute("CREATE TABLE usage (budget TEXT PRIMARY KEY, key TEXT, since INTEGER, octets INTEGER)")
+    with pytest.raises(OSError, match=r"usage.db: "):
+        ledger.restore({ANN: Entry(100, 5)})
+    assert ledger.is_lost
+    ledger.close()
+
+
+def test_others_cannot_read_it(path: str) -> None:
+    before = os.umask(0)
+    try:
+        ledger = Ledger(path)
+        ledger.add({ANN: Entry(100, 5)})
+    finally:
+        os.umask(before)
+    modes = {name: Path(path + name).stat().st_mode & 0o777 for name in ("", "-wal", "-shm")}
+    ledger.close()
+    assert set(modes.values()) == {0o640}

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from hosier.errors import ConfigError
-from hosier.server.privileges import SystemUser, drop_privileges, identity_of
+from hosier.server.privileges import SystemUser, drop_privileges, hand_over, identity_of
 
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root has privileges to give up")
 
@@ -144,3 +146,20 @@ def test_an_id_that_the_container_has_not(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(os, "initgroups", refuse)
     with pytest.raises(ConfigError, match=r"^cannot become 'somebody': Invalid argument$"):
         drop_privileges(SystemUser("somebody", 1 << 30, 60))
+
+
+@needs_root
+def test_what_root_has_made_is_handed_over(tmp_path: Path) -> None:
+    """A file and a socket; no link's target, and nothing that is not there."""
+    nobody = identity_of("nobody")
+    log, place, other = (tmp_path / name for name in ("log", "socket", "other"))
+    log.touch()
+    other.touch()
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(place))
+    (tmp_path / "symbolic").symlink_to(other)
+    (tmp_path / "hard").hardlink_to(other)
+    for name in ("log", "socket", "symbolic", "hard", "none"):
+        hand_over(tmp_path / name, nobody)
+    owners = [(path.stat().st_uid, path.stat().st_gid) for path in (log, place, other)]
+    assert owners == [(nobody.uid, nobody.gid)] * 2 + [(0, 0)]

@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 import pytest
 
+from hosier.engine import resolve
 from hosier.policy.budgets import Budget
 from hosier.policy.rules import Rule
 
 from .commands.test_bind import Reply, reply
 from .datagrams import Associate, Datagrams, bound
-from .harness import Peer, Stage, login, request4, request5, run, stage
+from .harness import Peer, Stage, ipv4, login, request4, request5, run, stage
 
 Action = Literal["allow", "deny"]
 
@@ -254,5 +255,20 @@ def test_ten_thousand_rules() -> None:
                 for place in ((5, "connect", "127.0.0.1"), (4, "connect", "127.0.0.1"), (5, "associate", "127.0.0.1")):
                     if at is None or place[1] == "connect":
                         assert await passes(scene, *place) == granted
+
+    run(main)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "two.example"])
+def test_a_line_about_an_address_that_cannot_be_left_from_names_it(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolve, "_look_up", lambda _: (ipv4("127.0.0.1"), ipv4("127.0.0.2")))
+    rules = [Rule(action="allow", egress=[ip_address("192.0.2.1")])]
+
+    async def main() -> None:
+        async with stage(rules=rules) as scene:
+            client = await scene.client()
+            assert (await client.connect(host, scene.target().port))[1]
+            client.close()
+            assert (await scene.record()).end.startswith("connect failed: cannot leave from 192.0.2.1: ")
 
     run(main)

@@ -111,6 +111,7 @@ def test_what_is_no_socks_is_explained(octets: bytes, why: str, caplog: pytest.L
             client = await scene.client()
             await client.send(octets)
             await client.rest()
+            client.close()
             record = await scene.record()
             (line,) = [found.getMessage() for found in caplog.records if found.name == "hosier"]
             assert line.startswith(f"127.0.0.1:{record.client[1]}: {record.end}")

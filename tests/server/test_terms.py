@@ -12,6 +12,7 @@ from hosier.auth.users_file import change_user
 from hosier.auth.watched_users import WatchedUsers
 from hosier.errors import ConfigError
 from hosier.policy.facts import Facts
+from hosier.policy.rulebook import Rulebook
 from hosier.policy.rules import Rule
 from hosier.server.settings import ServerSettings
 from hosier.server.terms import Terms, rulebook_of
@@ -58,7 +59,7 @@ def test_the_same_users_stay_the_same_object(tmp_path: Path) -> None:
 
 def test_listeners_of_rules() -> None:
     """``*:1080`` stands for both families' addresses, as it does in ``listen``."""
-    book = rulebook_of(ServerSettings(listen=["*:1080", "127.0.0.1:1081"], open=True, rules=[RULE]))
+    book = rulebook_of(ServerSettings(listen=["*:1080", "127.0.0.1:1081"], open=True, rules=[RULE]), Rulebook)
     assert book is not None
     for listener, allowed in (("0.0.0.0:1080", True), ("[::]:1080", True), ("127.0.0.1:1081", False)):
         assert book.decide(Facts(listener=listener)).allowed == allowed
@@ -66,6 +67,7 @@ def test_listeners_of_rules() -> None:
 
 def test_where_no_rule_holds() -> None:
     for listen, allowed in ((["127.0.0.1:1080"], True), (["*:1080"], False)):
-        book = rulebook_of(ServerSettings(listen=listen, open=True, rules=[Rule(action="deny", users=["eve"])]))
+        settings = ServerSettings(listen=listen, open=True, rules=[Rule(action="deny", users=["eve"])])
+        book = rulebook_of(settings, Rulebook)
         assert book is not None
         assert book.decide(Facts()).allowed == allowed

@@ -16,6 +16,7 @@ import pytest
 from hosier.errors import ConfigError
 from hosier.observe.counts import beats, value_of
 from hosier.policy import purses
+from hosier.policy.bucket import Bucket
 from hosier.policy.budgets import Budget
 from hosier.policy.rules import Rule
 from hosier.server import ledger as ledger_module
@@ -354,6 +355,31 @@ def test_a_file_that_cannot_be_written_stops_nobody(
     run(main)
 
 
+def test_a_file_that_is_taken_away_is_made_again(
+    file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With what was known of all who ever came, and a line that says so."""
+    monkeypatch.setattr(treasurer, "AGAIN", 0.01)
+
+    async def main() -> None:
+        async with stage(users=USERS, budgets={"much": Budget(octets="1MB")}, usage_file=file) as scene:
+            client, target = await joined_as(scene, "ann")
+            await client.send(b"x" * 1000)
+            await target.exactly(1000)
+            await until(lambda: written(file).get(("much", "user ann")) == 1000, "it is written")
+            for name in ("-wal", "-shm", ""):
+                file.with_name(file.name + name).unlink(missing_ok=True)
+            with caplog.at_level(logging.WARNING, "hosier"):
+                await until(file.exists, "there is another one")
+                await until(lambda: caplog.messages, "a line")
+            assert caplog.messages == [f"the usage file {file} was taken away: there is a new one, with what was known"]
+            await client.send(b"x" * 500)
+            await target.exactly(500)
+            await until(lambda: written(file).get(("much", "user ann")) == 1500, "it goes on")
+
+    run(main)
+
+
 def test_the_last_second_is_written_when_the_server_stops(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pulse, "EVERY", 1000.0)
 
@@ -515,6 +541,7 @@ def test_a_first_budget_while_the_server_runs() -> None:
     [
         ({"rules": [Rule(action="allow", budgets=["x"])]}, "a rule names the budget 'x', which there is not: add"),
         ({"budgets": {"x": Budget(per="rule")}}, "the budget 'x' is per rule, and no rule names it"),
+        ({"budgets": {"a\nb": Budget()}}, "the budget 'a\\nb': a name has no characters that cannot be printed"),
         ({"budgets": {"x": Budget(per="group")}}, "the budget 'x' is per group, and there are no groups"),
         (
             {"budgets": {"x": Budget(octets="1MB")}},
@@ -588,6 +615,9 @@ def test_an_association_draws_on_the_budgets_of_whichever_rule_lets_its_datagram
             server.switch(server.prepare(replace(server.settings, budgets=changed)))
             await client.proof(target)
             assert session.purses == drawn, "once, and as it came"
+            (bucket,) = next(purse.down for purse in drawn if purse.name == "slow")
+            assert isinstance(bucket, Bucket)
+            assert bucket.rate == 2_000_000
             left = next(purse.usage.left for purse in drawn if purse.name == "much")
             client.ask(target.place, b"x" * int(left))
             assert "are used up" in (await scene.record()).end

@@ -369,6 +369,33 @@ def test_refusals_are_explained_but_not_without_end(caplog: pytest.LogCaptureFix
     assert lines[0].endswith("; allow it with --allow 10.0.0.0/8")
 
 
+@pytest.mark.parametrize(
+    ("rules", "why"),
+    [
+        ([], "10.0.0.1 is in 10.0.0.0/8 (private)"),
+        ([Rule(action="deny", networks=[ip_network("10.0.0.0/8")]), Rule(action="allow")], "rule 1 denies it"),
+        ([Rule(action="deny", names=["inner.example"]), Rule(action="allow")], "rule 1 denies it"),
+    ],
+)
+def test_why_a_name_is_refused_is_explained_when_it_is_known(
+    rules: list[Rule], why: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once, whether that is before it is looked up or afterwards."""
+    monkeypatch.setattr(resolve, "_look_up", lambda _: (ipv4("10.0.0.1"),))
+
+    async def main() -> None:
+        async with stage(**PUBLIC, rules=rules) as scene:
+            client = await associated(scene)
+            client.ask(("inner.example", 53), b"x")
+            await dropped(scene, "refused target")
+            await finished(scene, client)
+
+    with caplog.at_level("INFO", "hosier"):
+        run(main)
+    (line,) = [line for line in caplog.messages if "datagrams refused" in line]
+    assert f"datagrams refused: {why}" in line
+
+
 def test_an_egress_without_a_way() -> None:
     """A family that cannot be had is no reason to end what another one carries."""
 

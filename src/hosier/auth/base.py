@@ -10,7 +10,7 @@ __all__ = ("Method", "ServerExchange", "is_guessable")
 
 
 class ServerExchange(Protocol):
-    """The server's half of one conversation; one object per connection."""
+    """The server's half of one conversation; one object per connection, unless it keeps nothing between steps."""
 
     def step(self, message: Any) -> AuthStep | Awaitable[AuthStep]:
         """Our next step. ``message`` is the client's, None if the method lets the server begin.

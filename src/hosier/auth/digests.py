@@ -3,7 +3,7 @@
 import hmac
 import secrets
 from collections.abc import Callable, Iterator, Mapping
-from hashlib import blake2b
+from hashlib import blake2s
 from types import MappingProxyType
 from typing import Final
 
@@ -25,9 +25,9 @@ class PasswordDigests:
     """
 
     def __init__(self, passwords: Mapping[bytes, bytes] = _NOTHING, *, key: bytes | None = None) -> None:
-        self._key = key or secrets.token_bytes(32)
+        self._keyed = blake2s(key=key or secrets.token_bytes(blake2s.MAX_KEY_SIZE))  # the key is digested once for all
         self._digests = {name: self._digest(password) for name, password in passwords.items()}
-        self._nobody = secrets.token_bytes(32)
+        self._nobody = secrets.token_bytes(blake2s.MAX_DIGEST_SIZE)
 
     def __repr__(self) -> str:
         return f"<PasswordDigests of {len(self._digests)} users>"
@@ -45,8 +45,7 @@ class PasswordDigests:
         """Whether this is the password known for the name. Constant time; an unknown name costs the same work."""
         username, password = credentials
         known = self._digests.get(username, self._nobody)
-        # As ``_digest`` does it: every login comes by here.
-        return hmac.compare_digest(known, blake2b(password, key=self._key, digest_size=32).digest())
+        return hmac.compare_digest(known, self._digest(password))
 
     def learn(self, credentials: Credentials) -> None:
         """From now on these match, and no other password of the name does."""
@@ -61,4 +60,6 @@ class PasswordDigests:
         return int.from_bytes(self._digest(name)[:8], "big") % of
 
     def _digest(self, password: bytes) -> bytes:
-        return blake2b(password, key=self._key, digest_size=32).digest()
+        digest = self._keyed.copy()
+        digest.update(password)
+        return digest.digest()

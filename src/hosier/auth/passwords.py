@@ -18,17 +18,18 @@ class PasswordMethod:
     """Method 02. ``users`` is the server's side, ``credentials`` the client's; either may be absent."""
 
     name: str = "password"
+    guessable: bool = True
 
     def __init__(
         self, users: Users | None = None, credentials: Credentials | None = None, *, strict: bool = False
     ) -> None:
         self.framing: AuthFraming = PasswordFraming(strict=strict)
-        self._users = users
+        self._server_side = None if users is None else _ServerSide(users)
         self._credentials = credentials
 
     def server_exchange(self) -> "_ServerSide":
-        assert self._users is not None  # a server is built with them
-        return _ServerSide(self._users)
+        assert self._server_side is not None  # a server is built with users
+        return self._server_side  # one message is the whole conversation, so nothing is kept that others could see
 
     def client_exchange(self) -> "_ClientSide":
         assert self._credentials is not None  # a client is built with them

@@ -158,6 +158,10 @@ def _status(place: "tuple[str, int] | str") -> dict[str, Any]:
         found: dict[str, Any] = json.loads(body)
         if not isinstance(found, dict) or not found.keys() >= _SHOWN:
             raise ValueError("somebody else answers there")
+    except PermissionError:
+        raise ConfigError(
+            f"this user may not read {shown}: ask as root, or as the user that the server runs as"
+        ) from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         why = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise ConfigError(f"there are no admin pages at {shown} ({why}): start hosier serve --admin {shown}") from None

@@ -2,19 +2,20 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any, get_args
 
 from ..client.egress import Upstreams
 from ..engine.egress import MakeEgress
 from ..errors import ConfigError
 from ..observe.access_log import AccessLog
-from ..observe.admin import AdminListener
+from ..observe.admin import UNIX, AdminListener
 from ..observe.counts import Counts
 from ..observe.pages import Overseen, pages_of
 from ..observe.prometheus import require_prometheus
 from ..observe.writer import LineWriter
 from ..server.ledger import Ledger
-from ..server.privileges import drop_privileges, identity_of
+from ..server.privileges import drop_privileges, hand_over, identity_of
 from ..server.server import Server
 from .complaints import Complaint
 from .contradictions import Values, complaint_against, contradictions, suspects
@@ -79,9 +80,15 @@ def try_files(settings: ServeSettings) -> None:
 
 
 def become(settings: ServeSettings) -> None:
-    """Gives up the privileges of root, if the settings name somebody without. Raises ConfigError."""
+    """Gives up the privileges of root, if the settings name somebody without, who gets what root has made: the admin
+    socket and the log file. Raises ConfigError."""
     if settings.run_as:
-        drop_privileges(identity_of(settings.run_as))
+        identity = identity_of(settings.run_as)
+        if settings.admin.place.startswith(UNIX):
+            hand_over(Path(settings.admin.place.removeprefix(UNIX)), identity)
+        if settings.log != "off" and settings.log_file is not None:
+            hand_over(Path(settings.log_file), identity)
+        drop_privileges(identity)
 
 
 def build_admin(settings: ServeSettings, overseen: Overseen, version: str) -> AdminListener:

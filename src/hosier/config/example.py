@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import MISSING
 from typing import Final, get_args
 
-from .forms import in_words, is_mapping, sample, toml
+from .forms import FORMS, in_words, is_mapping, sample, table_of, toml
 from .keys import Key, keys_of
 from .settings import ServeSettings
 
@@ -21,7 +21,7 @@ _WIDTH: Final = 118
 
 
 def example(settings: type = ServeSettings) -> str:
-    """A file with every key, in which everything is as by default."""
+    """A file with every key, those of a rule, a budget and an account as well, in which everything is as by default."""
     return "\n".join((_HEAD, *_keys(settings, "")))
 
 
@@ -33,6 +33,7 @@ def _keys(settings: type, above: str) -> Iterator[str]:
             tables.append(key)
         else:
             yield _about(key)
+            yield from _of_each(key)
             yield f"#{key.name} = {_value(key)}\n"
     for key in tables:
         name = f"{above}{key.name}"
@@ -41,7 +42,20 @@ def _keys(settings: type, above: str) -> Iterator[str]:
         if key.table:
             yield from _keys(key.table, f"{name}.")
         else:
+            yield from _of_each(key)
             yield f"#name = {sample(get_args(key.hint)[1])}\n"
+
+
+def _of_each(key: Key) -> Iterator[str]:
+    """What can be said in each item of a list of tables, or in each table below a name."""
+    items = [table for item in get_args(key.hint) if (table := table_of(item)) is not None and table not in FORMS]
+    for table in items:
+        yield "# The keys of each:"
+        for inner in keys_of(table):
+            about = f"{inner.name}: {inner.description.replace('``', '')} Expected: {in_words(inner.hint)}."
+            yield textwrap.fill(
+                about, _WIDTH, initial_indent="#   ", subsequent_indent="#     ", break_on_hyphens=False
+            )
 
 
 def _about(key: Key) -> str:

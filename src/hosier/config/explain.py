@@ -1,26 +1,27 @@
-"""What a server with some settings would say to a request, and why, step by step; it asks what the server would ask."""
+"""What a server with some settings would say to a request, and why, step by step: in words, as the rehearsal of the
+request by the server's own code comes to it."""
 
-import socket
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+from typing import Final
 
-from ..auth.passwords import PasswordMethod
-from ..errors import ConfigError, PolicyDenied
+from ..errors import ConfigError, PolicyDenied, ReplyCode
 from ..policy.conditions import host_of
 from ..policy.facts import Facts
-from ..policy.name_patterns import plain_name
-from ..policy.networks import embedded_ipv4
 from ..policy.rules import Verdict
-from ..policy.targets import Ruling
 from ..policy.time_windows import moment
-from ..protocol.address import IPV4, IPV6, Address, address_of_socket, parse_address
-from ..server.ruling import minute_of_week, no_way_out, refusal, words
+from ..protocol.address import IPV6, NAME, Address, parse_address
+from ..protocol.messages import Command, Request
+from ..server.rehearsal import NoAnswer, Rehearsal, Supposed
+from ..server.ruling import facts_of, minute_of_week, words
 from ..server.settings import ServerSettings
-from ..server.terms import Terms, protection_of
+from .settings import ServeSettings
 
 __all__ = ("Explanation", "Question")
+
+_COMMANDS: Final = {"connect": Command.CONNECT, "bind": Command.BIND, "associate": Command.UDP_ASSOCIATE}
+_OF_SOCKS4: Final = (ReplyCode.SOCKS4_IDENT_UNREACHABLE, ReplyCode.SOCKS4_IDENT_MISMATCH)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +39,7 @@ class Question:
     """None: the one that such a client would come with."""
 
     listener: str | None = None
-    """As the settings write it; None: the first one."""
+    """As the settings write it; None: the first one of the client's family."""
 
     minute: int | None = None
     """Of the week; None: now."""
@@ -57,172 +58,136 @@ class Explanation:
         self.granted = False
         self._settings = settings
         self._question = question
-        self._terms = Terms(settings)
-        datagrams = question.command == "associate"
-        self._policy = protection_of(settings, settings.listen_addresses, datagrams=datagrams)
+        self._heard: list[str] = []
         self._target = question.target.canonical()
-        self._facts = self._all_facts()
+        self._minute = minute_of_week() if question.minute is None else question.minute
+        self._server = Rehearsal(settings, self._hear, self._minute)
+        if question.version == 4 and self._target.kind == IPV6:
+            raise ConfigError(f"SOCKS4 has no IPv6 addresses, and cannot ask for {self._target}: say --version 5")
+        self._method = question.method or self._likely_method()
+        self._session = Supposed(
+            self._server,
+            client=str(question.client),
+            listener=self._listener(),
+            user=question.user,
+            method=self._method,
+            request=Request(question.version, _COMMANDS[question.command], question.target),
+        )
 
     def steps(self) -> Iterator[str]:
-        facts = self._facts
-        groups = f" (groups: {', '.join(sorted(facts.groups))})" if facts.groups else ""
-        who = f"{facts.user or 'nobody'}{groups} from {host_of(facts.client)}"
-        yield (
-            f"request: {facts.command} {self._target}, by {who} "
-            f"at {facts.listener}; SOCKS{facts.version}, method {facts.method}; {moment(facts.minute)}"
-        )
+        yield self._asked_for()
+        if trouble := self._server.usage_trouble:
+            yield f"how much of the budgets is used is not known: {trouble}"
         try:
             yield from self._who()
-            self._served()
-            yield from self._before_the_address()
-            yield from self._each_address()
+            yield from self._where()
         except PolicyDenied as denied:
-            reply = f"reply {int(denied.code)}" if facts.version == 5 else "reply 91"
-            yield f"refused: {denied.reason} ({reply}){f'; {denied.advice}' if denied.advice else ''}"
+            yield from self._told()
+            yield f"refused: {denied.reason} ({self._answer(denied)}){f'; {denied.advice}' if denied.advice else ''}"
 
     # --- the question ---
 
-    def _all_facts(self) -> Facts:
-        question, settings, rulebook = self._question, self._settings, self._terms.rulebook
-        known = [str(address) for address in settings.listen_addresses]
-        listener = question.listener or known[0]
-        if listener not in known:
-            raise ConfigError(f"--listener {listener!r}: the file listens on {', '.join(known)}")
-        return Facts(
-            listener=listener,
-            client=Address(IPV4 if question.client.version == 4 else IPV6, question.client.packed, 0)
-            .canonical()
-            .octets,
-            user=question.user,
-            groups=frozenset() if rulebook is None else rulebook.groups_of(question.user),
-            version=question.version,
-            method=question.method or self._likely_method(),
-            command=question.command,
-            name=plain_name(self._target.octets) if self._target.is_name else None,
-            port=None if question.command == "bind" else self._target.port,
-            minute=minute_of_week() if question.minute is None else question.minute,
-        )
+    def _listener(self) -> str:
+        question = self._question
+        known = self._settings.listen_addresses
+        if question.listener is None:
+            client = parse_address(str(question.client), 0).canonical()
+            of_family = [address for address in known if (":" in address.host) == (client.kind == IPV6)]
+            return str((of_family or known)[0])
+        if question.listener not in map(str, known):
+            raise ConfigError(f"--listener {question.listener!r}: the file listens on {', '.join(map(str, known))}")
+        return question.listener
 
     def _likely_method(self) -> str:
         if self._question.user is None:
             return "none"
         settings = self._settings
-        four = ("ident",) if settings.ident else ("userid",) if settings.socks4_userid else ()
-        proving = four if self._question.version == 4 else settings.effective_methods
+        if self._question.version == 4:
+            proving: Sequence[str] = ("ident",) if settings.ident else ("userid",) if settings.socks4_userid else ()
+            if not self._server.questions_socks4:
+                proving = ()  # nobody asks such a client who it is
+        else:
+            proving = settings.effective_methods
         method = next((name for name in proving if name != "none"), None)
         if method is None:
             raise ConfigError(f"--user {self._question.user}: the file has no method by which a client could be that")
         return method
 
+    def _asked_for(self) -> str:
+        facts = facts_of(self._session, self._target)
+        groups = f" (groups: {', '.join(sorted(facts.groups))})" if facts.groups else ""
+        return (
+            f"request: {facts.command} {self._target}, by {facts.user or 'nobody'}{groups} from "
+            f"{host_of(facts.client)} at {facts.listener}; SOCKS{facts.version}, method {self._method}; "
+            f"{moment(self._minute)}"
+        )
+
     # --- the steps ---
 
     def _who(self) -> Iterator[str]:
-        """Raises PolicyDenied for a client that would not come as far as a request."""
-        facts, terms = self._facts, self._terms
-        if facts.version == 4 and not terms.admits_socks4:
-            raise PolicyDenied("SOCKS4 cannot authenticate, and authentication is required")
-        if facts.version == 5 and facts.method not in self._settings.effective_methods:
-            offered = ", ".join(self._settings.effective_methods)
-            raise PolicyDenied(f"the method {facts.method!r} is not offered; there are: {offered}")
-        if facts.user is None:
-            return
-        is_listed = facts.version == 4 or facts.method == PasswordMethod.name
-        if is_listed and terms.users is not None and not terms.users.has(facts.user):
-            raise PolicyDenied(f"there is no user {facts.user!r}")
-        if denied := terms.accounts.judge(facts.user, facts.client, time.time()):
-            raise denied
-        if facts.user in self._settings.accounts:
-            yield f"account {facts.user}: not expired, and may come from there"
+        """Raises PolicyDenied for a client that would not come as far as a command."""
+        self._session.identify(self._method)
+        if self._question.user in self._settings.accounts:
+            yield f"account {self._question.user}: not expired, and may come from there"
 
-    def _served(self) -> None:
-        enabled = {"bind": self._settings.bind.enabled, "associate": self._settings.udp.enabled}
-        if not enabled.get(self._facts.command, True):
-            raise PolicyDenied(f"{self._facts.command} is switched off")
-
-    def _before_the_address(self) -> Iterator[str]:
-        """What can be said of a name alone."""
-        rulebook = self._terms.rulebook
-        if rulebook is None or not self._target.is_name:
-            return
-        if self._facts.name is None and rulebook.has_names:
-            raise PolicyDenied("a name with a backslash could be any name")
-        verdict = rulebook.foresee(self._facts)
-        if not verdict.allowed:
-            yield from self._asked(self._facts, "")
-            raise refusal(verdict)
-        yield f"{self._target.host} may be looked up: {words(verdict)}, as far as that can be said of the name"
-
-    def _each_address(self) -> Iterator[str]:
-        denied: PolicyDenied | None = None
-        for address in self._addresses():
-            try:
-                yield from self._address(address)
+    def _where(self) -> Iterator[str]:
+        """Raises PolicyDenied if there is no place that the request could lead to."""
+        question, settings = self._question, self._settings
+        chain = settings.chain if isinstance(settings, ServeSettings) else ()
+        addresses = [parse_address(str(address), self._target.port).canonical() for address in question.addresses]
+        first: PolicyDenied | None = None
+        for place, denied in self._session.places(addresses, passes_on=bool(chain) and chain[-1].remote_dns):
+            yield from self._told()
+            if denied is None:
                 self.granted = True
-            except PolicyDenied as error:
-                yield f"{address.host}: not allowed: {error.reason}"
-                denied = denied or error
-        if not self.granted and denied is not None:
-            raise denied
+                yield f"{place.host}: {self._allowed(place)}"
+            else:
+                yield f"{place.host}: not allowed: {denied.reason}"
+                first = first or denied
+        if not self.granted and first is not None:
+            raise first
         yield "granted"
 
-    def _addresses(self) -> Sequence[Address]:
-        target = self._target
-        if not target.is_name:
-            return (target,)
-        if self._question.addresses:
-            return [parse_address(str(address), target.port).canonical() for address in self._question.addresses]
-        try:
-            found = socket.getaddrinfo(target.octets, target.port, type=socket.SOCK_STREAM)
-        except OSError as error:
-            raise ConfigError(f"{target.host} cannot be looked up ({error.strerror}): say --address ADDRESS") from None
-        return list(dict.fromkeys(address_of_socket(sockaddr).canonical() for *_, sockaddr in found))
+    def _told(self) -> Iterator[str]:
+        """What was heard since the last time."""
+        yield from self._heard
+        self._heard.clear()
 
-    def _address(self, address: Address) -> Iterator[str]:
-        """The steps for one address. Raises PolicyDenied."""
-        judge = self._policy.judge_peer if self._facts.command == "bind" else self._policy.judge
-        if never := judge(address, lambda _: True):
-            raise never
-        yield f"{address.host}: closed by nothing that goes before the rules"
-        rulebook = self._terms.rulebook
-        if rulebook is None:
-            if denied := judge(address):
-                raise denied
-            yield f"{address.host}: allowed: there are no rules, and it is not protected"
-            return
-        verdicts = []
-        for octets in _faces(address):
-            facts = replace(self._facts, address=octets)
-            yield from self._asked(facts, f"{host_of(octets)}: ")
-            verdicts.append(rulebook.decide(facts))
-        if denied := judge(address, _answers(verdicts)):
-            raise denied
-        if verdicts[-1].egress and address.kind not in verdicts[-1].egress:
-            raise no_way_out(verdicts[-1], address)
-        yield f"{address.host}: allowed: {words(verdicts[-1])}{_with(verdicts[-1], address)}"
-
-    def _asked(self, facts: Facts, whose: str) -> Iterator[str]:
+    def _hear(self, facts: Facts, foreseen: Verdict | None) -> None:
         """Each rule that is asked, up to the one that decides."""
-        assert self._terms.rulebook is not None  # who calls this has seen one
-        for step in self._terms.rulebook.steps(facts):
+        if foreseen is not None and foreseen.allowed:
+            known = "name" if facts.name is not None else "command"
+            self._heard.append(f"{self._target.host}: {words(foreseen)}, as far as that can be said of the {known}")
+            return
+        rulebook = self._server.rulebook
+        assert rulebook is not None  # it is what is heard
+        whose = "" if facts.address is None else f"{host_of(facts.address)}: "
+        for step in rulebook.steps(facts):
             why = f"holds ({step.why or 'it has no conditions'})" if step.holds else f"passed over, {step.why}"
-            yield f"{whose}{step.label}: {why}"
+            self._heard.append(f"{whose}{step.label}: {why}")
 
+    def _allowed(self, place: Address) -> str:
+        """Why a place may be reached, in words."""
+        verdict = self._session.verdict
+        if self._question.command == "bind" and not any(place.octets):
+            why = "it may wait for anyone; who comes is judged then"
+        elif place.kind == NAME:
+            why = "passed on as it is: the last upstream looks it up"
+        else:
+            why = "allowed"
+        if verdict is None:
+            return f"{why}: there are no rules, and it is not protected"
+        return f"{why}: {words(verdict)}{_with(verdict, place)}"
 
-def _faces(address: Address) -> Sequence[bytes]:
-    """All that has to be allowed of an address: an IPv6 one may carry an IPv4 one."""
-    inner = embedded_ipv4(address.octets) if address.kind == IPV6 else None
-    return (address.octets,) if inner is None else (inner, address.octets)
-
-
-def _answers(verdicts: Sequence[Verdict]) -> Ruling:
-    """The verdicts, one for each face, as the protection asks for them."""
-    left = iter(verdicts)
-
-    def answer(octets: bytes) -> PolicyDenied | bool:
-        verdict = next(left)
-        return verdict.opened.find(octets) is not None if verdict.allowed else refusal(verdict)
-
-    return answer
+    def _answer(self, denied: PolicyDenied) -> str:
+        """What the client gets."""
+        if isinstance(denied, NoAnswer):
+            return denied.told
+        if self._session.is_associated:
+            return "the datagram is dropped"
+        if self._question.version == 5:
+            return f"reply {int(denied.code)}"
+        return f"reply {int(denied.code if denied.code in _OF_SOCKS4 else ReplyCode.SOCKS4_REJECTED)}"
 
 
 def _with(verdict: Verdict, address: Address) -> str:

@@ -138,12 +138,15 @@ _socket: Final = _opened if _NONBLOCK else _opened_in_two_steps
 
 
 def _leave_from(sock: SocketType, source: Address | None) -> None:
-    """Raises OSError if the address is not this machine's."""
+    """Raises OSError, with the address in its words, if that is not this machine's."""
     if source is None:
         return
     with suppress(OSError):  # without it each connection takes a port of the address from all others
         sock.setsockopt(IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
-    sock.bind((source.host, 0))
+    try:
+        sock.bind((source.host, 0))
+    except OSError as error:
+        raise OSError(error.errno, f"cannot leave from {source.host}: {error.strerror}") from None
 
 
 class _Race:
@@ -185,7 +188,7 @@ class _Race:
         code = endpoint.connect_result()
         if code:
             del self._attempts[endpoint]
-            self._failed(endpoint, code)
+            self._failed(endpoint, _why(code))
         else:
             self._winner = endpoint, self._attempts[endpoint]
         self._wake()
@@ -209,9 +212,10 @@ class _Race:
                 _leave_from(endpoint.sock, self._sources(address))
             code = endpoint.sock.connect_ex(address.sockaddr)
         except OSError as error:
-            code = error.errno or EHOSTUNREACH
+            self._failed(endpoint, error)
+            return
         if code and code not in _UNDER_WAY:
-            self._failed(endpoint, code)
+            self._failed(endpoint, _why(code))
             return
         self._attempts[endpoint] = address
         endpoint.hear(EPOLLOUT)
@@ -226,14 +230,18 @@ class _Race:
         if self._task.waiting is self:
             self._task.resume()
 
-    def _failed(self, endpoint: Endpoint, code: int) -> None:
+    def _failed(self, endpoint: Endpoint, error: OSError) -> None:
         endpoint.close()
-        self._failures.append(OSError(code, os.strerror(code)))
+        self._failures.append(error)
 
     def _crown(self, endpoint: Endpoint) -> tuple[Endpoint, Address]:
         address = self._attempts.pop(endpoint)
         endpoint.owner = self._task
         return endpoint, address
+
+
+def _why(code: int) -> OSError:
+    return OSError(code, os.strerror(code))
 
 
 def _combined(failures: list[OSError]) -> OSError:

@@ -115,16 +115,18 @@ class Endpoint:
     @coroutine
     def recv(self, limit: int) -> Generator[Any, Any, bytes]:
         """Up to ``limit`` octets; empty at the end of the stream. Raises OSError."""
-        while not self.seen & READABLE or (data := self.recv_some(limit)) is None:
-            if not self.heard:
-                self.register()
-            elif not self.heard & EPOLLIN:
-                self.hear(EPOLLIN)
-            task: Task = self.owner  # type: ignore[assignment]  # only the task that owns it can wait for it
-            while not self.seen & READABLE:
-                task.waiting, task.wanted = self, READABLE
-                yield
-        return data
+        while True:
+            if not self.seen & READABLE:
+                if not self.heard:
+                    self.register()
+                elif not self.heard & EPOLLIN:
+                    self.hear(EPOLLIN)
+                task: Task = self.owner  # type: ignore[assignment]  # only the task that owns it can wait for it
+                while not self.seen & READABLE:
+                    task.waiting, task.wanted = self, READABLE
+                    yield
+            if (data := self.recv_some(limit)) is not None:
+                return data
 
     def recv_some(self, limit: int) -> bytes | None:
         """Up to ``limit`` octets that have arrived already; empty at the end of the stream, None if there are none.

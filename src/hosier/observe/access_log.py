@@ -85,15 +85,16 @@ class AccessLog:
     def __init__(self, form: str, write: Callable[[str], None]) -> None:
         self._line = FORMATS[form]
         self._write = write
-        self._second = 0
+        self._since = self._until = 0
         self._when = ""
 
     def __call__(self, record: SessionRecord) -> None:
         if record.log_level == "silent":
             return
-        now = int(time.time())
-        if now != self._second:  # a busy server asks for the same second thousands of times
-            self._second = now
+        now = time.time()
+        if not self._since <= now < self._until:  # a busy server asks for the same second thousands of times
+            self._since = int(now)
+            self._until = self._since + 1
             self._when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
         self._write(self._line(record, self._when))
 

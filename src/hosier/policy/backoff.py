@@ -46,6 +46,9 @@ PER_USER: Final = Allowance(free=40, forget=15.0)
 class Failures(Protocol):
     """What a server asks of a back-off."""
 
+    def in_peace(self, now: float) -> bool:
+        """Whether nobody waits at all, whoever it is."""
+
     def wait(self, source: str, user: bytes | None, now: float) -> float:
         """Seconds until this user, or with None anybody, is heard again from this source; 0: now."""
 
@@ -162,9 +165,12 @@ class Backoff:
             Tallies(per_source, entries), Tallies(per_user, entries), Tallies(per_source, entries), _Acquainted(entries)
         )
 
+    def in_peace(self, now: float) -> bool:
+        return now >= self._sources.highest and now >= self._users.highest and now >= self._pairs.highest
+
     def wait(self, source: str, user: bytes | None, now: float) -> float:
-        if now >= self._sources.highest and now >= self._users.highest and now >= self._pairs.highest:
-            return 0.0  # nobody waits for anything: in peace no key is looked for
+        if self.in_peace(now):
+            return 0.0
         strange = self._sources.wait(source, now)
         if user is None:
             return strange

@@ -66,12 +66,19 @@ class Bucket:
         place: int = 0,
         lock: AbstractContextManager[object] | None = None,
     ) -> None:
-        self.rate = rate
-        self.size = max(rate * BURST, LEAST_BURST) if size is None else size
-        self.portion = portion_of(rate, self.size)
+        self.rate: float
+        self.size: float
+        self.portion: float
+        self.change(rate, size)
         self._cells: MutableSequence[int] = [0] if cells is None else cells
         self._place = place
         self._lock = lock
+
+    def change(self, rate: float, size: float | None = None) -> None:
+        """From now on it is filled at another rate; the time until it is full stays."""
+        self.rate = rate
+        self.size = max(rate * BURST, LEAST_BURST) if size is None else size
+        self.portion = portion_of(rate, self.size)
 
     def level(self, now: float) -> float:
         missing = self._cells[self._place] - now * _SECOND

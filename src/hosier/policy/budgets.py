@@ -22,8 +22,8 @@ class Budget:
     """One that rules name is for the sessions that they allow, any other for all. What is left out is not limited."""
 
     per: Share = "user"
-    """Who has one of their own: each "user" (without a name, each source), "group", "source", "listener" or "rule";
-    "all": there is one for everybody together."""
+    """Who has one of their own: each "user" (without a name, each source), "group" (who is in none has no limit),
+    "source", "listener" or "rule"; "all": there is one for everybody together."""
 
     sessions: int = 0
     """At the same time."""

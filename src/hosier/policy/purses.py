@@ -72,7 +72,7 @@ class Usage:
     """What one key uses of a budget: octets in the period under way, what of them is not on disk yet, and sessions of
     this process. It outlives a change of the budget."""
 
-    __slots__ = ("left", "limit", "period", "portion", "renew_at", "sessions", "since", "unsaved", "used")
+    __slots__ = ("left", "limit", "period", "portion", "renew_at", "sessions", "since", "unsaved", "used", "used_up")
 
     def __init__(self, limit: int | None, period: str, now: float, used: int = 0) -> None:
         self.limit = maxsize if limit is None else limit
@@ -88,6 +88,8 @@ class Usage:
         """What may still be taken; what was taken and is under way is out of it already."""
         self.portion = 0.0
         self.sessions = 0
+        self.used_up = "the octets of this period are used up"
+        """Why nothing more is to be had, once that is so."""
 
     def change(self, limit: int | None, period: str, now: float) -> None:
         """The budget has become another one."""
@@ -103,7 +105,7 @@ class Usage:
     def spend(self, amount: float, _: float) -> float:
         """Raises PolicyDenied if nothing is left."""
         if self.left <= 0:
-            raise PolicyDenied("the octets of this period are used up")
+            raise PolicyDenied(self.used_up)
         self.left -= int(amount)
         return 0.0
 
@@ -150,6 +152,7 @@ class Purse:
         self.budget = budget
         self.key = key
         self.usage = usage
+        usage.used_up = f"{key}: the octets of budget {name!r} are used up"
         self._slot = slot
         self.end = inf if budget.end is None else budget.end
         """When it expires, in seconds since 1970."""
@@ -165,9 +168,13 @@ class Purse:
         return not self.usage.sessions
 
     def changed(self, budget: Budget, now: float) -> "Purse":
-        """The same for a budget that has become another one. Who draws on this one goes on under the old one."""
+        """The same for a budget that has become another one. Who draws on this one keeps what it limits, but how far:
+        a limit that is there before and after is the new one for all."""
         self.usage.change(None if budget.octets is None else int(budget.octets), budget.period, now)
-        return Purse(self.name, budget, self.key, self._slot, self.usage)
+        after = Purse(self.name, budget, self.key, self._slot, self.usage)
+        after.up = _going_on(self.up, after.up)
+        after.down = _going_on(self.down, after.down)
+        return after
 
     def is_full(self, now: float) -> bool:
         """Whether it would make no difference if it were new. ``now``: of the monotonic clock."""
@@ -185,14 +192,17 @@ class Purse:
         if today >= usage.renew_at:
             usage.renew(today)
         if usage.left <= 0:
-            raise Exhausted("budget octets", f"{self.key}: the octets of budget {self.name!r} are used up")
+            raise Exhausted("budget octets", usage.used_up)
         if self._counts_sessions:
             self._take_place(now)
         usage.sessions += 1
 
-    def leave(self) -> None:
-        """One session less."""
-        self.usage.sessions -= 1
+    def leave(self, moved: int = 0) -> None:
+        """One session less, which has delivered so many octets that nobody has told yet."""
+        usage = self.usage
+        usage.sessions -= 1
+        usage.used += moved  # as ``moved`` does it: every session comes by here
+        usage.unsaved += moved
         if self.budget.sessions:
             self._slot.tally.leave()
 
@@ -223,6 +233,16 @@ class Purse:
         bucket = self._bucket(None if rate is None else int(rate), place)
         found: tuple[Store | None, ...] = (bucket, self.usage if self.budget.octets is not None else None)
         return tuple(store for store in found if store is not None)
+
+
+def _going_on(before: tuple[Store, ...], after: tuple[Store, ...]) -> tuple[Store, ...]:
+    """The stores of a way after a change: where there was a bucket and is one, it is the same, at its new rate."""
+    old = next((store for store in before if isinstance(store, Bucket)), None)
+    new = next((store for store in after if isinstance(store, Bucket)), None)
+    if old is None or new is None:
+        return after
+    old.change(new.rate)
+    return tuple(old if store is new else store for store in after)
 
 
 class Exhausted(PolicyDenied):

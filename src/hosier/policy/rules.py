@@ -193,6 +193,8 @@ def _contradictions(rule: Rule) -> Iterator[str]:
         yield "a reply goes with the action deny: what is allowed is answered by what comes of it"
     if rule.action == "deny" and (rule.egress or rule.budgets):
         yield "egress and budgets go with the action allow: what is denied goes nowhere"
+    if any(one.is_unspecified for one in rule.egress):
+        yield "egress: an unspecified address is none to leave from: leave egress out for any of this machine's"
     for key in CONDITIONS:
         given = getattr(rule, key)
         if given is not None and not given:

@@ -4,9 +4,10 @@ Everything here is slow, so it is called in a thread. What cannot be written now
 again.
 """
 
+import os
 import sqlite3
 from collections.abc import Iterable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Final, NamedTuple
@@ -20,6 +21,9 @@ WAIT: Final = 0.5
 
 OPENING: Final = 3.0
 """Seconds to wait for another process that opens the file too: the change to WAL waits for nobody by itself."""
+
+MODE: Final = 0o640
+"""Of a new file."""
 
 READ_SHARE: Final = 50
 """Times as long as reading took, before it is read again."""
@@ -45,6 +49,15 @@ ON CONFLICT (budget, key) DO UPDATE SET
 RETURNING since, octets
 """
 
+# Several may write what they know into a new file: it is the same, but for what they have not heard of each other.
+_RESTORE: Final = """
+INSERT INTO usage (budget, key, since, octets) VALUES (?, ?, ?, ?)
+ON CONFLICT (budget, key) DO UPDATE SET
+    octets = CASE WHEN excluded.since = since THEN max(octets, excluded.octets)
+                  WHEN excluded.since > since THEN excluded.octets ELSE octets END,
+    since = max(since, excluded.since)
+"""
+
 
 class Entry(NamedTuple):
     """A period's beginning in seconds since 1970, and octets."""
@@ -59,17 +72,34 @@ class Ledger:
     def __init__(self, path: str, *, new: bool = True) -> None:
         """Opens the file; ``new``: or makes it. Raises ConfigError if that cannot be."""
         self.path = path
-        self._version = -1
-        self._read_again = 0.0
-        deadline = monotonic() + OPENING
-        while True:
-            try:
-                self._connection = _opened(path, new=new)
-                return
-            except sqlite3.Error as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or monotonic() >= deadline:
-                    raise ConfigError(f"cannot keep usage in {path}: {error}") from None
-            sleep(0.02)
+        self._connection: sqlite3.Connection
+        self._identity: tuple[int, int] | None
+        self._version: int
+        self._read_again: float
+        self._open(new=new)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether its path leads to another file by now, or nowhere: nobody else sees what is written here."""
+        return _identity(self.path) != self._identity
+
+    def restore(self, known: Mapping[tuple[str, str], Entry]) -> None:
+        """Opens the file anew, or makes it, and writes what is known, unless it says more. Raises OSError; then the
+        old one stays open."""
+        before = self._connection
+        try:
+            self._open(new=True)
+        except ConfigError as error:
+            raise OSError(str(error)) from None
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.executemany(_RESTORE, ((*key, *entry) for key, entry in known.items()))
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._connection.close()
+            self._connection, self._identity = before, None
+            raise OSError(f"{self.path}: {error}") from error
+        before.close()
 
     def entries(self) -> dict[tuple[str, str], Entry]:
         """All of it, by budget and key. Raises OSError."""
@@ -141,8 +171,43 @@ class Ledger:
     def close(self) -> None:
         self._connection.close()
 
+    # --- private ---
+
+    def _open(self, *, new: bool) -> None:
+        """Raises ConfigError."""
+        path = self.path
+        self._version = -1
+        self._read_again = 0.0
+        deadline = monotonic() + OPENING
+        while True:
+            try:
+                self._connection = _opened(path, new=new)
+                self._identity = _identity(path)
+                return
+            except sqlite3.Error as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or monotonic() >= deadline:
+                    raise ConfigError(f"cannot keep usage in {path}: {error}") from None
+            sleep(0.02)
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """Which file it is; None: there is none that could be seen."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _make(path: str) -> None:
+    """So that others than the group cannot read who uses how much; SQLite gives the files beside it the same mode."""
+    with suppress(OSError):  # it is there, or SQLite says what is wrong
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, MODE))
+
 
 def _opened(path: str, *, new: bool) -> sqlite3.Connection:
+    if new:
+        _make(path)
     place = f"{Path(path).absolute().as_uri()}?mode={'rwc' if new else 'rw'}"
     connection = sqlite3.connect(place, timeout=WAIT, isolation_level=None, check_same_thread=False, uri=True)
     try:

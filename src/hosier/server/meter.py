@@ -5,8 +5,9 @@ lives and when it ends. A short session costs a few additions.
 """
 
 from bisect import bisect_left
+from math import floor
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from ..observe.counts import FAMILIES, NANOSECONDS, Counts, place_of
 from ..protocol.messages import Command
@@ -32,11 +33,13 @@ _STARTED: Final = place_of("sessions_started")
 _OK: Final = place_of("handshakes", "ok")
 _UP: Final = place_of("octets", "up")
 _DOWN: Final = place_of("octets", "down")
-_ENDED: Final = {int(command): place_of("sessions_ended", command.name) for command in Command}
-_ENDED_WITHOUT: Final = place_of("sessions_ended", "none")
+_ENDED: Final = {0: place_of("sessions_ended", "none")} | {
+    int(command): place_of("sessions_ended", command.name) for command in Command
+}
 _REPLIES: Final = {code: place_of("replies", str(code)) for code in range(256)}
 _GRANTED: Final = _REPLIES[0]
 _CONNECT: Final = int(Command.CONNECT)
+_ASSOCIATE: Final = int(Command.UDP_ASSOCIATE)
 
 _OUTCOMES: Final = (
     ("authentication failed", "authentication failed"),
@@ -85,7 +88,7 @@ class Meter:
         cells[_OK] += 1
         # As ``Counts.took`` does it: every session comes by here.
         cells[_HANDSHAKE + bisect_left(_HANDSHAKE_BOUNDS, seconds)] += 1
-        cells[_HANDSHAKE_SUM] += int(seconds * NANOSECONDS)
+        cells[_HANDSHAKE_SUM] += floor(seconds * NANOSECONDS)
 
     def answered(self, session: "Session") -> None:
         """Its command has succeeded."""
@@ -94,29 +97,30 @@ class Meter:
         if session.request[1] == _CONNECT:  # type: ignore[index]  # there is one, or nothing would be answered
             seconds = session.engine.now - session.asked
             cells[_DIAL + bisect_left(_DIAL_BOUNDS, seconds)] += 1
-            cells[_DIAL_SUM] += int(seconds * NANOSECONDS)
+            cells[_DIAL_SUM] += floor(seconds * NANOSECONDS)
 
-    def ended(self, session: "Session", *, greeted: bool) -> None:
-        """The last of it. ``greeted``: its handshake was over before."""
+    def ended(self, session: "Session", octets: tuple[int, int], *, greeted: bool) -> int:
+        """The last of it. ``octets``: of payload that it has moved up and down; ``greeted``: its handshake was over
+        before. Returns the octets, both ways, that it has moved since it was looked at."""
         cells, request, relay, reply = self._cells, session.request, session.relay, session.reply
-        cells[_ENDED_WITHOUT if request is None else _ENDED[request[1]]] += 1
+        command = 0 if request is None else request[1]
+        cells[_ENDED[command]] += 1
         if not greeted:
             self.counts.count("handshakes", _outcome(session.end))
         if session.end and session.end.endswith(" limit"):
             self.counts.count("limits_hit", session.limit)
+        up, down = octets
         if relay is not None:
-            up, down = relay.up.payload, relay.down.payload
             before = self.progress.pop(session, _NOTHING)
             if before is not _NOTHING:  # most are over before anybody has looked
                 up, down = up - before.up, down - before.down
             cells[_UP] += up
             cells[_DOWN] += down
-            for purse in session.purses:
-                purse.usage.moved(up + down)
-            if isinstance(relay, UdpRelay):
-                self._datagrams(relay, before)
+            if command == _ASSOCIATE:
+                self._datagrams(cast("UdpRelay", relay), before)
         if reply or (reply is not None and relay is None):
             cells[_REPLIES[reply]] += 1
+        return up + down
 
     def look(self, sessions: "Iterable[Session]", seconds: float) -> None:
         """At all that live, so many seconds after the last time."""

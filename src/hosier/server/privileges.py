@@ -1,11 +1,13 @@
 """Giving privileges up for good: user, groups and all, and looking afterwards whether they are gone."""
 
 import os
+import stat
+from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import ConfigError
 
-__all__ = ("SystemUser", "drop_privileges", "identity_of")
+__all__ = ("SystemUser", "drop_privileges", "hand_over", "identity_of")
 
 
 class SystemUser(NamedTuple):
@@ -57,6 +59,17 @@ def drop_privileges(identity: SystemUser) -> None:
         raise ConfigError(f"cannot become {name!r}: {error.strerror}") from None
     if _ids() != {(uid, gid)} or _has_foreign_groups(identity) or _can_return():
         raise ConfigError(f"the privileges of root could not be given up for {name!r}")
+
+
+def hand_over(path: Path, identity: SystemUser) -> None:
+    """Makes a file or socket that this process has made as root that user's. What is not there, or is a link to
+    something else, stays as it is: who may write in the folder must not get other files that way."""
+    try:
+        status = os.lstat(path)
+        if (stat.S_ISREG(status.st_mode) or stat.S_ISSOCK(status.st_mode)) and status.st_nlink == 1:
+            os.chown(path, identity.uid, identity.gid, follow_symlinks=False)
+    except OSError:
+        pass  # then only root uses it, as before
 
 
 def _ids() -> set[tuple[int, int]]:

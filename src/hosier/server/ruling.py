@@ -4,7 +4,7 @@ A target is judged with what is known of the session, and always by the rules th
 outlive those that it began with.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from socket import AF_INET, inet_pton
 from time import localtime, time
 from types import MappingProxyType
@@ -163,15 +163,33 @@ class Ruling:
 
 class DatagramRuling(Ruling):
     """The Judge of one target of an association, which from then on draws on the budgets of the rule that lets it
-    pass, too: which rules these are is seldom known when it begins. The first one names it in the log."""
+    pass, too: which rules these are is seldom known when it begins. The first one names it in the log.
 
-    __slots__ = ()
+    ``explain``: told why the target is refused, which of a name is known when it has been looked up.
+    """
+
+    __slots__ = ("_explain",)
+
+    def __init__(
+        self, session: "Session", target: Address, explain: Callable[[PolicyDenied], object] = lambda denied: None
+    ) -> None:
+        self._explain = explain
+        try:
+            super().__init__(session, target)
+        except PolicyDenied as denied:
+            explain(denied)
+            raise
 
     def vet(self, addresses: Sequence[Address]) -> Sequence[Address]:
-        passing = super().vet(addresses)
-        verdict, session = self.verdict_of(passing[0]), self._session
-        if verdict is not None and verdict.budgets:
-            self._server.treasurer.draw_more(session, verdict)
+        session = self._session
+        try:
+            passing = super().vet(addresses)
+            verdict = self.verdict_of(passing[0])
+            if verdict is not None and verdict.budgets:
+                self._server.treasurer.draw_more(session, verdict)
+        except PolicyDenied as denied:
+            self._explain(denied)
+            raise
         if session.verdict is None:
             session.verdict = verdict
         return passing

@@ -52,6 +52,7 @@ from .treasurer import Treasurer
 __all__ = ("Server",)
 
 _CONNECT: Final = int(Command.CONNECT)
+_NO_OCTETS: Final = (0, 0)
 _log = logging.getLogger("hosier")
 
 
@@ -287,7 +288,7 @@ class Server:
     def answered(self, session: Session) -> None:
         """Its command has succeeded; what follows is its relay."""
         self.meter.answered(session)
-        if session.purses:
+        if session.purses and self.treasurer.paces:
             self.treasurer.hold(session)
 
     def draw(self, session: Session) -> None:
@@ -305,14 +306,16 @@ class Server:
         if self._on_totals is not None:  # who sees that nobody is here any more sees all of them
             self._on_totals(self.sessions_served, self.octets_relayed)
         greeted = self.entrance.left(session)
-        if self.watches:
-            self.meter.ended(session, greeted=greeted)
-        if session.purses:
-            self.treasurer.leave(session)
         if self._all_ended is not None and len(self.engine.tasks) <= 1:
             self._all_ended.set()
-        if self._on_session_end is not None:
-            self._on_session_end(session.record())
+        if self.watches or self._on_session_end is not None:
+            octets = _NO_OCTETS if relay is None else (relay.up.payload, relay.down.payload)
+            if self.watches:
+                moved = self.meter.ended(session, octets, greeted=greeted)
+                if session.purses:
+                    self.treasurer.leave(session, moved)
+            if self._on_session_end is not None:
+                self._on_session_end(session.record(octets))
 
     # --- private ---
 

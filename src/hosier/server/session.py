@@ -53,6 +53,8 @@ _READ = 4096  # octets; a handshake's messages are smaller, a layer's frames com
 
 
 _COMMANDS: Final = {int(command): command.name for command in Command}
+_ASSOCIATE: Final = Command.UDP_ASSOCIATE.name
+_METHODS: Final = tuple(map(method_label, range(256)))
 _new: Final = tuple.__new__
 _SELECTED = tuple(map(MethodSelected, range(256)))
 _ADVICE: Final = dict.fromkeys(("http", "tls"), "have the client take this for a SOCKS proxy: socks5h://HOST:PORT")
@@ -211,8 +213,8 @@ class Session(Task):
         self.server.explain(self, self.end)
         await self.refuse(reply_code_for(error))
 
-    def record(self) -> SessionRecord:
-        """What is known of it, for those who watch."""
+    def record(self, octets: tuple[int, int]) -> SessionRecord:
+        """What is known of it, for those who watch. ``octets``: of payload that it has moved up and down."""
         request, relay, verdict = self.request, self.relay, self.verdict
         command: str
         address: Address | None
@@ -222,22 +224,23 @@ class Session(Task):
         else:
             version, number, address, _ = request
             command = _COMMANDS[number]
+        sent, received = octets
         # Past the named tuple's own constructor, which costs a logged session as much as its line does.
         fields = (
             self.peer[:2],
             self.user,
             version,
-            "" if self.method is None else method_label(self.method),
+            "" if self.method is None else _METHODS[self.method],
             command,
             address,
             self.dialled,
             self.bound,
             self.reply,
-            0 if relay is None else relay.up.payload,
-            0 if relay is None else relay.down.payload,
-            monotonic() - self.started,
+            sent,
+            received,
+            self.engine.now - self.started,
             self.end or self._relay_end(),
-            relay.counts() if isinstance(relay, UdpRelay) else None,
+            relay.counts() if command == _ASSOCIATE and isinstance(relay, UdpRelay) else None,
             "" if verdict is None else verdict.rule,
             "normal" if verdict is None else verdict.log_level,
         )
@@ -330,7 +333,11 @@ class Session(Task):
 
     async def _authenticate(self, connection: ServerConnection, exchange: ServerExchange, message: Any) -> bool:
         """One round; False if the client is refused."""
-        doorkeeper, claim = self.server.doorkeeper, self._claim(message)
+        doorkeeper, methods = self.server.doorkeeper, self.server.methods
+        code: int = self.method  # type: ignore[assignment]  # there is one, or nobody would be asked
+        method = methods.get(code) or self._offered(code)
+        name = message[0] if isinstance(message, Credentials) else None
+        claim = _new(Claim, (self.peer[0], name, method.name, 5, is_guessable(method)))
         doorkeeper.admit(claim)
         step = exchange.step(message)
         if isinstance(step, AuthStep):
@@ -354,13 +361,6 @@ class Session(Task):
         if self.limit != "handshake":
             self.set_limit("handshake", self.server.settings.limits.handshake)
         return True
-
-    def _claim(self, message: Any) -> Claim:
-        code = self.method
-        assert code is not None  # there is none without authentication
-        method = self.server.methods.get(code) or self._offered(code)
-        name = message[0] if isinstance(message, Credentials) else None
-        return _new(Claim, (self.peer[0], name, method.name, 5, is_guessable(method)))
 
     def _offered(self, code: int) -> Method:
         """The method that was chosen. Raises PolicyDenied if it is offered no more: settings may have changed."""

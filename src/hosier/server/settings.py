@@ -238,11 +238,11 @@ class ServerSettings:
     """By user: until when, and from where, the user may come; whatever the method of authentication."""
 
     advertise: Sequence[Advertised | str] = ()
-    """What others are told in the place of our own addresses (NAT, containers); texts are read as
-    ``parse_advertise`` does: "ADDR", one for each family, or "LOCAL=ADDR" for one address of several."""
+    """What others are told in the place of our own addresses (NAT, containers): "ADDR", one for each family, or
+    "LOCAL=ADDR" for one address of several."""
 
     ports: PortRange | str | None = None
-    """Where to listen for peers and for the datagrams of clients, "LOW-HIGH"; None: any free port."""
+    """Where to listen for peers and for the datagrams of clients, "LOW-HIGH". Left out: any free port."""
 
     bind: BindSettings = field(default_factory=BindSettings)
     gssapi: GssapiSettings = field(default_factory=GssapiSettings)
@@ -280,6 +280,8 @@ class ServerSettings:
         if self.socks4_userid and not self.has_users:
             raise ConfigError("--socks4-userid needs users: add --users FILE or --user NAME:PASSWORD")
         for name, budget in self.budgets.items():
+            if not name.isprintable():
+                raise ConfigError(f"the budget {name!r}: a name has no characters that cannot be printed")
             if budget.octets is not None and self.usage_file is None:
                 raise ConfigError(f"the octets of budget {name!r} must be written down somewhere: add usage_file")
         for name in self.budgets_on_demand:

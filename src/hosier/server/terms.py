@@ -7,6 +7,7 @@ import logging
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
+from typing import TypeVar
 
 from ..auth.base import Method
 from ..auth.digests import PasswordDigests
@@ -27,6 +28,8 @@ from .gssapi import gssapi_method
 from .settings import ListenAddress, ServerSettings, parse_listen
 
 __all__ = ("Terms", "is_local", "protection_of", "rulebook_of")
+
+RulebookT = TypeVar("RulebookT", bound=Rulebook)
 
 _log = logging.getLogger("hosier")
 
@@ -62,7 +65,7 @@ class Terms:
         self.admits_socks4 = NO_AUTHENTICATION in self.methods or proven
         self.questions_socks4 = settings.ident or NO_AUTHENTICATION not in self.methods
         """Whether a SOCKS4 client must say more than its request does."""
-        self.rulebook = rulebook_of(settings)
+        self.rulebook = rulebook_of(settings, Rulebook)
         """None: there are no rules."""
         self.accounts = Accounts(settings.accounts)
 
@@ -78,11 +81,11 @@ class Terms:
             self.users.close()
 
 
-def rulebook_of(settings: ServerSettings) -> Rulebook | None:
-    """The rules, if there are any."""
+def rulebook_of(settings: ServerSettings, kind: type[RulebookT]) -> RulebookT | None:
+    """The rules, if there are any, in a rulebook of a kind."""
     if not settings.rules:
         return None
-    return Rulebook(
+    return kind(
         settings.rules,
         settings.groups,
         listeners=lambda text: map(str, parse_listen(text)),

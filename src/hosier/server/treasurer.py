@@ -66,6 +66,8 @@ class Treasurer:
         groups: Mapping[str, Sequence[str]] | None = None,
         limited: Callable[[str], object] = lambda limit: None,
     ) -> None:
+        self.paces = False
+        """Whether there is, or was, a budget that holds flows to a pace."""
         self._vault = vault
         self._ledger = ledger
         self._budgets: Mapping[str, Budget]
@@ -79,6 +81,7 @@ class Treasurer:
         self._writing: asyncio.Future[None] | None = None
         self._next_line = 0.0
         self._clean_at = 0.0
+        self._look_at = 0.0
         self.adopt(budgets, on_demand=on_demand, groups=groups or {})
 
     def __len__(self) -> int:
@@ -88,9 +91,11 @@ class Treasurer:
     def adopt(
         self, budgets: Mapping[str, Budget], *, on_demand: Iterable[str], groups: Mapping[str, Sequence[str]]
     ) -> None:
-        """From now on these hold, for who comes; who is here goes on under those that were."""
+        """From now on these hold, for who comes; who is here goes on drawing on those that it draws on, in their new
+        measure (``Purse.changed``)."""
         self._usual.clear()
         self._budgets = budgets
+        self.paces = self.paces or any(budget.up or budget.down or budget.octets for budget in budgets.values())
         special = set(on_demand)
         self._general = tuple(name for name in budgets if name not in special)
         self._by_source = any(budgets[name].per == "source" for name in self._general)
@@ -146,10 +151,10 @@ class Treasurer:
         if paces != _UNPACED and session.relay is not None:
             session.relay.pace(*paces)
 
-    def leave(self, session: "Session") -> None:
-        """The session has ended, and all that it moved is told to its purses."""
+    def leave(self, session: "Session", moved: int) -> None:
+        """The session has ended, and has moved so many octets that its purses have not been told of."""
         for purse in session.purses:
-            purse.leave()
+            purse.leave(moved)
 
     def beat(self, sessions: "Iterable[Session]") -> None:
         """Twice a second: ends what has nothing to draw on any more, begins to write, forgets what nobody uses."""
@@ -238,6 +243,9 @@ class Treasurer:
         used = {place: Entry(usage.since, usage.unsaved) for place, usage in moved}
         over = self._over(today) if today >= self._clean_at else []
         try:
+            if today >= self._look_at:
+                self._look_at = today + AGAIN
+                await self._find_again(ledger, purses)
             totals, news = await asyncio.to_thread(_write, ledger, used, over)
         except OSError as error:
             self._complain(error)
@@ -254,6 +262,15 @@ class Treasurer:
         finally:
             self._writing = None
 
+    async def _find_again(self, ledger: Ledger, purses: Mapping[tuple[str, str], Purse]) -> None:
+        """Where somebody has taken the file away, there is a new one with what is known. Raises OSError."""
+        if not await asyncio.to_thread(lambda: ledger.is_lost):
+            return
+        usages = {place: purse.usage for place, purse in purses.items()}
+        known = {place: Entry(usage.since, usage.used - usage.unsaved) for place, usage in usages.items()}
+        await asyncio.to_thread(ledger.restore, {**self._known, **known})
+        _log.warning("the usage file %s was taken away: there is a new one, with what was known", ledger.path)
+
     def _over(self, today: float) -> list[tuple[str, int]]:
         """Once an hour: the budgets, and what is before their period. Forgets it here."""
         self._clean_at = today + _HOUR
@@ -268,7 +285,7 @@ class Treasurer:
 
 
 def _slot_of(name: str, key: str) -> str:
-    return f"{name}\n{key}"  # no name of a budget in a file has a line's end
+    return f"{name}\n{key}"  # no name of a budget has a line's end
 
 
 def _write(
@@ -289,7 +306,7 @@ def _why_spent(purse: Purse, today: float) -> tuple[str, str] | None:
     if today >= purse.end:
         return "budget expired", f"{purse.key}: budget {purse.name!r} has expired"
     if purse.budget.octets is not None and purse.usage.left <= 0:
-        return "budget octets", f"{purse.key}: the octets of budget {purse.name!r} are used up"
+        return "budget octets", purse.usage.used_up
     return None
 
 

@@ -239,13 +239,11 @@ class UdpRelay:
     def _open_lane(self, key: bytes, target: Address) -> Lane:
         lane: Lane
         try:
-            judge = DatagramRuling(self._task, target)
+            judge = DatagramRuling(self._task, target, self._explain)
             lane = self.far.lane(target, judge.vet, judge.sources)
-        except Exhausted as exhausted:
-            self._explain(exhausted)
+        except Exhausted:
             return ClosedLane(self.up, "refused target")  # this time: a moment later there may be something to draw on
-        except PolicyDenied as denied:
-            self._explain(denied)
+        except PolicyDenied:
             lane = ClosedLane(self.up, "refused target")
         except OSError:
             return ClosedLane(self.up, "unreachable")  # this time: it may be different in a moment

@@ -58,7 +58,8 @@ class PasswordFraming:
             return None  # not even the lengths have come
         if len(data) < end:
             return None
-        username, password = bytes(data[2:name_end]), bytes(data[name_end + 1 : end])
+        data = bytes(data)
+        username, password = data[2:name_end], data[name_end + 1 : end]
         if self.strict and not (username and password):
             raise RemoteProtocolError("empty user name or password")
         return _new(Credentials, (username, password)), end

@@ -8,23 +8,23 @@ from ...protocol.address import IPV6, Address, address_of_socket
 from ...protocol.auth.base import SecurityLayer
 from ...protocol.messages import Reply, Request
 from ..protected_udp_relay import ProtectedUdpRelay
+from ..ruling import Judge
 from ..udp_relay import UdpRelay
 
 if TYPE_CHECKING:
     from ..session import Session
 
-__all__ = ("associate",)
+__all__ = ("associate", "judge_association")
 
 
 async def associate(session: "Session", request: Request) -> bytes:
     """Leaves the association as the session's relay. What the client announces is believed only if it is its own
     address (A-13)."""
-    server, connection = session.server, session.connection
+    connection = session.connection
     assert connection is not None  # it lives until the command is done
-    if not server.settings.udp.enabled:
-        raise PolicyDenied("UDP ASSOCIATE is switched off")
+    judge = judge_association(session)
     try:
-        bound = await _open(session, request.address.canonical(), connection.layer)
+        bound = await _open(session, judge, request.address.canonical(), connection.layer)
     except OSError as error:
         await session.fail("associate", error)
         return b""
@@ -35,7 +35,14 @@ async def associate(session: "Session", request: Request) -> bytes:
     return b""
 
 
-async def _open(session: "Session", announced: Address, layer: SecurityLayer | None) -> Address:
+def judge_association(session: "Session") -> Judge:
+    """Who says that there may be an association, before any of its targets is known. Raises PolicyDenied."""
+    if not session.server.settings.udp.enabled:
+        raise PolicyDenied("UDP ASSOCIATE is switched off")
+    return session.server.judging(session, None)
+
+
+async def _open(session: "Session", judge: Judge, announced: Address, layer: SecurityLayer | None) -> Address:
     """Makes the relay, under the layer of the control connection if it has one (S5-REQ-82); where the client is to
     send to: at our address of its control connection, or what the outside calls that (S5-REQ-77, A-11), so never at
     zeros (A-10)."""
@@ -45,7 +52,6 @@ async def _open(session: "Session", announced: Address, layer: SecurityLayer | N
     near = address_of_socket(session.client.sock.getsockname()).canonical()
     scope = session.peer[3:] if client.kind == IPV6 else ()
     owner = session.user or client.host
-    judge = server.judging(session, None)
     session.verdict = judge.verdict_of(None)
     server.draw(session)
     try:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ...engine.endpoint import Endpoint
     from ..session import Session
 
-__all__ = ("bind",)
+__all__ = ("bind", "expected_peer", "speakable")
 
 FIRST_FREE_PORT = 1024
 """Below are the ports of services, which nobody gets by wishing."""
@@ -28,13 +28,13 @@ async def bind(session: "Session", request: Request) -> bytes:
     """
     connection, client = session.connection, session.client
     assert connection is not None  # it lives until the command is done
-    expected = _expected(session, request)
+    expected = expected_peer(session, request)
     judge = session.server.judging(session, expected)
     binding = await _listen(session, request, expected, judge)
     if binding is None:
         return b""
     try:
-        _speakable(request.version, (binding.bound,))
+        speakable(request.version, (binding.bound,))
         session.verdict = judge.verdict_of(None)  # the rule that lets it wait
         session.server.draw(session)
         session.bound = binding.bound
@@ -71,7 +71,7 @@ async def _listen(session: "Session", request: Request, expected: Address, judge
     server = session.server
 
     def vet(addresses: Sequence[Address]) -> Sequence[Address]:
-        return judge.vet_peers(_speakable(request.version, addresses))
+        return judge.vet_peers(speakable(request.version, addresses))
 
     near = address_of_socket(session.client.sock.getsockname())
     session.set_limit("connect", server.settings.limits.connect)
@@ -82,7 +82,7 @@ async def _listen(session: "Session", request: Request, expected: Address, judge
         return None
 
 
-def _expected(session: "Session", request: Request) -> Address:
+def expected_peer(session: "Session", request: Request) -> Address:
     """Whom the client expects, with the port that it may wish for. Raises PolicyDenied."""
     settings = session.server.settings
     if not settings.bind.enabled:
@@ -92,7 +92,7 @@ def _expected(session: "Session", request: Request) -> Address:
     if anyone and not settings.bind.anyone:
         raise PolicyDenied("BIND without the peer's address would let anyone in", advice="allow it with --bind anyone")
     if not peer.is_name:
-        _speakable(request.version, (peer,))
+        speakable(request.version, (peer,))
     # A-24: where SOCKS4 names a peer, the port is that of the primary connection (S4-REQ-26).
     means_a_wish = request.version == 5 or anyone
     ports = settings.port_range
@@ -100,7 +100,7 @@ def _expected(session: "Session", request: Request) -> Address:
     return peer if means_a_wish and allowed else peer._replace(port=0)
 
 
-def _speakable(version: int, addresses: Sequence[Address]) -> Sequence[Address]:
+def speakable(version: int, addresses: Sequence[Address]) -> Sequence[Address]:
     """Those whose family the replies have room for. Raises PolicyDenied if there are none."""
     if version == 5:
         return addresses

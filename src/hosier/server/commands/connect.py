@@ -26,7 +26,7 @@ async def connect(session: "Session", request: Request) -> bytes:
     if by_rules := judge is not server.policy:
         server.reviews.settle(session, judge, far)
     session.relay = Relay(session, session.client, far, server.settings.limits.idle, connection.layer)
-    if by_rules:
+    if by_rules and session.verdict.budgets:  # type: ignore[union-attr]  # it is settled
         server.draw(session)
     session.reply = 0
     reply, handoff = connection.grant(far.bound)  # S5-REQ-53
