@@ -140,6 +140,9 @@ def door(certificate: Certificate, inner: tuple[str, int], host: str = "127.0.0.
                 transport.abort()
         while others := asyncio.all_tasks() - {asyncio.current_task()}:
             await asyncio.wait(others)
+        for transport in transports:
+            transport.abort()  # one that is being closed may have something left to say, and nobody to take it
+        await asyncio.sleep(0)
 
     def run() -> None:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
