@@ -4,6 +4,7 @@ runs, judged by the code that judges those that do."""
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from os.path import exists
 from types import SimpleNamespace
 from typing import Any
 
@@ -97,8 +98,8 @@ class Rehearsal(Server):
 
     def _ledger(self) -> Ledger | None:
         settings = self.settings
-        if settings.usage_file is None or not settings.budgets:
-            return None
+        if settings.usage_file is None or not settings.budgets or not exists(settings.usage_file):
+            return None  # nothing was used
         try:
             return Ledger(str(settings.usage_file), new=False)
         except ConfigError as error:
