@@ -238,16 +238,14 @@ def _buffers_without_bound() -> None:
 
 def _layer_too_early() -> None:
     """What came with the last token stays above the layer."""
-    send_auth = Connection._send_auth
+    install = Connection._install
 
-    def planted(self: Connection, step: Any) -> bytes:
+    def planted(self: Connection, layer: Any) -> None:
         early = self._buffer
-        data = send_auth(self, step)
-        if self.layer is not None:
-            self._buffer, self._wrapped = early, b""
-        return data
+        install(self, layer)
+        self._buffer, self._wrapped = early, b""
 
-    Connection._send_auth = planted  # type: ignore[method-assign]
+    Connection._install = planted  # type: ignore[method-assign]
 
 
 CONNECTION_PLANTS: dict[str, Callable[[], None]] = {

@@ -119,16 +119,20 @@ def door(certificate: Certificate, inner: tuple[str, int], host: str = "127.0.0.
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tls = ServersTls(certificate.server)
-        plain_reader, plain_writer = await asyncio.open_connection(*inner)
-        transports.extend((writer.transport, plain_writer.transport))
+        transports.append(writer.transport)
         try:
-            async with asyncio.TaskGroup() as directions:
-                directions.create_task(_up(tls, reader, writer, plain_writer))
-                directions.create_task(_down(tls, plain_reader, writer))
+            plain_reader, plain_writer = await asyncio.open_connection(*inner)
+            transports.append(plain_writer.transport)
+            try:
+                async with asyncio.TaskGroup() as directions:
+                    directions.create_task(_up(tls, reader, writer, plain_writer))
+                    directions.create_task(_down(tls, plain_reader, writer))
+            finally:
+                plain_writer.close()
         except* OSError:
             pass
-        writer.close()
-        plain_writer.close()
+        finally:
+            writer.close()
 
     async def main() -> None:
         server = await asyncio.start_server(serve, sock=listener)
