@@ -138,6 +138,8 @@ def door(certificate: Certificate, inner: tuple[str, int], host: str = "127.0.0.
         server = await asyncio.start_server(serve, sock=listener)
         opened.set()
         await closing.wait()
+        loop.remove_reader(listener)
+        await asyncio.sleep(0)  # asyncio leaves a connection open that it is accepting while its server is closed
         server.close()
         for transport in transports:
             if not transport.is_closing():
