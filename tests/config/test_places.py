@@ -7,7 +7,6 @@ import pwd
 import socket
 import tempfile
 from collections.abc import Iterator
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ import pytest
 from hosier.config.places import unusable_places
 from hosier.config.settings import AdminSettings, ServeSettings
 from hosier.policy.budgets import Budget
-from hosier.policy.rules import Rule
 from hosier.server import privileges
 from hosier.server.gssapi import GssapiSettings
 
@@ -199,13 +197,3 @@ def test_a_socket_of_an_earlier_server_is_in_nobody_s_way(tmp_path: Path) -> Non
     with socket.socket(socket.AF_UNIX) as earlier:
         earlier.bind(str(tmp_path / "admin"))
         assert found(admin=AdminSettings(place=f"unix:{tmp_path}/admin")) == {}
-
-
-def test_an_address_to_leave_from_that_is_another_machines() -> None:
-    """Each rule by its place; one of this machine's is nothing to speak of."""
-    ours, others = (Rule(action="allow", egress=[ip_address(host)]) for host in ("127.0.0.9", "192.0.2.1"))
-    assert found(rules=[ours, others]) == {
-        ("rules", 1, "egress"): (
-            "192.0.2.1 is not an address of this machine now: what the rule allows fails until it is"
-        )
-    }

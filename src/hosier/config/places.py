@@ -1,8 +1,6 @@
-"""Files that the server will write and read, and addresses that it will leave from: whether it will be able to, as far
-as that can be seen beforehand.
+"""Files that the server will write and read: whether it will be able to, as far as that can be seen beforehand.
 
-No file is opened and none made. Where it cannot write or read one, a server that starts says so and ends; an address it
-may get later.
+No file is opened and none made. Where it cannot write or read one, a server that starts says so and ends.
 """
 
 import os
@@ -14,7 +12,6 @@ from typing import Final
 from ..errors import ConfigError
 from ..observe.admin import UNIX
 from ..server.privileges import SystemUser, identity_of
-from ..server.terms import is_local
 from .lines import KeyPath
 from .settings import ServeSettings
 
@@ -43,11 +40,6 @@ def unusable_places(settings: ServeSettings) -> Found:
     if settings.admin.place.startswith(UNIX):
         socket = Path(settings.admin.place.removeprefix(UNIX))
         yield from _told(("admin", "place"), first.against_new_files(socket))
-    for index, rule in enumerate(settings.rules):
-        for address in rule.egress_by_kind.values():
-            if not is_local(address):
-                what = f"{address.host} is not an address of this machine now: what the rule allows fails until it is"
-                yield ("rules", index, "egress"), what
     if becomes is not None:
         if settings.users_file is not None:
             yield from _told(("users_file",), later.against_reading(Path(settings.users_file)))

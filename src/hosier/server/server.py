@@ -301,21 +301,19 @@ class Server:
         """The last thing that a session does."""
         self.sessions_served += 1
         relay = session.relay
-        if relay is not None:
-            self.octets_relayed += relay.up.payload + relay.down.payload
+        octets = up, down = _NO_OCTETS if relay is None else (relay.up.payload, relay.down.payload)
+        self.octets_relayed += up + down
         if self._on_totals is not None:  # who sees that nobody is here any more sees all of them
             self._on_totals(self.sessions_served, self.octets_relayed)
         greeted = self.entrance.left(session)
         if self._all_ended is not None and len(self.engine.tasks) <= 1:
             self._all_ended.set()
-        if self.watches or self._on_session_end is not None:
-            octets = _NO_OCTETS if relay is None else (relay.up.payload, relay.down.payload)
-            if self.watches:
-                moved = self.meter.ended(session, octets, greeted=greeted)
-                if session.purses:
-                    self.treasurer.leave(session, moved)
-            if self._on_session_end is not None:
-                self._on_session_end(session.record(octets))
+        if self.watches:  # as it does where there are budgets
+            moved = self.meter.ended(session, octets, greeted=greeted)
+            if session.purses:
+                self.treasurer.leave(session, moved)
+        if self._on_session_end is not None:
+            self._on_session_end(session.record(octets))
 
     # --- private ---
 
