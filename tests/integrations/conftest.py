@@ -16,7 +16,7 @@ from hosier.testing.fixtures import hosier_server, scripted_server
 from hosier.testing.threaded import ThreadedServer
 
 from ..client.tls import Certificate
-from ..real.harness import stop, wait_until
+from ..real.harness import end_program, wait_until
 from .web import NAME, Web
 
 __all__ = ("hosier_server", "scripted_server")
@@ -134,4 +134,4 @@ def redis_server(program: Callable[..., str], tmp_path: Path) -> Iterator[tuple[
         wait_until(answers, "redis listens")
         yield "127.0.0.1", port
     finally:
-        stop(process)
+        end_program(process)

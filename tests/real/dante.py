@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .harness import Address, free_port, stop, wait_until
+from .harness import Address, end_program, free_port, wait_until
 
 FOLDER = Path(__file__).parents[1] / "build" / "dante"
 LEVELS = {0: "clear", 1: "integrity", 2: "confidentiality"}
@@ -90,4 +90,4 @@ socks pass {{ from: 0/0 to: 0/0
         assert process.poll() is None, log.read_text()
         yield address, log
     finally:
-        stop(process)
+        end_program(process)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .harness import PATIENCE, Address, free_port, stop, wait_until
+from .harness import PATIENCE, Address, end_program, free_port, wait_until
 
 
 @contextmanager
@@ -56,7 +56,7 @@ xferlog_enable=NO
         assert ready or b"could not bind" in log.read_bytes(), log.read_text()
         yield ready
     finally:
-        stop(process)
+        end_program(process)
 
 
 def greets(address: Address) -> bool:

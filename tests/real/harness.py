@@ -123,6 +123,20 @@ def stop(process: subprocess.Popen[Any], patience: float = PATIENCE) -> int:
         raise AssertionError(f"{process.args!r} did not end within {patience:g} s of SIGTERM") from None
 
 
+def end_program(process: subprocess.Popen[Any]) -> None:
+    """End a program that is not ours. It is asked again each second, for some (ssh) overlook a signal that comes just
+    before they wait, and killed when it never listens: how it ends is not what a test is about."""
+    for _ in range(int(PATIENCE)):
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(1)
+        except subprocess.TimeoutExpired:
+            continue
+        return
+    process.kill()
+    process.wait()
+
+
 class Hosier:
     """A `hosier serve` on free ports. Leaving the with-block ends it and checks that it ended well."""
 

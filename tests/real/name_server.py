@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .harness import Address, free_port, stop, wait_until
+from .harness import Address, end_program, free_port, wait_until
 
 ZONE = """\
 $TTL 60
@@ -69,4 +69,4 @@ def _running(binary: str, folder: Path, address: Address) -> Iterator[bool]:
         assert ready or b"in use" in log.read_bytes(), log.read_text()
         yield ready
     finally:
-        stop(process)
+        end_program(process)

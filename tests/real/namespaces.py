@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from .harness import run, stop, wait_until
+from .harness import end_program, run, wait_until
 
 CLIENT = "10.99.0.1"
 SERVER = "10.99.0.2"
@@ -41,7 +41,7 @@ class Machine:
                 assert process.poll() is None, f"{arguments} ended with {process.returncode}"
                 yield process
             finally:
-                stop(process)
+                end_program(process)
 
 
 LISTENING = {"tcp": "0A", "udp": "07"}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from .harness import Address, run, stop, wait_until
+from .harness import Address, end_program, run, wait_until
 
 Program = Callable[..., str]
 
@@ -130,7 +130,7 @@ def _running(command: Sequence[str], port: int, output: Path) -> Iterator[Addres
         assert process.poll() is None, output.read_text()
         yield Address("127.0.0.1", port)
     finally:
-        stop(process)
+        end_program(process)
 
 
 def _answers(port: int) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .harness import Address, run, stop, wait_until
+from .harness import Address, end_program, run, wait_until
 
 
 @contextmanager
@@ -70,7 +70,7 @@ AcceptEnv GIT_PROTOCOL
         print(log.read_text())
         raise
     finally:
-        stop(process)
+        end_program(process)
 
 
 def account_is_locked() -> bool:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import pytest
 
 from .conftest import PASSWORD, USER, every_engine
-from .harness import Address, Hosier, run, stop, wait_until
+from .harness import Address, Hosier, end_program, run, wait_until
 from .sshd import client_config, sshd
 from .target import Target, stream
 
@@ -137,7 +137,7 @@ def running_daemon(repositories: Path, log: Path, address: Address) -> Iterator[
         print(log.read_text())
         raise
     finally:
-        stop(process)
+        end_program(process)
 
 
 def test_git_protocol(

@@ -13,7 +13,7 @@ import pytest
 
 from hosier.observe.destinations import SyslogWriter
 
-from .harness import PATIENCE, Hosier, run, stop, wait_until
+from .harness import PATIENCE, Hosier, end_program, run, wait_until
 from .namespaces import need_namespaces
 from .wire import echo_server, exactly, socks5
 
@@ -69,7 +69,7 @@ def test_rsyslog_and_another_one_after_it(
             log.write(f"line {number} ä\n")
         wait_until(lambda: syslog.exists() and syslog.read_bytes().count(b"\n") == 1000, "all lines")
         assert syslog.read_text().splitlines() == [f"daemon.info hosier line {number} ä" for number in range(1000)]
-        stop(daemon)
+        end_program(daemon)
         (tmp_path / "socket").unlink(missing_ok=True)
         log.write("nobody hears this\n")
         wait_until(lambda: lost, "it is counted")
@@ -80,7 +80,7 @@ def test_rsyslog_and_another_one_after_it(
         assert lost == [1]
     finally:
         log.close()
-        stop(daemon)
+        end_program(daemon)
 
 
 # --- the journal ---

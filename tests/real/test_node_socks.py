@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from .harness import PATIENCE, Hosier, run, stop
+from .harness import PATIENCE, Hosier, end_program, run
 
 pytestmark = pytest.mark.real
 
@@ -59,7 +59,7 @@ def waiting(
         assert process.stdout is not None
         yield lambda: json.loads(process.stdout.readline())  # type: ignore[union-attr]
     finally:
-        stop(process)
+        end_program(process)
         process.stdout.close()  # type: ignore[union-attr]
 
 
