@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 
 import pytest
@@ -56,6 +57,29 @@ def test_not_in_the_loop() -> None:
     async def main() -> None:
         where = await bounded(StepThreads(1, "steps").ask(lambda _: threading.current_thread().name, None))
         assert where == "steps-1"
+
+    asyncio.run(main())
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="only Linux has this way of waiting")
+def test_a_thread_that_is_woken_does_not_push_the_loop_aside() -> None:
+    async def main() -> None:
+        assert await bounded(StepThreads(1, "steps").ask(os.sched_getscheduler, 0)) == os.SCHED_BATCH
+        assert os.sched_getscheduler(0) != os.SCHED_BATCH  # it is about that thread alone
+
+    asyncio.run(main())
+
+
+def test_where_the_system_forbids_it_the_thread_works_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object) -> None:
+        raise PermissionError("by a filter of system calls")
+
+    monkeypatch.setattr(os, "sched_setscheduler", forbidden, raising=False)
+    monkeypatch.setattr(os, "SCHED_BATCH", 3, raising=False)
+    monkeypatch.setattr(os, "sched_param", int, raising=False)
+
+    async def main() -> None:
+        assert await bounded(StepThreads(1, "steps").ask(abs, -3)) == 3
 
     asyncio.run(main())
 

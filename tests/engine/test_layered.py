@@ -221,8 +221,8 @@ def test_bulk_takes_one_frame_a_turn_while_others_have_something_to_say(
     deliver = _LayeredFlow._deliver
 
     def record(flow: _LayeredFlow, out: bytes | Sequence[bytes]) -> bool:
-        if not isinstance(out, bytes):  # frames that were moved together
-            delivered.append(len(out) if way == "up" else len(out) // 2)
+        frames_of = len(out) // size if isinstance(out, bytes) else len(out) if way == "up" else len(out) // 2
+        delivered.append(frames_of)
         return deliver(flow, out)
 
     async def main(lab: Lab) -> None:

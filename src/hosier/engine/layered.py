@@ -24,7 +24,8 @@ _NO_ROOM: Final = 0.02  # seconds between two looks for room; nothing tells when
 _LITTLE: Final = 16384  # octets to read where there is no room: any empty send buffer takes as many at once
 
 _LARGE: Final = 16384  # octets of a frame that is bulk
-_ROOMY: Final = 2 * BULK_FRAMES * SCRATCH  # octets of room for what one turn may have to hold, and as much again
+_ROOM: Final = 2 * SCRATCH  # octets of room for what one step may have to hold, and as much again
+_ROOMY: Final = BULK_FRAMES * _ROOM  # the same for a turn
 
 MAX_FRAME: Final = 1 << 20  # octets that wait for the rest of their frame; RFC 1961's largest is 65,539
 
@@ -60,6 +61,8 @@ class SteppingFlow(Flow):
 class _LayeredFlow(SteppingFlow):
     __slots__ = ("_frame_size", "_most", "_pieces", "layer")
 
+    _is_tunnel: bool = False
+
     def __init__(self, relay: "Relay", source: Endpoint, sink: Endpoint, layer: Layer) -> None:
         Flow.__init__(self, relay, source, sink)  # super() costs more than the call
         self.layer = layer
@@ -75,29 +78,30 @@ class _LayeredFlow(SteppingFlow):
         source = self.source
         engine = source.engine
         most = self._wanted() if self._frame_size else self._most
-        if engine.room < 2 * SCRATCH:
+        if engine.room < _ROOM:
             if self._must_not_hold():
                 return
             most = min(most, _LITTLE)
+        scratch = engine.scratch
         try:
-            data = source.sock.recv(most)
+            have = source.sock.recv_into(scratch, most)
         except BlockingIOError:
             return
         except OSError:
             self._source_died()
             return
-        if not data:
+        if not have:
             self._at_end()
             return
         try:
-            out = self._transform(data)
+            out = self._transform(scratch[:have])
         except OSError as error:
             self._forged(error)
             return
         if out and not self._deliver(out):
             return
         # A short read: dry, the next edge will come. Not so if the end was seen, whose edge is spent.
-        if len(data) == most or source.seen & ENDED or self._is_over():
+        if have == most or source.seen & ENDED or (self._is_tunnel and self._is_over()):
             self._queue()
 
     def turn(self) -> None:
@@ -134,7 +138,7 @@ class _LayeredFlow(SteppingFlow):
             self._transform_frames(layer, buffers, have, out)
         except OSError as error:
             fault = error
-        if out and not self._deliver(out) and not self.status & BLOCKED:
+        if out and not self._deliver(out if len(out) > 1 else out[0]) and not self.status & BLOCKED:
             return  # the sink is gone
         if fault is not None:
             self._forged(fault)
@@ -174,10 +178,11 @@ class _LayeredFlow(SteppingFlow):
         return self._most
 
     def _is_over(self) -> bool:
-        """Whether the source has said that nothing more will come."""
-        return False
+        """Of a tunnel: whether the source has said that nothing more will come."""
+        raise NotImplementedError
 
-    def _transform(self, data: bytes) -> bytes | Sequence[bytes]:
+    def _transform(self, octets: memoryview) -> bytes | Sequence[bytes]:
+        """What becomes of these octets, which are gone after the call."""
         raise NotImplementedError
 
     def _at_end(self) -> None:
@@ -255,7 +260,7 @@ class UnwrappingFlow(_LayeredFlow):
 
     def _open_what_is_left(self) -> None:
         """A turn without a read: the last one took more frames than may be opened at once."""
-        if self.status or (self.source.engine.room < 2 * SCRATCH and self._must_not_hold()):
+        if self.status or (self.source.engine.room < _ROOM and self._must_not_hold()):
             return
         try:
             plain = self._transform(b"")
@@ -291,24 +296,24 @@ class UnwrappingFlow(_LayeredFlow):
                 out.append(plain)
 
     def _is_over(self) -> bool:
-        return self._is_tunnel and has_ended_early(self.layer)
+        return has_ended_early(self.layer)
 
     def _wanted(self) -> int:
         """What makes it whole: bulk comes in frames of one size."""
         missing = self._frame_size - len(self._frames)
         return min(self._most, missing) if missing > 0 else self._most
 
-    def _transform(self, data: bytes | bytearray) -> bytes:
+    def _transform(self, octets: bytes | bytearray | memoryview) -> bytes:
         frames = self._frames
         if frames:
-            frames += data
+            frames += octets
             with memoryview(frames) as view:
                 plain, taken, last, self._is_left = open_frames(self.layer, view)
             del frames[:taken]
         else:
-            plain, taken, last, self._is_left = open_frames(self.layer, data)
-            if taken < len(data):
-                frames += data[taken:] if taken else data
+            plain, taken, last, self._is_left = open_frames(self.layer, octets)
+            if taken < len(octets):
+                frames += octets[taken:] if taken else octets
         if last >= _LARGE:
             self._is_bulk_of(last)
         elif last and not frames:  # else it was the end of one write, and the next one is here: bulk goes on
@@ -376,8 +381,9 @@ class WrappingFlow(_LayeredFlow):
             if have <= 0:
                 break
 
-    def _transform(self, data: bytes) -> bytes | Sequence[bytes]:
-        size, layer = len(data), self.layer
+    def _transform(self, octets: memoryview) -> bytes | Sequence[bytes]:
+        data, layer = bytes(octets), self.layer
+        size = len(data)
         self._wrapped += size
         if size > layer.max_payload:
             return self._wrap_all(data)

@@ -342,7 +342,7 @@ class Session(Task):
         step = exchange.step(message)
         if isinstance(step, AuthStep):
             doorkeeper.heed(claim, step)
-        elif claim.user is None and isinstance(step, asyncio.Future):
+        elif name is None and isinstance(step, asyncio.Future):
             step = doorkeeper.heed(claim, await step)  # nobody else's code runs here: no task is needed for it
         else:
             step = await foreign(self.engine.loop, doorkeeper.in_turn(claim, step))
