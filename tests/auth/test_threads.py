@@ -70,18 +70,23 @@ def test_a_thread_that_is_woken_does_not_push_the_loop_aside() -> None:
     asyncio.run(main())
 
 
-def test_where_the_system_forbids_it_the_thread_works_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "SCHED_BATCH", raising=False)
+    asyncio.run(works())
+
+
+def test_a_system_that_forbids_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(*_: object) -> None:
         raise PermissionError("by a filter of system calls")
 
     monkeypatch.setattr(os, "sched_setscheduler", forbidden, raising=False)
     monkeypatch.setattr(os, "SCHED_BATCH", 3, raising=False)
     monkeypatch.setattr(os, "sched_param", int, raising=False)
+    asyncio.run(works())
 
-    async def main() -> None:
-        assert await bounded(StepThreads(1, "steps").ask(abs, -3)) == 3
 
-    asyncio.run(main())
+async def works() -> None:
+    assert await bounded(StepThreads(1, "steps").ask(abs, -3)) == 3
 
 
 def test_many_are_told_together() -> None:
