@@ -134,8 +134,8 @@ class Realm:
                 time.sleep(0.01)
 
     def _stop(self) -> None:
-        self._centre.terminate()
-        self._centre.wait(PATIENCE)
+        self._centre.kill()  # it has nothing to put away: its folder goes, too
+        self._centre.wait()
 
 
 def _free_port() -> int:

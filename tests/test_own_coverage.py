@@ -49,6 +49,7 @@ def run(*arguments: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # some of those files take twenty seconds by themselves
 @pytest.mark.parametrize("source", covered_files(), ids=lambda path: path.relative_to(SOURCE).as_posix())
 def test_own_tests_cover_it(source: Path, tmp_path: Path) -> None:
     settings = f"--rcfile={configuration(source, tmp_path)}"

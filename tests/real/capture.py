@@ -30,4 +30,4 @@ def capture(
                 marking.sendall(mark)
                 wait_until(lambda: mark in file.read_bytes(), "the mark in the capture")
         finally:
-            tcpdump.terminate()
+            tcpdump.kill()  # whatever it has seen is in the file

@@ -458,7 +458,7 @@ def test_a_client_that_waits_for_its_check_too_long(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(ScryptHash, "matches", slow)
 
     async def main() -> None:
-        async with stage(users_file=path, limits=Limits(handshake=1)) as scene:
+        async with stage(users_file=path, limits=Limits(handshake=4)) as scene:  # time for the second client
             await refused(scene, b"\x05\x01\x02" + login(b"ann", b"open sesame"), b"\x05\x02")
             assert scene.records[0].end == "handshake limit"
             go_on.set()
