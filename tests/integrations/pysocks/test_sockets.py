@@ -12,7 +12,7 @@ import pytest
 
 import hosier
 from hosier import pysocks as socks
-from hosier.testing import ScriptedServer, receive, receive_credentials, receive_greeting, receive_request, send, stall
+from hosier.testing import ScriptedServer, receive, receive_credentials, receive_greeting, receive_request, send
 from hosier.testing.threaded import ThreadedServer
 
 from ..conftest import Start
