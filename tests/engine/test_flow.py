@@ -144,7 +144,8 @@ def test_splices_that_signals_cut_short(run: Run, monkeypatch: pytest.MonkeyPatc
         if size > 1 and stat.S_ISSOCK(os.fstat(sink).st_mode):
             cut += 1
             size //= 2
-        return genuine(source, sink, size, *more)
+        moved: int = genuine(source, sink, size, *more)
+        return moved
 
     monkeypatch.setattr(flow_module, "splice", splice)
 
