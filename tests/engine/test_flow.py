@@ -6,6 +6,7 @@ import fcntl
 import os
 import random
 import socket
+import stat
 import termios
 from array import array
 from collections.abc import Sequence
@@ -179,6 +180,28 @@ def test_bulk_moves_by_splice_and_small_talk_does_not(run: Run, monkeypatch: pyt
             assert await exactly(joined.target, 8) == b"question"
             await lab.settle()
         assert taken <= taken_for_bulk + 2  # the first small splice ends it
+
+    run(main)
+
+
+@pytest.mark.linux
+def test_splices_that_signals_cut_short(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sink is not full then, so that no edge would ever tell that it has room."""
+    genuine, cut = flow_module.splice, 0
+
+    def splice(source: int, sink: int, size: int, *more: object) -> int:
+        nonlocal cut
+        if size > 1 and stat.S_ISSOCK(os.fstat(sink).st_mode):
+            cut += 1
+            size //= 2
+        moved: int = genuine(source, sink, size, *more)
+        return moved
+
+    monkeypatch.setattr(flow_module, "splice", splice)
+
+    async def main(lab: Lab) -> None:
+        await exchange(Joined(lab, slow=BULK_BUFFER), 20 * MEGABYTE)
+        assert cut > 10
 
     run(main)
 

@@ -322,16 +322,15 @@ class Flow:
             if not size:
                 self.source.seen |= EPOLLPRI  # or it is the end: a read will tell
                 break
+            sent = 0
             try:
-                sent = splice(pipe.read_fd, sink, size, None, None, SPLICE_FLAGS)
-            except BlockingIOError:
-                sent = 0
+                while sent < size:  # a signal cuts a splice short; only a refusal tells that an edge will come
+                    sent += splice(pipe.read_fd, sink, size - sent, None, None, SPLICE_FLAGS)
             except OSError as error:
-                self._hold_pipe(pipe, size)
-                return self.sink_died(error)
+                self.moved += sent
+                self._hold_pipe(pipe, size - sent)
+                return None if isinstance(error, BlockingIOError) else self.sink_died(error)
             self.moved += sent
-            if sent < size:
-                return self._hold_pipe(pipe, size - sent)
             most -= size
         if size < SMALL_SPLICE:
             self._full_reads = 0
@@ -352,13 +351,13 @@ class Flow:
 
     def _flush_pipe(self, pipe: Pipe) -> None:
         engine = self.source.engine
-        sent = splice(pipe.read_fd, self.sink.fd, pipe.octets, None, None, SPLICE_FLAGS)
-        self.moved += sent
-        engine.room += sent
-        pipe.octets -= sent
-        if not pipe.octets:
-            self._pipe = None
-            engine.pipes.give(pipe)
+        while pipe.octets:  # until all have gone or the sink refuses, as in a turn
+            sent = splice(pipe.read_fd, self.sink.fd, pipe.octets, None, None, SPLICE_FLAGS)
+            self.moved += sent
+            engine.room += sent
+            pipe.octets -= sent
+        self._pipe = None
+        engine.pipes.give(pipe)
 
     def _source_ended(self) -> None:
         source, relay, twin = self.source, self.relay, self.twin
