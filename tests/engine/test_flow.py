@@ -40,6 +40,7 @@ from .harness import (
     send,
     stop,
     until,
+    urge,
 )
 
 SMALL_BUFFER = 16384
@@ -99,6 +100,55 @@ def test_everything_arrives_through_small_buffers(run: Run, size: int) -> None:
 
     async def main(lab: Lab) -> None:
         await exchange(Joined(lab, slow=4096), size)
+
+    run(main)
+
+
+ways = pytest.mark.parametrize("way", ["up", "down"])
+
+
+@ways
+def test_urgent_data_is_ordinary_data(run: Run, way: str) -> None:
+    """A-40: at its place among the rest, however it comes."""
+
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab)
+        source, sink = (joined.client, joined.target) if way == "up" else (joined.target, joined.client)
+        await urge(source, b"a")
+        assert await exactly(sink, 1) == b"a"
+        await send(source, b"bc")
+        await urge(source, b"d")
+        await urge(source, b"ef")
+        await send(source, b"g")
+        assert await exactly(sink, 6) == b"bcdefg"
+        await lab.settle()
+        await urge(source, b"hi")
+        source.shutdown(socket.SHUT_WR)
+        assert await exactly(sink, 2) == b"hi"
+        assert await receive(sink) == b""
+
+    run(main)
+
+
+@ways
+@pytest.mark.parametrize("slow", [0, 4096])
+@pytest.mark.parametrize("piece", [1, 50_000, 300_001, 2 * MEGABYTE])
+def test_urgent_data_amid_bulk(run: Run, way: str, slow: int, piece: int) -> None:
+    """A-40. Splice stops before it, and with an end behind it says that this is the end."""
+    size = 20_000 if piece == 1 else 4 * MEGABYTE if not slow else MEGABYTE
+
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab, slow=slow)
+        source, sink = (joined.client, joined.target) if way == "up" else (joined.target, joined.client)
+        flow = joined.relay.up if way == "up" else joined.relay.down
+        make_bulk(flow)
+
+        async def say() -> None:
+            await feed(source, 1, size, piece, urgent=True)
+            source.shutdown(socket.SHUT_WR)
+
+        found, _ = await asyncio.gather(check(sink, 1), say())
+        assert found == flow.moved == size
 
     run(main)
 
