@@ -25,6 +25,9 @@ pytestmark = [pytest.mark.real, pytest.mark.linux, pytest.mark.timeout(120)]
 
 Program = Callable[..., str]
 
+PATIENT = ("--happy-eyeballs-timeout-ms", "60000")
+"""What keeps curl from a second connection, by the other family, where the first one is slow."""
+
 IN_VAIN = """import socket, sys
 with socket.socket(type=socket.SOCK_DGRAM) as sock:
     sock.settimeout(30)
@@ -66,7 +69,8 @@ def fetch(prefix: list[str], home: Path, target: Target, *urls: str, env: Mappin
     target.files = {"/word": ("text/plain", b"the word")}
     through = Runner(prefix, urls[0], home)
     chain = [f"--proxy={url}" for url in urls[1:]]
-    done = through("curl", "-sS", f"http://four.test:{target.port}/word", options=chain, env=env)
+    url = f"http://four.test:{target.port}/word"
+    done = through("curl", "-sS", *PATIENT, url, options=chain, env=env)
     assert done.stdout == b"the word"
 
 
