@@ -17,16 +17,13 @@ from .bed import ANYWHERE, USER_ID
 from .harness import Hosier
 from .run_programs import DATAGRAM, datagram_echo
 from .target import Target
-from .test_run import Runner, in_bed, prefix, target
+from .test_run import PATIENT, Runner, in_bed, prefix, target
 
 __all__ = ("in_bed", "prefix", "target")
 
 pytestmark = [pytest.mark.real, pytest.mark.linux, pytest.mark.timeout(120)]
 
 Program = Callable[..., str]
-
-PATIENT = ("--happy-eyeballs-timeout-ms", "60000")
-"""What keeps curl from a second connection, by the other family, where the first one is slow."""
 
 IN_VAIN = """import socket, sys
 with socket.socket(type=socket.SOCK_DGRAM) as sock:
