@@ -77,7 +77,7 @@ class EdgeSelector(BaseSelector):
         return key
 
     def select(self, timeout: float | None = None) -> list[tuple[SelectorKey, int]]:
-        """What is ready of the loop's own; it waits on while only the engine has something to do, which is done here."""
+        """What is ready of the loop's own; while only the engine has something to do, that is done here."""
         found, keys = self.found, self._keys
         if found:
             timeout = 0
