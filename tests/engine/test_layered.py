@@ -211,6 +211,25 @@ def test_bulk_is_wrapped_as_it_was_read(run: Run) -> None:
     run(main)
 
 
+@pytest.mark.parametrize("kind", [ToyLayer, InPieces])
+@pytest.mark.parametrize("last", [1, 5000, 70_000])
+def test_bulk_that_ends_in_a_little(run: Run, kind: type[ToyLayer], last: int) -> None:
+    """It comes where frames were expected, and then small talk follows."""
+    data = Pattern("down").octets(0, 200_000 + last)
+
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab, layer=kind())
+        flow = joined.relay.down
+        for part in (data[:200_000], data[200_000:], b"small talk"):
+            saying = asyncio.ensure_future(send(joined.target, part))
+            assert await unwrapped(joined.client, len(part)) == part
+            await saying
+            await lab.settle()
+        assert flow.payload == len(data) + 10
+
+    run(main)
+
+
 @pytest.mark.skipif(not hasattr(socket.socket, "recvmsg_into"), reason="frames are not moved in pieces here")
 @pytest.mark.parametrize("way", ["up", "down"])
 @pytest.mark.parametrize(("busy", "expected"), [(0, [4, 4]), (2, [1, 4, 3])])

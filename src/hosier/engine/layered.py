@@ -353,7 +353,7 @@ class WrappingFlow(_LayeredFlow):
         self._wrapped += have
         if have < _LARGE:
             self._frame_size = 0
-        for buffer in self._buffers(layer):
+        for buffer in self.source.engine.frames.whole(size):
             out += layer.wrap_in_pieces(buffer if have >= size else buffer[:have])
             have -= size
             if have <= 0:
