@@ -299,6 +299,7 @@ static void dial(struct session *session) {
     int fd = session->target.fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) return close_session(session);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &one, sizeof one);
     for (int i = 0; i < 2; i++) { /* the second one finds that the first has done its work already */
         if (connect(fd, (struct sockaddr *)&address, sizeof address) == 0) return connected(session);
         if (errno != EINPROGRESS && errno != EALREADY) return close_session(session);
@@ -373,6 +374,7 @@ static void start(uint16_t port) {
     engine.listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     setsockopt(engine.listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     setsockopt(engine.listener, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* inherited */
+    setsockopt(engine.listener, SOL_SOCKET, SO_OOBINLINE, &one, sizeof one);
     setsockopt(engine.listener, IPPROTO_TCP, TCP_DEFER_ACCEPT, &one, sizeof one);
     if (bind(engine.listener, (struct sockaddr *)&address, sizeof address) < 0) die("bind");
     if (listen(engine.listener, 4096) < 0) die("listen");

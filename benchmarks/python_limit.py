@@ -65,6 +65,7 @@ class Session:
         self.place = socket.inet_ntoa(request[4:8]), int.from_bytes(request[8:10], "big")
         self.target = Socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         self.target.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.target.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
         self.target.connect_ex(self.place)
         self.step = self.wait
         watch(self.target, EDGES | select.EPOLLOUT, self.on_target)
@@ -104,6 +105,7 @@ def listen(port: int) -> None:
     for level, option in (
         (socket.SOL_SOCKET, socket.SO_REUSEADDR),
         (socket.IPPROTO_TCP, socket.TCP_NODELAY),
+        (socket.SOL_SOCKET, socket.SO_OOBINLINE),
         (socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT),
     ):
         listener.setsockopt(level, option, 1)

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import pwd
 import socket
+import time
 import warnings
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -108,6 +109,7 @@ class Lab:
             inner = listener.accept()[0]
         for sock in (outer, inner):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
         if send:
             inner.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send)
         inner.setblocking(False)
@@ -251,6 +253,17 @@ async def send(sock: socket.socket, data: bytes) -> None:
         await asyncio.get_running_loop().sock_sendall(sock, data)
 
 
+async def urge(sock: socket.socket, data: bytes) -> None:
+    """Sends it with its last octet urgent."""
+    deadline = time.monotonic() + PATIENCE
+    while data:
+        try:
+            data = data[sock.send(data, socket.MSG_OOB) :]
+        except BlockingIOError:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0)
+
+
 async def receive(sock: socket.socket, limit: int = 65536) -> bytes:
     async with asyncio.timeout(PATIENCE):
         return await asyncio.get_running_loop().sock_recv(sock, limit)
@@ -270,13 +283,13 @@ async def exactly(sock: socket.socket, size: int) -> bytes:
     return data
 
 
-async def feed(sock: socket.socket, seed: object, size: int, piece: int = 1 << 18) -> None:
-    """Sends ``size`` octets of the seed's pattern."""
-    pattern = Pattern(seed)
+async def feed(sock: socket.socket, seed: object, size: int, piece: int = 1 << 18, *, urgent: bool = False) -> None:
+    """Sends ``size`` octets of the seed's pattern; ``urgent``: the last one of each piece."""
+    pattern, say = Pattern(seed), urge if urgent else send
     offset = 0
     while offset < size:
         step = min(piece, size - offset)
-        await send(sock, pattern.octets(offset, step))
+        await say(sock, pattern.octets(offset, step))
         offset += step
 
 

@@ -6,6 +6,7 @@ import fcntl
 import os
 import random
 import socket
+import stat
 import termios
 from array import array
 from collections.abc import Sequence
@@ -39,6 +40,7 @@ from .harness import (
     send,
     stop,
     until,
+    urge,
 )
 
 SMALL_BUFFER = 16384
@@ -102,6 +104,55 @@ def test_everything_arrives_through_small_buffers(run: Run, size: int) -> None:
     run(main)
 
 
+ways = pytest.mark.parametrize("way", ["up", "down"])
+
+
+@ways
+def test_urgent_data_is_ordinary_data(run: Run, way: str) -> None:
+    """A-40: at its place among the rest, however it comes."""
+
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab)
+        source, sink = (joined.client, joined.target) if way == "up" else (joined.target, joined.client)
+        await urge(source, b"a")
+        assert await exactly(sink, 1) == b"a"
+        await send(source, b"bc")
+        await urge(source, b"d")
+        await urge(source, b"ef")
+        await send(source, b"g")
+        assert await exactly(sink, 6) == b"bcdefg"
+        await lab.settle()
+        await urge(source, b"hi")
+        source.shutdown(socket.SHUT_WR)
+        assert await exactly(sink, 2) == b"hi"
+        assert await receive(sink) == b""
+
+    run(main)
+
+
+@ways
+@pytest.mark.parametrize("slow", [0, 4096])
+@pytest.mark.parametrize("piece", [1, 50_000, 300_001, 2 * MEGABYTE])
+def test_urgent_data_amid_bulk(run: Run, way: str, slow: int, piece: int) -> None:
+    """A-40. Splice stops before it, and with an end behind it says that this is the end."""
+    size = 20_000 if piece == 1 else 4 * MEGABYTE if not slow else MEGABYTE
+
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab, slow=slow)
+        source, sink = (joined.client, joined.target) if way == "up" else (joined.target, joined.client)
+        flow = joined.relay.up if way == "up" else joined.relay.down
+        make_bulk(flow)
+
+        async def say() -> None:
+            await feed(source, 1, size, piece, urgent=True)
+            source.shutdown(socket.SHUT_WR)
+
+        found, _ = await asyncio.gather(check(sink, 1), say())
+        assert found == flow.moved == size
+
+    run(main)
+
+
 @pytest.mark.linux
 def test_bulk_moves_by_splice_and_small_talk_does_not(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     taken = 0
@@ -129,6 +180,28 @@ def test_bulk_moves_by_splice_and_small_talk_does_not(run: Run, monkeypatch: pyt
             assert await exactly(joined.target, 8) == b"question"
             await lab.settle()
         assert taken <= taken_for_bulk + 2  # the first small splice ends it
+
+    run(main)
+
+
+@pytest.mark.linux
+def test_splices_that_signals_cut_short(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sink is not full then, so that no edge would ever tell that it has room."""
+    genuine, cut = flow_module.splice, 0
+
+    def splice(source: int, sink: int, size: int, *more: object) -> int:
+        nonlocal cut
+        if size > 1 and stat.S_ISSOCK(os.fstat(sink).st_mode):
+            cut += 1
+            size //= 2
+        moved: int = genuine(source, sink, size, *more)
+        return moved
+
+    monkeypatch.setattr(flow_module, "splice", splice)
+
+    async def main(lab: Lab) -> None:
+        await exchange(Joined(lab, slow=BULK_BUFFER), 20 * MEGABYTE)
+        assert cut > 10
 
     run(main)
 

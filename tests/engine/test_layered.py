@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 import socket
 import sys
 import weakref
@@ -18,7 +19,22 @@ from hosier.errors import RemoteProtocolError
 from hosier.protocol.address import Buffer
 from hosier.testing import ToyLayer
 
-from .harness import Joined, Lab, Pattern, Run, assert_reset, check, exactly, feed, receive, reset, send, stop, until
+from .harness import (
+    Joined,
+    Lab,
+    Pattern,
+    Run,
+    assert_reset,
+    check,
+    exactly,
+    feed,
+    receive,
+    reset,
+    send,
+    stop,
+    until,
+    urge,
+)
 
 MEGABYTE = 1 << 20
 
@@ -267,6 +283,34 @@ def test_bulk_takes_one_frame_a_turn_while_others_have_something_to_say(
     monkeypatch.setattr("hosier.engine.layered._LARGE", 1000)
     monkeypatch.setattr("hosier.engine.poller.BULK_SLICE", 0.0)  # the edges are looked at after each turn
     monkeypatch.setattr(_LayeredFlow, "_deliver", record)
+    run(main)
+
+
+@pytest.mark.parametrize("kind", [ToyLayer, InPieces])
+@pytest.mark.parametrize("piece", [1, 7000, 200_000])
+def test_urgent_data_is_ordinary_data(run: Run, kind: type[ToyLayer], piece: int) -> None:
+    """A-40: within a frame or at its end, both ways, with an end behind it."""
+    data = os.urandom(5000 if piece == 1 else 2 * MEGABYTE)
+
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab, layer=kind())
+
+        async def say(sock: socket.socket, octets: bytes) -> None:
+            for start in range(0, len(octets), piece):
+                await urge(sock, octets[start : start + piece])
+            sock.shutdown(socket.SHUT_WR)
+
+        async def plain(sock: socket.socket) -> bytes:
+            found = bytearray()
+            while octets := await receive(sock, 1 << 18):
+                found += octets
+            return bytes(found)
+
+        up, down, *_ = await asyncio.gather(
+            plain(joined.target), unwrapped(joined.client), say(joined.client, frames(data)), say(joined.target, data)
+        )
+        assert up == down == data
+
     run(main)
 
 

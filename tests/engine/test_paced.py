@@ -108,6 +108,27 @@ def test_everything_arrives_and_all_of_it_is_paid_for(run: Run, grant: int, slow
 
 @KINDS
 @pytest.mark.parametrize("grant", [1000, SCRATCH, MEGABYTE])
+@pytest.mark.parametrize("piece", [1, 100_000])
+def test_urgent_data_is_ordinary_data(run: Run, grant: int, piece: int, kind: type[Allowance]) -> None:
+    """A-40."""
+    size = 5000 if piece == 1 else 200_000 if grant == 1000 else 2 * MEGABYTE
+
+    async def main(lab: Lab) -> None:
+        up = kind(grant)
+        joined = Joined(lab, configure=paced(up, None))
+
+        async def say() -> None:
+            await feed(joined.client, 1, size, piece, urgent=True)
+            joined.client.shutdown(socket.SHUT_WR)
+
+        found, _ = await asyncio.gather(check(joined.target, 1), say())
+        assert found == up.spent == size
+
+    run(main)
+
+
+@KINDS
+@pytest.mark.parametrize("grant", [1000, SCRATCH, MEGABYTE])
 def test_everything_arrives_where_nothing_may_be_held(run: Run, grant: int, kind: type[Allowance]) -> None:
     async def main(lab: Lab) -> None:
         up, down = kind(grant), kind(grant)

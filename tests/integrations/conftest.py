@@ -16,7 +16,7 @@ from hosier.testing.fixtures import hosier_server, scripted_server
 from hosier.testing.threaded import ThreadedServer
 
 from ..client.tls import Certificate
-from ..real.harness import end_program, wait_until
+from ..real.harness import end_program, free_port, wait_until
 from .web import NAME, Web
 
 __all__ = ("hosier_server", "scripted_server")
@@ -82,11 +82,11 @@ def proxy(hosier_server: Start) -> ThreadedServer:
 
 
 @pytest.fixture
-def refused_port() -> int:
-    """Where nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
+def refused_port() -> Iterator[int]:
+    """Where nobody listens: it is bound, so that nobody else gets it meanwhile."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
 
 
 @pytest.fixture
@@ -102,17 +102,15 @@ def strict_proxy(hosier_server: Start) -> str:
 
 
 @pytest.fixture
-def no_proxy() -> str:
+def no_proxy(refused_port: int) -> str:
     """The URL of a proxy that does not run."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return f"socks5h://127.0.0.1:{taken.getsockname()[1]}"
+    return f"socks5h://127.0.0.1:{refused_port}"
 
 
 @pytest.fixture
 def redis_server(program: Callable[..., str], tmp_path: Path) -> Iterator[tuple[str, int]]:
     """The address of a redis server on loopback."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
     command = [
         program("redis-server"),
         "--port",

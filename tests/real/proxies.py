@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from .harness import Address, end_program, run, wait_until
+from .harness import PATIENCE, Address, end_program, free_port, run, wait_until
 
 Program = Callable[..., str]
 
@@ -47,7 +47,7 @@ OWN_USERS = 'mount --bind "$1/passwd" /etc/passwd && mount --bind "$1/shadow" /e
 def danted(program: Program, directory: Path, user: tuple[str, str] | None = None) -> Iterator[Address]:
     """Dante, with CONNECT, BIND and UDP; with ``user`` only for that name and password."""
     binary = program("danted")
-    port = _free_port()
+    port = free_port()
     method = "none" if user is None else "username"
     (directory / "danted.conf").write_text(DANTED.format(directory=directory, port=port, method=method))
     command = [binary, "-f", str(directory / "danted.conf"), "-p", str(directory / "danted.pid"), "-N", "1"]
@@ -72,7 +72,7 @@ def microsocks(
     program: Program, directory: Path, user: tuple[str, str] | None = None, *, before: Sequence[str] = ()
 ) -> Iterator[Address]:
     """microsocks; with ``user`` only for that name and password; ``before`` stands before its command."""
-    port = _free_port()
+    port = free_port()
     credentials = [] if user is None else ["-u", user[0], "-P", user[1]]
     command = [*before, program("microsocks"), "-i", "127.0.0.1", "-p", str(port), *credentials]
     with _running(command, port, directory / "microsocks.out") as address:
@@ -82,7 +82,7 @@ def microsocks(
 @contextmanager
 def ssh_dynamic(program: Program, directory: Path, sshd: Address) -> Iterator[Address]:
     """``ssh -D`` through an sshd of ours, whose keys are in the directory."""
-    port = _free_port()
+    port = free_port()
     known_hosts = f"UserKnownHostsFile={directory / 'known_hosts'}"
     command = [
         *(program("ssh"), "-N", "-F", "none", "-D", f"127.0.0.1:{port}", "-p", str(sshd.port)),
@@ -97,7 +97,7 @@ def ssh_dynamic(program: Program, directory: Path, sshd: Address) -> Iterator[Ad
 def tor(program: Program, directory: Path) -> Iterator[Address]:
     """tor without a network: the only relay that it may go to is a port of loopback that nobody has. What needs a way
     through the network fails after a second; what it knows by itself it answers."""
-    port, nobody = _free_port(), _free_port()
+    port, nobody = free_port(), free_port()
     (directory / "torrc").write_text(
         f"SocksPort 127.0.0.1:{port} ExtendedErrors\nDataDirectory {directory / 'tor'}\nSocksTimeout 1\n"
         f"UseBridges 1\nBridge 127.0.0.1:{nobody}\nLog notice stdout\n"
@@ -110,7 +110,7 @@ def tor(program: Program, directory: Path) -> Iterator[Address]:
 @contextmanager
 def asyncio_socks_server(directory: Path) -> Iterator[Address]:
     """The Python package of that name, which has UDP."""
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "asyncio_socks_server", "--host", "127.0.0.1", "--port", str(port)]
     with _running(command, port, directory / "asyncio_socks_server.out") as address:
         yield address
@@ -135,16 +135,10 @@ def _running(command: Sequence[str], port: int, output: Path) -> Iterator[Addres
 
 def _answers(port: int) -> bool:
     try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
+        socket.create_connection(("127.0.0.1", port), PATIENCE).close()
     except OSError:
         return False
     return True
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
 
 
 def _add_line(system: str, own: Path, line: str) -> None:

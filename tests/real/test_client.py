@@ -13,7 +13,7 @@ import pytest
 import hosier
 
 from .conftest import ANYONE
-from .harness import PATIENCE, Address, Hosier
+from .harness import PATIENCE, Address, Hosier, free_port
 from .proxies import danted, microsocks
 from .target import Target
 
@@ -53,8 +53,7 @@ def test_connect(proxy: str, target: Target) -> None:
 
 
 def test_refused(proxy: str, request: pytest.FixtureRequest) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
     # ssh closes without a reply where the others say that it was refused
     silent = "[ssh]" in request.node.name
     kind = hosier.RemoteProtocolError if silent else ConnectionRefusedError

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from urllib.parse import quote
 import pytest
 
 from .conftest import PASSWORD, USER, every_engine
-from .harness import Address, Hosier, end_program, run, wait_until
+from .harness import Address, Hosier, end_program, free_port, run, wait_until
 from .sshd import client_config, sshd
 from .target import Target, stream
 
@@ -105,8 +104,7 @@ def test_ssh(program: Callable[..., str], hosier: Hosier, repositories: Path, tm
 def daemon(repositories: Path, tmp_path: Path) -> Iterator[Address]:
     """`git daemon` on a free port."""
     for _ in range(20):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            address = Address("127.0.0.1", free.getsockname()[1])
+        address = Address("127.0.0.1", free_port())
         with running_daemon(repositories, tmp_path / "daemon_log", address) as ready:
             if ready:
                 yield address

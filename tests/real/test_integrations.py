@@ -31,7 +31,7 @@ from hosier.integrations.websockets import connect
 
 from ..client.tls import Certificate
 from ..integrations.web import NAME, Web, digest, octets
-from .harness import PATIENCE, Hosier, run
+from .harness import PATIENCE, Hosier, free_port, run
 from .proxies import knowing, microsocks, needs_root
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
@@ -261,8 +261,7 @@ def test_pools_are_reused(proxy: str, web: Web) -> None:
 
 
 def test_errors_are_the_host_librarys(proxy: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        url = f"http://{NAME}:{taken.getsockname()[1]}/"
+    url = f"http://{NAME}:{free_port()}/"
     with session(proxy) as client, pytest.raises(requests.ConnectionError, match="refused"):
         client.get(url, timeout=PATIENCE)
     with (

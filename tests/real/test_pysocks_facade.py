@@ -16,7 +16,7 @@ import hosier
 from hosier.testing import ScriptedServer, Step, receive, receive_greeting, receive_request, send, stall
 
 from ..integrations.web import Web, digest
-from .harness import PATIENCE, Address
+from .harness import PATIENCE, Address, free_port
 from .proxies import danted, microsocks, needs_root
 from .wire import echo_server
 
@@ -91,8 +91,7 @@ def test_password(guarded: Address, web: Web, socks: Any) -> None:
 
 @BOTH
 def test_texts_are_the_same(dante: Address, socks: Any) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
     with opened(socks, socks.SOCKS5, dante) as sock, pytest.raises(socks.GeneralProxyError) as refused:
         sock.connect(("127.0.0.1", port))
     assert str(refused.value) == "Socket error: 0x05: Connection refused"

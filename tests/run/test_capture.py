@@ -171,13 +171,17 @@ def test_a_program_that_gives_up_leaves_nothing(play: Play, echo: Address, monke
     names = FakeNames()
     gateway = Gateway(echo, names)
     seen: list[int] = []
+    given_up, is_over = os.pipe(), os.pipe()
 
     def begin(engine: Engine, doors: Doors) -> None:
         gateway(engine, doors)
         connect = gateway.capture.ways._proxied.connect
+        left = asyncio.Event()
+        engine.loop.add_reader(given_up[0], left.set)
 
         async def slowly(task: Any, target: Address, vet: Any, sources: Any = None) -> Any:
-            await asyncio.sleep(0.3)
+            await left.wait()
+            engine.loop.remove_reader(given_up[0])
             return await connect(task, target, vet, sources)
 
         gateway.capture.ways._proxied.connect = slowly  # type: ignore[method-assign]
@@ -186,20 +190,24 @@ def test_a_program_that_gives_up_leaves_nothing(play: Play, echo: Address, monke
             while not gateway.asked or gateway.capture.held:
                 await asyncio.sleep(0.01)
             seen.append(len(engine.tasks))
+            os.write(is_over[1], b"!")
 
-        engine.loop.create_task(look())
+        looking.append(engine.loop.create_task(look()))
+
+    looking: list[asyncio.Task[None]] = []
 
     def program() -> int:
         with socket.socket() as sock:
             sock.settimeout(0.1)
             number = sock.connect_ex(("198.51.100.1", 80))
-        import time
-
-        time.sleep(1)
+        os.write(given_up[1], b"!")
+        os.read(is_over[0], 1)
         return number
 
     assert play(begin, program) == errno.EAGAIN
     assert seen == [0]
+    for pipe in (*given_up, *is_over):
+        os.close(pipe)
 
 
 def test_a_repeated_syn_is_one_connection(play: Play, echo: Address) -> None:

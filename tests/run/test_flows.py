@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import socket
@@ -201,21 +202,34 @@ def test_flows_are_bounded(play: Play, echo: Address, monkeypatch: pytest.Monkey
 
 
 def test_an_idle_flow_ends_and_begins_anew(play: Play, echo: Address, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "IDLE", 0.1)
+    monkeypatch.setattr(module, "IDLE", 2.0)
     gateway = Gateway(echo)
+    hears, tells = os.pipe()
+
+    def begin(engine: Engine, doors: Doors) -> None:
+        gateway(engine, doors)
+
+        async def look() -> None:
+            while not gateway.associations or gateway.flows.running:
+                await asyncio.sleep(0.01)
+            os.write(tells, b"!")
+
+        looking.append(engine.loop.create_task(look()))
+
+    looking: list[asyncio.Task[None]] = []
 
     def program() -> str:
-        import time
-
         with program_socket("198.51.100.1") as sock:
             sock.connect(("198.51.100.1", 443))
             sock.send(b"a")
             first = sock.recv(9)
-            time.sleep(0.5)
+            os.read(hears, 1)  # it has ended
             sock.send(b"b")
             return (first + sock.recv(9)).decode()
 
-    assert play(gateway, program) == "ab"
+    assert play(begin, program) == "ab"
+    for pipe in (hears, tells):
+        os.close(pipe)
     assert gateway.associations == 2
 
 

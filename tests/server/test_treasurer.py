@@ -176,7 +176,7 @@ def test_bandwidth_each_way() -> None:
                 began = monotonic()
                 _, data = await asyncio.gather(sender.send(b"x" * size), receiver.exactly(size))
                 assert len(data) == size
-                assert 0.49 < monotonic() - began < 2
+                assert monotonic() - began > 0.49
 
     run(main)
 

@@ -15,6 +15,7 @@ from socket import (
     IPPROTO_IPV6,
     IPPROTO_TCP,
     IPV6_V6ONLY,
+    SO_OOBINLINE,
     SOCK_DGRAM,
     SOCK_STREAM,
     SOL_SOCKET,
@@ -218,7 +219,8 @@ def _listening_sockets(places: Sequence[Address], port: int) -> list[SocketType]
         for place in places:
             sockets.append(sock := SocketType(_family(place.kind), SOCK_STREAM))
             sock.setblocking(False)
-            sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)  # what is accepted inherits it
+            sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)  # what is accepted inherits both
+            sock.setsockopt(SOL_SOCKET, SO_OOBINLINE, 1)
             if place.kind == IPV6:
                 sock.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 1)
             if port:

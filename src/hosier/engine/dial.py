@@ -13,7 +13,18 @@ from contextlib import suppress
 from errno import EALREADY, EHOSTUNREACH, EINPROGRESS
 from functools import lru_cache
 from itertools import chain, zip_longest
-from socket import AF_INET, AF_INET6, IPPROTO_IP, IPPROTO_TCP, SOCK_STREAM, TCP_NODELAY, SocketType, inet_ntoa
+from socket import (
+    AF_INET,
+    AF_INET6,
+    IPPROTO_IP,
+    IPPROTO_TCP,
+    SO_OOBINLINE,
+    SOCK_STREAM,
+    SOL_SOCKET,
+    TCP_NODELAY,
+    SocketType,
+    inet_ntoa,
+)
 from types import coroutine
 from typing import TYPE_CHECKING, Any, Final
 
@@ -125,6 +136,7 @@ _UNDER_WAY: Final = (getattr(errno, "WSAEWOULDBLOCK", EINPROGRESS), EALREADY)  #
 def _opened(kind: int) -> SocketType:
     sock = SocketType(_INET if kind == IPV4 else _INET6, _STREAM)
     sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+    sock.setsockopt(SOL_SOCKET, SO_OOBINLINE, 1)  # urgent data is ordinary data, or it would be lost
     return sock
 
 

@@ -13,18 +13,21 @@ from types import coroutine
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from ..protocol.address import Address, address_of_socket
-from .events import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
+from .events import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP
 
 if TYPE_CHECKING:
     from .layers import TunnelLayer
     from .poller import Engine
     from .task import Task
 
-__all__ = ("BROKEN", "ENDED", "READABLE", "WRITABLE", "Endpoint", "Owner", "Tunnel")
+__all__ = ("BROKEN", "ENDED", "MAYBE_MORE", "READABLE", "WRITABLE", "Endpoint", "Owner", "Tunnel")
 
-EDGES: Final = EPOLLIN | EPOLLRDHUP | EPOLLET
+EDGES: Final = EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET
 BROKEN: Final = EPOLLHUP | EPOLLERR
 ENDED: Final = EPOLLRDHUP | BROKEN
+MAYBE_MORE: Final = ENDED | EPOLLPRI
+"""After these a short read means nothing: the end's edge is spent, and a read stops before urgent data, which comes at
+its place among the rest (A-40)."""
 READABLE: Final = EPOLLIN | ENDED
 WRITABLE: Final = EPOLLOUT | BROKEN
 
@@ -137,9 +140,9 @@ class Endpoint:
         try:
             data: bytes = self.sock.recv(limit)
         except BlockingIOError:
-            self.seen = seen & ~READABLE
+            self.seen = seen & EPOLLOUT
             return None
-        if len(data) < limit and not seen & ENDED:
+        if len(data) < limit and not seen & MAYBE_MORE:
             self.seen = seen & EPOLLOUT
         return data
 
@@ -157,6 +160,10 @@ class Endpoint:
         while data := self.send_some(data):
             self.seen &= ~EPOLLOUT
             yield from self.wait(WRITABLE)
+
+    def ran_dry(self) -> None:
+        """A read has found nothing: whatever was urgent is read."""
+        self.seen &= ~EPOLLPRI
 
     def connect_result(self) -> int:
         """The errno of a connect() whose edge has come; the kernel is asked only if the edge carries an error."""

@@ -6,9 +6,10 @@ engines speak them, too.
 
 from typing import Final
 
-__all__ = ("EPOLLERR", "EPOLLET", "EPOLLHUP", "EPOLLIN", "EPOLLOUT", "EPOLLRDHUP")
+__all__ = ("EPOLLERR", "EPOLLET", "EPOLLHUP", "EPOLLIN", "EPOLLOUT", "EPOLLPRI", "EPOLLRDHUP")
 
 EPOLLIN: Final = 0x1
+EPOLLPRI: Final = 0x2
 EPOLLOUT: Final = 0x4
 EPOLLERR: Final = 0x8
 EPOLLHUP: Final = 0x10

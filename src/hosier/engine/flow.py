@@ -9,8 +9,8 @@ from errno import ECONNRESET, EPIPE
 from socket import MSG_PEEK
 from typing import TYPE_CHECKING, Any, Final
 
-from .endpoint import BROKEN, ENDED, READABLE, WRITABLE, Endpoint
-from .events import EPOLLIN, EPOLLOUT
+from .endpoint import BROKEN, MAYBE_MORE, READABLE, WRITABLE, Endpoint
+from .events import EPOLLIN, EPOLLOUT, EPOLLPRI
 from .pipes import Pipe
 from .poller import SCRATCH
 
@@ -47,10 +47,8 @@ _FINISHED: Final = OVER | DONE
 
 
 class Flow:
-    """What was read and not yet taken by the sink is held: octets in ``_rest``, or in a ``_pipe``.
-
-    While the flow is blocked nothing more is read: that is the back-pressure.
-    """
+    """What was read and not yet taken by the sink is held: octets in ``_rest``, or in a ``_pipe``. While the flow is
+    blocked nothing more is read: that is the back-pressure."""
 
     __slots__ = (
         "_credit",
@@ -119,7 +117,7 @@ class Flow:
                 try:
                     size = source.sock.recv_into(scratch)
                 except BlockingIOError:
-                    return None
+                    return source.ran_dry()
                 except OSError:
                     return self._source_died()
                 if not size:
@@ -140,14 +138,14 @@ class Flow:
                 elif size == SCRATCH:
                     continue
                 if events == EPOLLIN:
-                    # A short read: dry, the next edge will come. Not so if the end was told, whose edge is spent.
+                    # A short read: dry, the next edge will come. Not so if an end or urgent data was told of.
                     return None
         except Exception as error:  # noqa: BLE001  # it ends this relay alone
             self.crashed(error)
 
     def pump(self) -> None:
-        """Goes on as if an edge had told of octets, and of the end if that is known."""
-        self.on_edge(self.source, EPOLLIN | self.source.seen & ENDED)
+        """Goes on as if an edge had told of octets, and of what else is known."""
+        self.on_edge(self.source, EPOLLIN | self.source.seen & MAYBE_MORE)
 
     def turn(self) -> None:
         """Its turn in the engine's round robin: what is held, and splices, or one copy where splice cannot serve."""
@@ -156,12 +154,13 @@ class Flow:
             if not status & BLOCKED or not self._emptied():
                 return None
             status = self.status
-        engine = self.source.engine
+        source, engine = self.source, self.source.engine
         # The fuller the engine, the smaller the share that one slow reader may come to hold.
         share = engine.room >> 3
-        if status & BULK and share >= SCRATCH and (pipe := engine.pipes.take()) is not None:
+        splices = status & BULK and share >= SCRATCH and not source.seen & EPOLLPRI  # before which splice stops
+        if splices and (pipe := engine.pipes.take()) is not None:
             return self._splice(pipe, min(share, pipe.capacity), QUIET_TURN if engine.is_quiet else TURN)
-        self.source.hear(EPOLLIN)
+        source.hear(EPOLLIN)
         if share < SCRATCH:
             return self._pump_unheld()
         if status & BULK:
@@ -249,8 +248,7 @@ class Flow:
     def _is_bulk_now(self) -> bool:
         """After a full read."""
         self._full_reads += 1
-        if self._full_reads >= BULK_AFTER:
-            self.status |= BULK
+        self.status |= BULK if self._full_reads >= BULK_AFTER else 0
         return self.status & BULK != 0
 
     def _emptied(self) -> bool:
@@ -310,8 +308,7 @@ class Flow:
         return self._block() if sent < size else self._queue()
 
     def _splice(self, pipe: Pipe, share: int, most: int) -> None:
-        """What has arrived goes through the pipe, a share at a time, until one is not filled or ``most`` octets have
-        gone; where the sink does not take all of it, the pipe is held."""
+        """Moves a share at a time until one is not filled or ``most`` octets have gone; the sink's rest is held."""
         engine, source, sink, size = self.source.engine, self.source.fd, self.sink.fd, share
         while size == share and most > 0:
             try:
@@ -323,18 +320,17 @@ class Flow:
                 engine.pipes.discard(pipe)
                 return self._source_died()
             if not size:
-                engine.pipes.give(pipe)
-                return self._source_ended()
+                self.source.seen |= EPOLLPRI  # or it is the end: a read will tell
+                break
+            sent = 0
             try:
-                sent = splice(pipe.read_fd, sink, size, None, None, SPLICE_FLAGS)
-            except BlockingIOError:
-                sent = 0
+                while sent < size:  # a signal cuts a splice short; only a refusal tells that an edge will come
+                    sent += splice(pipe.read_fd, sink, size - sent, None, None, SPLICE_FLAGS)
             except OSError as error:
-                self._hold_pipe(pipe, size)
-                return self.sink_died(error)
+                self.moved += sent
+                self._hold_pipe(pipe, size - sent)
+                return None if isinstance(error, BlockingIOError) else self.sink_died(error)
             self.moved += sent
-            if sent < size:
-                return self._hold_pipe(pipe, size - sent)
             most -= size
         if size < SMALL_SPLICE:
             self._full_reads = 0
@@ -355,13 +351,13 @@ class Flow:
 
     def _flush_pipe(self, pipe: Pipe) -> None:
         engine = self.source.engine
-        sent = splice(pipe.read_fd, self.sink.fd, pipe.octets, None, None, SPLICE_FLAGS)
-        self.moved += sent
-        engine.room += sent
-        pipe.octets -= sent
-        if not pipe.octets:
-            self._pipe = None
-            engine.pipes.give(pipe)
+        while pipe.octets:  # until all have gone or the sink refuses, as in a turn
+            sent = splice(pipe.read_fd, self.sink.fd, pipe.octets, None, None, SPLICE_FLAGS)
+            self.moved += sent
+            engine.room += sent
+            pipe.octets -= sent
+        self._pipe = None
+        engine.pipes.give(pipe)
 
     def _source_ended(self) -> None:
         source, relay, twin = self.source, self.relay, self.twin

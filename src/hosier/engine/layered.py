@@ -6,7 +6,7 @@ A layer needs the octets as Python objects, so nothing is spliced here; back-pre
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from .endpoint import ENDED, Endpoint
+from .endpoint import MAYBE_MORE, Endpoint
 from .flow import BLOCKED, QUEUED, Flow
 from .frame_buffers import BULK_FRAMES, Room, keep_what_is_freed
 from .layers import Layer, LayerInPieces, Translation, finish_layer, has_ended_early, in_pieces, last_octets
@@ -60,6 +60,7 @@ class _LayeredFlow(SteppingFlow):
         try:
             have = source.sock.recv_into(scratch, most)
         except BlockingIOError:
+            source.ran_dry()
             return
         except OSError:
             self._source_died()
@@ -75,7 +76,7 @@ class _LayeredFlow(SteppingFlow):
         if out and not self._deliver(out):
             return
         # A short read: dry, the next edge will come. Not so if the end was seen, whose edge is spent.
-        if have == most or source.seen & ENDED or (self._is_tunnel and self._is_over()):
+        if have == most or source.seen & MAYBE_MORE or (self._is_tunnel and self._is_over()):
             self._queue()
 
     def turn(self) -> None:
@@ -97,6 +98,7 @@ class _LayeredFlow(SteppingFlow):
         try:
             have = source.sock.recvmsg_into(buffers)[0]
         except BlockingIOError:
+            source.ran_dry()
             return
         except OSError:
             self._source_died()
@@ -114,15 +116,13 @@ class _LayeredFlow(SteppingFlow):
             return  # the sink is gone
         if fault is not None:
             self._forged(fault)
-        elif not self.status & BLOCKED and (have == sum(map(len, buffers)) or source.seen & ENDED):
+        elif not self.status & BLOCKED and (have == sum(map(len, buffers)) or source.seen & MAYBE_MORE):
             self._queue()
 
     def _must_not_hold(self) -> bool:
-        """Where there is no room: whether something might be held now; then the flow looks again later.
-
-        Wrapped octets cannot be taken back, so nothing is read that would be held: the sink must have taken all before.
-        That needs no room, and however many slow readers hold it, a fast one never waits for them.
-        """
+        """Where there is no room: whether something might be held now; then the flow looks again later. Wrapped octets
+        cannot be taken back, so nothing is read that would be held: the sink must have taken all before. That needs no
+        room, and however many slow readers hold it, a fast one never waits for them."""
         if not unsent(self.sink.sock):
             return False
         engine = self.source.engine

@@ -5,8 +5,8 @@ A turn moves no more than was given to it; what it could not use goes back. Noth
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .endpoint import ENDED
-from .events import EPOLLIN
+from .endpoint import MAYBE_MORE
+from .events import EPOLLIN, EPOLLPRI
 from .flow import BLOCKED, BULK, DONE, FULL_READ, OVER, QUEUED, SMALL_SPLICE, Flow
 from .layered import UnwrappingFlow, WrappingFlow
 from .poller import SCRATCH
@@ -129,7 +129,8 @@ class PacedFlow(_Paced):
     def _advance(self, most: int) -> None:
         engine = self.source.engine
         share = engine.room >> 3
-        if self.status & BULK and share >= SCRATCH and (pipe := engine.pipes.take()) is not None:
+        splices = self.status & BULK and share >= SCRATCH and not self.source.seen & EPOLLPRI
+        if splices and (pipe := engine.pipes.take()) is not None:
             # What is ignored stays so until there is nothing more: to be told of each segment meanwhile costs a tenth.
             share = min(share, pipe.capacity, most)
             return self._splice(pipe, share, share)
@@ -145,6 +146,7 @@ class PacedFlow(_Paced):
         try:
             size = source.sock.recv_into(scratch, most)
         except BlockingIOError:
+            source.ran_dry()
             return
         except OSError:
             self._source_died()
@@ -167,7 +169,7 @@ class PacedFlow(_Paced):
             self._is_bulk_now()
         if sent < size:
             self.hold(bytes(data[sent:]))
-        elif size == most or source.seen & ENDED:
+        elif size == most or source.seen & MAYBE_MORE:
             self._queue()
 
 

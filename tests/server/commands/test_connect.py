@@ -288,6 +288,34 @@ def test_target_ends_and_the_client_goes_on() -> None:
     run(main)
 
 
+@pytest.mark.parametrize("version", [4, 5])
+def test_urgent_data_is_ordinary_data(version: int) -> None:
+    """A-40: from the first octet to the last, both ways."""
+
+    async def main() -> None:
+        async with stage() as scene:
+            target = scene.target()
+            client = await scene.client()
+            if version == 4:
+                handshake, size_of_answer = request4(target.host, target.port), 8
+            else:
+                handshake, size_of_answer = NO_AUTH + request5(target.host, target.port), 2 + 10
+            for octet in handshake + b"up":
+                client.sock.send(bytes((octet,)), socket.MSG_OOB)
+                await asyncio.sleep(0)
+            far = await target.accept()
+            assert await far.exactly(2) == b"up"
+            for octet in b"down":
+                far.sock.send(bytes((octet,)), socket.MSG_OOB)
+            far.end()
+            assert (await client.rest())[size_of_answer:] == b"down"
+            client.sock.send(b"on", socket.MSG_OOB)
+            client.end()
+            assert await far.rest() == b"on"
+
+    run(main)
+
+
 @pytest.mark.parametrize("who", ["client", "target"])
 def test_a_reset_is_passed_on(who: str) -> None:
     async def main() -> None:
