@@ -7,6 +7,7 @@ import socket
 from hosier.server.settings import BindSettings, Limits
 from hosier.testing import ScriptedServer, ThreadedServer, stall
 
+from ..real.harness import free_port
 from .harness import PATIENCE, ran, running
 
 
@@ -29,6 +30,7 @@ def test_nobody_comes_or_it_may_not_be() -> None:
         status, output, said = ran("listen", "--proxy", proxy.url, "127.0.0.1")
         assert (status, len(output.split())) == (1, 2)
         assert "TTL expired (reply 6)" in said
+    with ThreadedServer() as proxy:
         status, output, said = ran("listen", "--proxy", proxy.url, "127.0.0.1", "--wait", "0.01")
         assert (status, len(output.split()), said) == (1, 2, "hosier: nobody came within 0.01 s\n")
     with ScriptedServer([stall()]) as silent:
@@ -42,9 +44,7 @@ def test_nobody_comes_or_it_may_not_be() -> None:
 
 
 def test_wished_port() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    port = free_port()
     with (
         ThreadedServer(bind=BindSettings(anyone=True)) as proxy,
         running("listen", "--proxy", proxy.url, "0.0.0.0", str(port)) as process,

@@ -48,11 +48,11 @@ def test_talk_ends_in_time(kind: type[socket.socket]) -> None:
 
 
 def test_arrive_and_errors_with_their_place() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    way = journey(f"socks5h://127.0.0.1:{port}")
-    with pytest.raises(ConnectionRefusedError) as refused:
-        arrive(way)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # so that nobody else listens there
+        way = journey("socks5h://{}:{}".format(*closed.getsockname()))
+        with pytest.raises(ConnectionRefusedError) as refused:
+            arrive(way)
     with pytest.raises(hosier.ProxyConnectionError) as raised:
         raise_from(way, refused.value)
     assert raised.value.__cause__ is refused.value

@@ -183,7 +183,7 @@ def test_every_end_gives_its_place_back() -> None:
     """Whatever happens to a session, it is counted out as often as in."""
 
     async def main() -> None:
-        async with stage(caps=Caps(sessions_per_source=10), limits=Limits(handshake=0.05)) as scene:
+        async with stage(caps=Caps(sessions_per_source=10), limits=Limits(handshake=1)) as scene:
             target = scene.target()
             garbage = await scene.client()
             await garbage.send(b"GET / HTTP/1.1\r\n\r\n")

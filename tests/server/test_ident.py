@@ -256,10 +256,10 @@ def test_no_daemon() -> None:
 
 
 def test_a_silent_daemon() -> None:
-    """ID-REQ-15, 18: its own limit, and not the handshake's, which is much shorter here."""
+    """ID-REQ-15, 18: its own limit, and not the handshake's, which is shorter here."""
 
     async def main() -> None:
-        limits = Limits(handshake=0.1, ident=0.3)
+        limits = Limits(handshake=1, ident=2)
         async with (
             Daemon(literally(b"")) as daemon,
             stage(ident=True, ident_port=daemon.port, limits=limits) as scene,

@@ -119,7 +119,7 @@ def test_a_refusal_after_the_target_was_reached() -> None:
 
 def test_handshakes_that_fail() -> None:
     async def main() -> None:
-        limits = Limits(handshake=0.1, linger=0.1)
+        limits = Limits(handshake=1, linger=0.1)
         async with stage(counts=Counts(), users={"ann": "open sesame"}, limits=limits) as scene:
             for octets in (
                 b"\x05\x01\x02" + login(b"ann", b"close sesame"),

@@ -484,7 +484,6 @@ def test_all_workers_change_and_those_that_come_later() -> None:
 
 def test_what_is_wrong_changes_no_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither what the supervisor finds, nor what one worker alone does, nor one that says nothing."""
-    monkeypatch.setattr(module, "PREPARING", 1.0)
 
     async def story(crew: Crew) -> None:
         with pytest.raises(ConfigError, match="cannot read the users file"):
@@ -504,8 +503,10 @@ def test_what_is_wrong_changes_no_worker(tmp_path: Path, monkeypatch: pytest.Mon
                 await reload(crew, users_file=path)
         os.kill(crew.pids()[1], signal.SIGSTOP)
         try:
-            with pytest.raises(ConfigError, match="a worker does not answer"):
-                await reload(crew, rules=[DENY])
+            with monkeypatch.context() as patch:
+                patch.setattr(module, "PREPARING", 1.0)
+                with pytest.raises(ConfigError, match="a worker does not answer"):
+                    await reload(crew, rules=[DENY])
         finally:
             os.kill(crew.pids()[1], signal.SIGCONT)
         assert {await crew.enter() for _ in range(20)} == {True}
@@ -558,7 +559,7 @@ def test_a_worker_that_changes_late_has_changed(monkeypatch: pytest.MonkeyPatch)
         def stopped(self: WorkerProcess, word: bytes, more: bytes = b"") -> asyncio.Future[Any]:
             if word == SWITCH and self.pid == pid:
                 os.kill(pid, signal.SIGSTOP)
-                monkeypatch.setattr(module, "PREPARING", 0.2)
+                monkeypatch.setattr(module, "PREPARING", 2.0)  # the other one may be slow
             return post(self, word, more)
 
         try:

@@ -425,7 +425,7 @@ def test_datagrams_postpone_the_idle_limit() -> None:
 
 def test_the_handshake_limit_does_not_end_it() -> None:
     async def main() -> None:
-        async with stage(limits=Limits(handshake=0.2), udp=UdpSettings(idle=1000)) as scene:
+        async with stage(limits=Limits(handshake=20), udp=UdpSettings(idle=1000)) as scene:
             client = await associated(scene)
             session = next(iter(scene.server.engine.tasks))
             assert session.limit == "idle"
