@@ -91,7 +91,7 @@ def _rest_of_head(conversation: object) -> None:
 
 
 def test_names_looked_up_here() -> None:
-    """socks5 and socks4 without "h" and "a"."""
+    """A-36, S4-REQ-01, S5-REQ-54: socks5 and socks4 without "h" and "a"."""
     with ScriptedServer(opening(send(SUCCESS), stall())) as server:
         hosier.connect(server.url.replace("5h", "5"), "localhost", 80, timeout=PATIENCE).close()
         addresses = (b"\x01\x7f\x00\x00\x01", b"\x04" + bytes(15) + b"\x01")
@@ -230,6 +230,7 @@ def test_limit_covers_tls() -> None:
 
 @pytest.mark.parametrize("scheme", ["socks5h", "socks4a"])
 def test_bind(hosier_server: Start, scheme: str) -> None:
+    """S4-REQ-30, S5-REQ-63."""
     url = hosier_server().url.replace("socks5h", scheme)
     with hosier.bind(url, "127.0.0.1", timeout=PATIENCE) as listener:
         assert listener.fileno() >= 0
@@ -278,7 +279,7 @@ def test_bind_that_fails() -> None:
 
 
 def test_resolve() -> None:
-    """EX-10, EX-11."""
+    """A-07, EX-10, EX-11."""
     with ScriptedServer(opening(send(SUCCESS), stall())) as server:
         assert hosier.resolve(server.url, "example.com", timeout=PATIENCE) == "192.0.2.9"
         assert server.received[3:] == b"\x05\xf0\x00\x03\x0bexample.com\x00\x00"

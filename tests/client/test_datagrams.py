@@ -47,6 +47,7 @@ def granted(relay: socket.socket) -> bytes:
 
 
 def test_datagrams(silent_socket: socket.socket) -> None:
+    """S5-REQ-72, S5-REQ-75."""
     relay = silent_socket
     with (
         ScriptedServer(opening(send(granted(relay)), stall())) as server,

@@ -128,7 +128,7 @@ def test_wait_for_the_peer() -> None:
 
 
 def test_address_to_announce() -> None:
-    """S5-REQ-76: zeros stand for the proxy."""
+    """S4-REQ-28, S5-REQ-63, S5-REQ-76: zeros stand for the proxy."""
     assert announced(parse_address("192.0.2.1", 5), "proxy") == ("192.0.2.1", 5)
     assert announced(UNSPECIFIED._replace(port=7), "proxy") == ("proxy", 7)
     assert announced(parse_address("::", 7), "::1") == ("::1", 7)

@@ -109,10 +109,13 @@ def test_refusals(connect: Connect, code: int, kind: type[OSError], number: int,
 @worlds
 @pytest.mark.parametrize("code", [0x5B, 0x5C, 0x5D, 0x00, 0x77])
 def test_refusals_of_socks4(connect: Connect, code: int) -> None:
+    """S4A-REQ-01, 02, 19: the name is said by 0.0.0.1, and who refuses is not asked again with an address."""
     with ScriptedServer([receive_request(), send(bytes((0, code)) + bytes(6)), stall()]) as server:
         with pytest.raises(hosier.ReplyError) as caught:
             connect(server.url.replace("5h", "4a"), "example.com", 80)
         assert caught.value.code == (code or 0x5B)
+        assert server.received == b"\x04\x01\x00\x50\x00\x00\x00\x01\x00example.com\x00"
+        assert len(server.conversations) == 1
 
 
 STALLS: dict[str, tuple[list[Step], str]] = {
@@ -298,8 +301,12 @@ def test_credentials(connect: Connect, username: str | bytes, password: str | by
 
 
 @worlds
-@pytest.mark.parametrize("script", [opening_with_password(b"\x01\x01"), [receive_greeting(), send(b"\x05\xff")]])
+@pytest.mark.parametrize(
+    "script",
+    [opening_with_password(b"\x01\x01"), opening_with_password(b"\x01\xff"), [receive_greeting(), send(b"\x05\xff")]],
+)
 def test_refused_credentials(connect: Connect, script: list[Step]) -> None:
+    """UP-REQ-15."""
     with ScriptedServer([*script, stall()]) as server:
         proxy = hosier.Proxy(server.url, username="ann", password="SeCrEt")
         with pytest.raises(PermissionError) as caught:

@@ -25,7 +25,7 @@ from hosier.client.proxy import chain_of
     ],
 )
 def test_schemes(url: str, protocol: str, remote_dns: bool, scheme: str) -> None:
-    """With curl's meaning of "a" and "h"; what desktops write is SOCKS5."""
+    """A-36, S4A-REQ-18: with curl's meaning of "a" and "h"; what desktops write is SOCKS5."""
     proxy = Proxy(url)
     assert (proxy.protocol, proxy.remote_dns, proxy.scheme, proxy.tls) == (protocol, remote_dns, scheme, False)
     assert (proxy.host, proxy.port) == ("h", 1080)
@@ -237,6 +237,7 @@ def test_addresses_have_no_principal() -> None:
 
 
 def test_methods() -> None:
+    """A-35, S5-REQ-23."""
     assert Proxy("h").methods == ("none",)
     assert Proxy("ann:x@h").methods == ("none", "password")
     assert Proxy("ann:x@h", methods=["password"]).methods == ("password",)

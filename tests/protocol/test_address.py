@@ -59,7 +59,7 @@ def test_unknown_type() -> None:
 
 @pytest.mark.parametrize("wire", ["03000050", "03036100620050"])
 def test_bad_name(wire: str) -> None:
-    """S5-REQ-31, S5-REQ-36: when the whole address has arrived."""
+    """A-21, S5-REQ-31, S5-REQ-36: when the whole address has arrived."""
     error = check_broken(lambda data: decode_address(data, 0), bytes.fromhex(wire), "empty or contains a zero")
     assert error.reply_hint == ReplyCode.GENERAL_FAILURE
 

@@ -70,7 +70,7 @@ def test_socks5(command: Command) -> None:
 
 @pytest.mark.parametrize("command", [Command.CONNECT, Command.BIND])
 def test_socks4(command: Command) -> None:
-    """S4-REQ-19, S4-REQ-27, S4-REQ-32."""
+    """S4-REQ-16, S4-REQ-19, S4-REQ-27, S4-REQ-32."""
     reply = bytes.fromhex("005a9c40c0000209")
     client = client_at_reply(4, command)
     result = feed(client, [reply * 2])

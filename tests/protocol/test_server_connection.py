@@ -78,7 +78,7 @@ def test_pipelining() -> None:
 
 
 def test_pipelining_for_another_method() -> None:
-    """S5-REQ-25, A-34: credentials behind a choice of 00 are garbage."""
+    """UP-REQ-16, S5-REQ-25, A-34: credentials behind a choice of 00 are garbage."""
     connection = server()
     connection.receive_data(b"\x05\x02\x00\x02" + b"\x01\x01a\x01b" + CONNECT)
     connection.next_event()

@@ -49,7 +49,7 @@ def test_any_marker(marker: int) -> None:
     ],
 )
 def test_broken_request(wire: str, about: str, at: int) -> None:
-    """S4-REQ-10, S4-REQ-23, S4A-REQ-13, S4A-REQ-21: a peer cannot make us hold more than the limits."""
+    """A-30, S4-REQ-10, S4-REQ-23, S4A-REQ-13, S4A-REQ-21: a peer cannot make us hold more than the limits."""
     error = check_broken(decode_request, bytes.fromhex(wire), about, at=at)
     assert error.reply_hint == ReplyCode.SOCKS4_REJECTED
 
@@ -74,7 +74,7 @@ def test_longest_request() -> None:
     ],
 )
 def test_request_without_wire_form(request_: Request) -> None:
-    """S4-REQ-04, S4-REQ-06, S4-REQ-08, S4A-REQ-12."""
+    """A-30, S4-REQ-04, S4-REQ-06, S4-REQ-08, S4A-REQ-12."""
     with pytest.raises(LocalProtocolError):
         encode_request(request_)
 

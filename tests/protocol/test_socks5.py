@@ -59,7 +59,7 @@ def test_odd_selections() -> None:
 @pytest.mark.parametrize("command", list(Command))
 @pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1", "example.com", "n" * 255])
 def test_request(command: Command, host: str) -> None:
-    """S5-REQ-28, S5-REQ-29; the sizes of 3.4: 10, 22, 7 + n."""
+    """S5-REQ-02, S5-REQ-04, S5-REQ-28, S5-REQ-29; the sizes of 3.4: 10, 22, 7 + n."""
     request = Request(5, command, parse_address(host, 443))
     wire = encode_request(request)
     assert len(wire) == {AddressType.IPV4: 10, AddressType.IPV6: 22}.get(

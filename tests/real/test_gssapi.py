@@ -56,8 +56,8 @@ def end_of(hosier: Hosier, count: int = 1) -> str:
 
 @pytest.mark.parametrize("level", [0, 1, 2, 3])
 def test_levels(home: Realm, echo: Address, level: int) -> None:
-    """Three megabytes each way, a half-close, and who it was in the log. No token says that the context is over
-    (GS-REQ-43)."""
+    """A-37, S5-REQ-19: three megabytes each way, a half-close, and who it was in the log. No token says that the
+    context is over (GS-REQ-43)."""
     data = os.urandom(3 << 20)
     with serving("--gssapi-levels=2,1,3,0") as hosier, GssapiClient(hosier.address, initiator(level)) as client:
         assert client.connect(echo.host, echo.port).code == 0

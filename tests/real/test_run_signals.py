@@ -246,7 +246,7 @@ def test_500_connections_at_once(through: Runner, hosier: Hosier) -> None:
 
 
 def test_several_at_once(through: Runner, target: Target) -> None:
-    """Each has a network of its own: all listen on the same port."""
+    """NG-REQ-03: each has a network of its own: all listen on the same port."""
     program = (
         "import socket, sys, urllib.request\n"
         "with socket.create_server(('', 8080)):\n"

@@ -49,7 +49,8 @@ def outcome(machines: dict[str, Machine]) -> Any:
 @chains
 @forms
 def test_connect(outcome: Any, kind: str, chain: str, form: str) -> None:
-    """The server sees the last gateway, in its own family, and so does the client's reply (NG-REQ-07, 22)."""
+    """NG-REQ-01, 05, 07, 15, 22, 23, B-26: the server sees the last gateway, in its own family, and so does the
+    client's reply."""
     near, far = TYPES[kind]
     gateway = FAR_SIDE[CHAINS[chain][1]][far]
     assert outcome(near, chain)[f"connect {far} {form}"] == {"seen": gateway, "bound": gateway}

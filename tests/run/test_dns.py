@@ -40,7 +40,7 @@ def texts(answer: dns.message.Message) -> list[str]:
 
 
 def test_a_name_has_the_same_addresses_whoever_asks(answers: Answers, names: FakeNames) -> None:
-    """NG-REQ-09 to 12, 19."""
+    """NG-REQ-09…12, 19."""
     for _ in range(2):
         for name in ("web.example", "WEB.example."):
             assert texts(ask(answers, name, "A")) == [names.addresses_for("web.example").ipv4]

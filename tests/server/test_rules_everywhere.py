@@ -116,6 +116,7 @@ def _looking_up(scene: Stage) -> bool:
 def test_a_keyword_means_the_same_everywhere(
     version: int, command: str, host: str, holds: dict[str, Any], fails: dict[str, Any]
 ) -> None:
+    """S4-REQ-12, S5-REQ-55."""
     settings: dict[str, Any] = {
         "listen": ["127.0.0.1:0", "127.0.0.2:0"],
         "users": {"ann": "open sesame"},
@@ -157,7 +158,7 @@ OURS: dict[str, Any] = {"users": {"ann": "open sesame"}, "socks4_userid": True}
 
 @pytest.mark.parametrize("command", ["connect", "associate"])
 def test_ports(command: str) -> None:
-    """With the command bind they are refused: its peer has no port that could be judged."""
+    """S5-REQ-55: with the command bind they are refused: its peer has no port that could be judged."""
 
     async def main() -> None:
         for action, otherwise in BOTH_ACTIONS:

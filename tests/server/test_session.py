@@ -58,7 +58,7 @@ async def refused(scene: Stage, octets: bytes, answer: bytes) -> SessionRecord:
 
 
 def test_no_acceptable_method(caplog: pytest.LogCaptureFixture) -> None:
-    """B-01: both octets arrive, then the end."""
+    """A-02, S5-REQ-15, B-01: both octets arrive, then the end."""
     caplog.set_level("INFO", "hosier")
 
     async def main() -> None:
@@ -199,6 +199,8 @@ def test_other_strangers_get_silence(octets: bytes, kind: str) -> None:
 
 
 def test_right_password() -> None:
+    """NG-REQ-08, S5-REQ-20, S5-REQ-22."""
+
     async def main() -> None:
         async with stage(users={**ANN, "bob": "other"}) as scene:
             target = scene.target()
@@ -222,7 +224,7 @@ def test_right_password() -> None:
     [(b"ann", b"wrong"), (b"nobody", b"open sesame"), (b"ann", b""), (b"bob", b"open sesame"), (b"\xff\n", b"\x00")],
 )
 def test_wrong_password(name: bytes, password: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    """B-03: the status, then the end, though the request is there already."""
+    """UP-REQ-07, B-03: the status, then the end, though the request is there already."""
     caplog.set_level("INFO", "hosier")
 
     async def main() -> None:
@@ -509,6 +511,8 @@ def test_secrets_stay_secret(caplog: pytest.LogCaptureFixture) -> None:
     ],
 )
 def test_requests_that_make_no_sense(request_: bytes, code: int) -> None:
+    """A-05, A-06, S5-REQ-04, 37."""
+
     async def main() -> None:
         async with stage() as scene:
             record = await refused(scene, NO_AUTH + request_, b"\x05\x00" + failure5(code))
@@ -519,7 +523,7 @@ def test_requests_that_make_no_sense(request_: bytes, code: int) -> None:
 
 
 def test_strict() -> None:
-    """A-04: a reserved octet that is not zero."""
+    """S5-REQ-06, A-04: a reserved octet that is not zero."""
     octets = NO_AUTH + bytes.fromhex("05 01 01 01 7f000001 0000")
 
     async def main() -> None:
@@ -730,7 +734,7 @@ def test_a_step_that_never_ends_meets_the_limit(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("kind", ["plain", "coroutine"])
 def test_a_crash_ends_that_session_alone(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is reported to the loop's exception handler, with its traceback."""
+    """NG-REQ-06: it is reported to the loop's exception handler, with its traceback."""
 
     def broken_step(message: Word | None) -> AuthStep:
         if message is not None and message.text == b"crash":

@@ -32,12 +32,14 @@ def addresses(hosts: tuple[str, ...], port: int) -> tuple[ListenAddress, ...]:
 
 
 def test_defaults_are_safe() -> None:
+    """ID-REQ-01, ID-REQ-20, S4-REQ-02, S5-REQ-01."""
     settings = ServerSettings()
     assert settings.listen_addresses == DEFAULT_LISTEN == addresses(BOTH, 1080)
     assert settings.effective_methods == ("none",)
     assert not settings.is_public
     assert not settings.open
     assert not settings.strict
+    assert (settings.ident, settings.ident_port) == (False, 113)
     assert settings.limits == Limits()
 
 

@@ -122,6 +122,8 @@ def test_two_that_lead_to_each_other(target: str) -> None:
 
 
 def test_one_that_leads_to_itself_with_datagrams() -> None:
+    """NG-REQ-27."""
+
     async def main() -> None:
         back = Later()
         async with stage(egress=back) as scene:

@@ -63,6 +63,8 @@ def through(run: Run, script: list[Step], target: Address = NAMED, scheme: str =
 
 
 def test_name_is_passed_on(run: Run) -> None:
+    """S4A-REQ-11, NG-REQ-26."""
+
     async def main(lab: Lab) -> None:
         names, vet = Names(lab.loop), Vet("192.0.2.9")
         with ScriptedServer(opening(send(SUCCESS))) as proxy:
@@ -143,6 +145,7 @@ def test_bound_name_is_told_as_zeros(run: Run) -> None:
 
 
 def test_password(run: Run) -> None:
+    """NG-REQ-27."""
     script = opening_with_password(b"\x01\x00", send(SUCCESS + b"x"))
 
     async def main(lab: Lab) -> None:
@@ -214,6 +217,8 @@ def test_source_address(run: Run) -> None:
 
 
 def test_chain_speaks_to_each_proxy_through_those_before(run: Run) -> None:
+    """NG-REQ-24."""
+
     async def main(lab: Lab) -> None:
         with (
             ThreadedServer(users={"ann": "one"}) as first,

@@ -35,7 +35,8 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nsite"
     ],
 )
 def test_connect(site: Site, timeout: float | None, family: int, address: tuple[str, int], asked: str) -> None:
-    """Whatever the program's socket is and wherever it goes; it keeps its number and its limit."""
+    """Whatever the program's socket is and wherever it goes; it keeps its number and its limit. Its peer is the proxy
+    (NG-REQ-30)."""
     with hosier.socksify(site.url), socket.socket(family) as sock:
         number = sock.fileno()
         sock.settimeout(timeout)
@@ -63,6 +64,7 @@ def test_create_connection(site: Site) -> None:
 
 
 def test_forgotten_fake_addresses_go_nowhere(site: Site) -> None:
+    """NG-REQ-32."""
     with (
         hosier.socksify(site.url),
         socket.socket() as sock,

@@ -30,7 +30,7 @@ def places(*args: Any, **fields: Any) -> list[tuple[int, str]]:
 
 @pytest.mark.usefixtures("scope")
 def test_names_become_fake_addresses() -> None:
-    """Of the family that is asked for (NG-REQ-09 to 12, 19); one, where any will do."""
+    """Of the family that is asked for (NG-REQ-09…12, 19); one, where any will do."""
     assert places("web.invalid", 80, type=STREAM) == [(socket.AF_INET, "198.18.0.1")]
     assert places("web.invalid", 80, socket.AF_INET6, STREAM) == [(socket.AF_INET6, "100::1")]
     assert places(b"WEB.invalid.", "https", socket.AF_INET, STREAM) == [(socket.AF_INET, "198.18.0.1")]
@@ -149,5 +149,6 @@ def test_outside_of_a_scope_they_are_as_ever(witness: Witness) -> None:
 
 
 def test_every_lookup_has_a_stand_in() -> None:
+    """NG-REQ-02."""
     covered = {name for _, name, _ in LOOKUPS}
     assert covered == {"getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr", "getnameinfo"}

@@ -55,6 +55,7 @@ def with_httpx() -> str:
 
 @pytest.mark.parametrize("fetch", [with_urllib, with_http_client, with_requests, with_httpx])
 def test_blocking(site: Site, fetch: Callable[[], str]) -> None:
+    """NG-REQ-02."""
     with hosier.socksify(site.url):
         assert fetch() == "web.invalid"
     assert site.asked == ["web.invalid:80"]

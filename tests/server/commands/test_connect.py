@@ -76,6 +76,8 @@ def only_session(scene: Stage) -> Session:
 
 
 def test_socks4() -> None:
+    """S4-REQ-22."""
+
     async def main() -> None:
         async with stage() as scene:
             target = scene.target()
@@ -100,6 +102,7 @@ def test_socks4() -> None:
 
 
 def test_socks4a(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S4A-REQ-08."""
     asked = answers(monkeypatch, (ipv4("127.0.0.1"),))
 
     async def main() -> None:
@@ -120,7 +123,7 @@ def test_socks4a(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", pytest.param("::1", marks=needs_ipv6)])
 def test_socks5_tells_where_it_comes_from(host: str) -> None:
-    """B-06: BND is the source that the target sees."""
+    """A-09, S5-REQ-21, S5-REQ-53, B-06: BND is the source that the target sees."""
 
     async def main() -> None:
         async with stage() as scene:
@@ -158,7 +161,7 @@ def test_socks5_with_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("disguise", ["127.0.0.1", "::ffff:127.0.0.1", "[::ffff:127.0.0.1]"])
 def test_literals_in_a_names_place_are_not_looked_up(disguise: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """S5-REQ-32, S4A-REQ-14."""
+    """NG-REQ-16, S5-REQ-32, S4A-REQ-14."""
     asked = answers(monkeypatch, socket.gaierror(socket.EAI_NONAME, "no such name"))
 
     async def main() -> None:
@@ -179,15 +182,20 @@ def test_literals_in_a_names_place_are_not_looked_up(disguise: str, monkeypatch:
     assert asked == []
 
 
-def test_a_name_with_several_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first does not answer; the second does."""
+@pytest.mark.parametrize("version", [4, 5])
+def test_a_name_with_several_addresses(version: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A-41, S4A-REQ-10: the first does not answer; the second does."""
     answers(monkeypatch, (ipv4("127.0.0.3"), ipv4("127.0.0.2")))
 
     async def main() -> None:
         async with stage() as scene:
             target = scene.target("127.0.0.2")
             client = await scene.client()
-            assert (await client.connect("target.example", target.port)).startswith(SUCCESS5)
+            if version == 4:
+                await client.send(request4("target.example", target.port))
+                assert (await client.exactly(8))[:2] == b"\x00\x5a"
+            else:
+                assert (await client.connect("target.example", target.port)).startswith(SUCCESS5)
             client.close()
             (await target.accept()).close()
             record = await scene.record()
@@ -202,7 +210,7 @@ def test_a_name_with_several_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("size", [1, 4096, 300_000])
 @pytest.mark.parametrize("version", [4, 5])
 def test_payload_in_the_same_segment_as_the_request(version: int, size: int) -> None:
-    """B-17."""
+    """S4-REQ-11, B-17."""
     payload = os.urandom(size)
 
     async def main() -> None:
@@ -246,7 +254,7 @@ def test_payload_of_a_target_that_speaks_first() -> None:
 
 
 def test_client_ends_and_the_target_goes_on() -> None:
-    """B-18."""
+    """A-40, S5-REQ-57, B-18."""
     payload = os.urandom(BIG)
 
     async def main() -> None:
@@ -267,7 +275,7 @@ def test_client_ends_and_the_target_goes_on() -> None:
 
 
 def test_target_ends_and_the_client_goes_on() -> None:
-    """B-18."""
+    """A-40, S5-REQ-57, B-18."""
     payload = os.urandom(BIG)
 
     async def main() -> None:
@@ -348,8 +356,9 @@ def test_idle_limit() -> None:
 # --- success never early ---
 
 
-def test_a_client_that_does_not_wait_is_not_told_success_early() -> None:
-    """S5-REQ-56: what it sends while the target is not connected wakes nobody, and none of it is lost."""
+@pytest.mark.parametrize("version", [4, 5])
+def test_a_client_that_does_not_wait_is_not_told_success_early(version: int) -> None:
+    """S4-REQ-13, S5-REQ-56: what it sends while the target is not connected wakes nobody, and none of it is lost."""
 
     async def main() -> None:
         async with stage() as scene:
@@ -361,20 +370,27 @@ def test_a_client_that_does_not_wait_is_not_told_success_early() -> None:
             scene.server.egress = egress = FakeEgress(scene.server, wait)
             target = scene.target()
             client = await scene.client()
-            await client.greet()
-            await client.send(request5(target.host, target.port))
+            if version == 4:
+                await client.send(request4(target.host, target.port))
+            else:
+                await client.greet()
+                await client.send(request5(target.host, target.port))
             await until(lambda: egress.asked, "the request is there")
             session = only_session(scene)
             for number in range(3):
                 if number == 0 or PLATFORM.engine == "epoll":  # the portable one tells once, until it is read
                     session.client.seen = 0
                 await client.send(b"early ")
-                await until(lambda: session.client.seen & EPOLLIN, "the engine sees the edge")
+                if session.client.heard:  # nobody had to wait for the one message of SOCKS4
+                    await until(lambda: session.client.seen & EPOLLIN, "the engine sees the edge")
             client.end()
             assert client.has_nothing()
             assert target.was_left_alone()
             gate.set_result(None)
-            assert (await client.reply5()).startswith(SUCCESS5)
+            if version == 4:
+                assert (await client.exactly(8))[:2] == b"\x00\x5a"
+            else:
+                assert (await client.reply5()).startswith(SUCCESS5)
             far = await target.accept()
             assert await far.rest() == b"early " * 3
 
@@ -591,7 +607,7 @@ FAILURES: list[tuple[BaseException, int]] = [
 
 @pytest.mark.parametrize(("error", "code"), FAILURES, ids=lambda value: str(value))
 def test_failures(error: OSError, code: int, caplog: pytest.LogCaptureFixture) -> None:
-    """Table of 3.5, to both versions; the log has the code and the reason."""
+    """A-08, A-29, A-38, A-39, S5-REQ-41, 43: table of 3.5, to both versions; the log has the code and the reason."""
     caplog.set_level("INFO", "hosier")
 
     async def main() -> None:
@@ -670,14 +686,19 @@ def test_a_port_that_refuses() -> None:
     run(main)
 
 
-def test_a_name_that_does_not_resolve(monkeypatch: pytest.MonkeyPatch) -> None:
-    """B-05."""
+@pytest.mark.parametrize("version", [4, 5])
+def test_a_name_that_does_not_resolve(version: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """B-05, S4A-REQ-09."""
     answers(monkeypatch, socket.gaierror(socket.EAI_NONAME, "Name or service not known"))
 
     async def main() -> None:
         async with stage() as scene:
             client = await scene.client()
-            assert await client.connect("nowhere.invalid", 80) == failure5(4)
+            if version == 4:
+                await client.send(request4("nowhere.invalid", 80))
+                assert await client.rest() == FAILURE4
+            else:
+                assert await client.connect("nowhere.invalid", 80) == failure5(4)
             client.close()
             record = await scene.record()
         assert record.end == "connect failed: Name or service not known"
@@ -706,7 +727,7 @@ def test_a_silent_host() -> None:
 
 @pytest.mark.parametrize("version", [4, 5])
 def test_after_a_failure_it_closes_though_the_client_keeps_sending(version: int) -> None:
-    """B-02, B-04: the reply arrives whole, also if the client reads it late."""
+    """S5-REQ-49, B-02, B-04: the reply arrives whole, also if the client reads it late."""
 
     async def main() -> None:
         async with stage(limits=Limits(linger=0.5)) as scene:
@@ -727,7 +748,7 @@ def test_after_a_failure_it_closes_though_the_client_keeps_sending(version: int)
 
 
 def test_after_a_failure_it_closes_though_the_client_only_waits() -> None:
-    """B-02: the server's end comes with the reply, and the session does not outlive the linger limit."""
+    """S5-REQ-49, B-02: the server's end comes with the reply, and the session does not outlive the linger limit."""
 
     async def main() -> None:
         async with stage(limits=Limits(linger=0.2)) as scene:
@@ -829,7 +850,7 @@ def test_socks4_is_refused_by_the_same_rules() -> None:
 
 
 def test_the_server_itself_is_no_target() -> None:
-    """B-27: not even with its network allowed, and not under another of the machine's addresses."""
+    """S5-REQ-39, B-27: not even with its network allowed, and not under another of the machine's addresses."""
 
     async def main() -> None:
         async with stage(**PUBLIC, allow=[ip_network("127.0.0.0/8"), ip_network("::/0")]) as scene:
@@ -861,10 +882,28 @@ def test_a_server_on_loopback_is_no_target_of_itself() -> None:
 
 
 def test_port_0_is_no_target() -> None:
+    """A-23."""
+
     async def main() -> None:
         async with stage() as scene:
             client = await scene.client()
             assert await client.connect("127.0.0.1", 0) == failure5(2)
+
+    run(main)
+
+
+def test_nowhere_is_no_target_for_socks4() -> None:
+    """S4-REQ-24."""
+
+    async def main() -> None:
+        async with stage() as scene:
+            target = scene.target()
+            for host, port in (("0.0.0.0", target.port), (target.host, 0)):
+                client = await scene.client()
+                await client.send(request4(host, port))
+                assert await client.rest() == FAILURE4
+                client.close()
+            assert target.was_left_alone()
 
     run(main)
 
@@ -962,7 +1001,7 @@ def install_layer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_layer_protects_all_that_follows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """S5-REQ-42, 51: the reply and the payload of both directions; the record counts payload."""
+    """S5-REQ-27, S5-REQ-42, 51: the reply and the payload of both directions; the record counts payload."""
     install_layer(monkeypatch)
 
     async def main() -> None:
