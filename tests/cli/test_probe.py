@@ -34,14 +34,12 @@ def test_table() -> None:
 def test_json_and_codes() -> None:
     with ThreadedServer(users={"ann": "sesame"}) as proxy:
         url = proxy.url.replace("//", "//ann:sesame@")
-        status, output, said = ran("probe", "--json", "--timeout", "0.5", "--proxy", url)
+        status, output, said = ran("probe", "--json", "--timeout", "10", "--proxy", url)
         assert (status, said) == (0, "")
         found = json.loads(output)
         assert found["proxy"] == proxy.url
         assert found["methods"]["password"]["works"] is True
-        status, output, _ = ran(
-            "probe", "--timeout", "0.5", "--proxy", url, "--target", f"127.0.0.1:{proxy.address[1]}"
-        )
+        status, output, _ = ran("probe", "--timeout", "10", "--proxy", url, "--target", f"127.0.0.1:{proxy.address[1]}")
         assert (status, b"command  connect    ?" in output) == (0, True)  # the proxy itself is no target
         assert ran("probe", "--proxy", url, "--proxy", url)[0] == 2
     with socket.socket() as closed:
