@@ -142,6 +142,20 @@ def test_packets_to_all(through: Runner, hosier: Hosier) -> None:
     assert leaked() == 0
 
 
+def test_urgent_data_is_ordinary_data(through: Runner, target: Target) -> None:
+    """A-40: telnet and rlogin send some."""
+    place = target.url("four.test").removeprefix("http://").partition("/")[0]
+    program = (
+        "import socket, sys\n"
+        "host, _, port = sys.argv[1].rpartition(':')\n"
+        "with socket.create_connection((host, int(port)), 30) as sock:\n"
+        "    for piece in (b'GE', b'T', b' /pee', b'r', b' HTTP/1.0\\r\\n\\r', b'\\n'):\n"
+        "        sock.send(piece, socket.MSG_OOB if len(piece) == 1 else 0)\n"
+        "    print(sock.makefile('rb').readline().split()[1].decode())\n"
+    )
+    assert python(through, program, place) == "200"
+
+
 # --- nested ---
 
 

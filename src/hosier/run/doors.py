@@ -152,6 +152,7 @@ def _open_side(family: int) -> Side:
         sock.bind(place)
     for listener in (streams, long_questions):
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)  # urgent data is ordinary data
         listener.listen(BACKLOG)
     streams.setsockopt(socket.SOL_SOCKET, _SO_MARK, OURS)  # which those that it accepts inherit
     raw = _opened(family, socket.SOCK_RAW, socket.IPPROTO_RAW)  # which means: with headers
