@@ -52,7 +52,7 @@ def dotted(path: KeyPath) -> str:
 
 
 def did_you_mean(settings: type, table: type, name: str) -> str:
-    """The nearest right name for a key that a table has not: in this table, or, if it is nearly the same, in any other."""
+    """The nearest right name for a key that a table has not: in this table or, if nearly the same, in any other."""
     wanted = name.replace("-", "_").lower()
     beside = {key.name: key.name for key in keys_of(table)}
     anywhere = {path[-1]: dotted(path) for path, _ in leaves(settings)}
