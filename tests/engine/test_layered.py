@@ -5,6 +5,7 @@ import contextlib
 import gc
 import os
 import socket
+import sys
 import weakref
 from collections.abc import Sequence
 
@@ -226,6 +227,25 @@ def test_bulk_is_wrapped_as_it_was_read(run: Run) -> None:
     run(main)
 
 
+@pytest.mark.parametrize("kind", [ToyLayer, InPieces])
+@pytest.mark.parametrize("last", [1, 5000, 70_000])
+def test_bulk_that_ends_in_a_little(run: Run, kind: type[ToyLayer], last: int) -> None:
+    """It comes where frames were expected, and then small talk follows."""
+    data = Pattern("down").octets(0, 200_000 + last)
+
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab, layer=kind())
+        flow = joined.relay.down
+        for part in (data[:200_000], data[200_000:], b"small talk"):
+            saying = asyncio.ensure_future(send(joined.target, part))
+            assert await unwrapped(joined.client, len(part)) == part
+            await saying
+            await lab.settle()
+        assert flow.payload == len(data) + 10
+
+    run(main)
+
+
 @pytest.mark.skipif(not hasattr(socket.socket, "recvmsg_into"), reason="frames are not moved in pieces here")
 @pytest.mark.parametrize("way", ["up", "down"])
 @pytest.mark.parametrize(("busy", "expected"), [(0, [4, 4]), (2, [1, 4, 3])])
@@ -349,6 +369,114 @@ def test_bulk_that_is_forged_or_cut(run: Run, kind: type[ToyLayer], cut: int | N
         assert joined.relay.fault
         assert joined.relay.up.payload == 6 * 60_000
         assert got <= 6 * 60_000
+
+    run(main)
+
+
+def flow_of_frames(lab: Lab, monkeypatch: pytest.MonkeyPatch, kind: type[ToyLayer], size: int) -> Joined:
+    """Whose frames are bulk although they are small."""
+    monkeypatch.setattr("hosier.engine.layered._LARGE", size)
+    return Joined(lab, layer=kind())
+
+
+@pytest.mark.parametrize("kind", [ToyLayer, InPieces])
+@pytest.mark.parametrize("sizes", [(20,) * 6, (20, 3, 20, 20, 20, 20), (20, 20, 40, 20), (40, 20, 20, 20), (3, 1, 2)])
+def test_bulk_that_comes_in_two_reads(
+    run: Run, monkeypatch: pytest.MonkeyPatch, kind: type[ToyLayer], sizes: tuple[int, ...]
+) -> None:
+    """Cut at every place: in a header, in a frame, between two; whatever is there completes the frame, and what
+    follows is no less whole."""
+    octets = Pattern("up").octets(0, sum(sizes))
+    wire, place = b"", 0
+    for size in sizes:
+        wire += frames(octets[place : place + size])
+        place += size
+
+    async def main(lab: Lab) -> None:
+        joined = flow_of_frames(lab, monkeypatch, kind, 20)
+        flow = joined.relay.up
+        assert isinstance(flow, UnwrappingFlow)
+        moved = 0
+        for cut in range(len(wire) + 1):
+            await send(joined.client, frames(bytes(20)))
+            moved += 20
+            await until(lambda now=moved: flow.moved == now, "it is bulk, and all has arrived")  # type: ignore[misc]
+            joined.client.send(wire[:cut])
+            await lab.settle()
+            joined.client.send(wire[cut:])
+            assert (await exactly(joined.target, 20 + len(octets)))[20:] == octets
+            moved += len(octets)
+            await until(lambda now=moved: flow.moved == now)  # type: ignore[misc]
+            assert flow.wrapped == b""
+            assert sys.getsizeof(flow._frames) <= sys.getsizeof(bytearray(8)), "no memory is kept for the next part"
+
+    run(main)
+
+
+@pytest.mark.skipif(not hasattr(socket.socket, "recvmsg_into"), reason="frames are not moved in pieces here")
+@pytest.mark.parametrize(("busy", "expected"), [(0, [4, 3]), (2, [1, 4, 2])])
+def test_a_frame_that_is_here_in_part_is_read_together_with_others(
+    run: Run, monkeypatch: pytest.MonkeyPatch, busy: int, expected: list[int]
+) -> None:
+    """It counts as one of them."""
+    delivered: list[int] = []
+    deliver = _LayeredFlow._deliver
+
+    def record(flow: _LayeredFlow, out: bytes | Sequence[bytes]) -> bool:
+        delivered.append(1 if isinstance(out, bytes) else len(out))
+        return deliver(flow, out)
+
+    async def main(lab: Lab) -> None:
+        joined = flow_of_frames(lab, monkeypatch, InPieces, 2000)
+        others = [Joined(lab) for _ in range(busy)]
+        wire = frames(bytes(2000))
+        await send(joined.client, wire + wire[:500])
+        await until(lambda: joined.relay.up.moved == 2000, "the first frame makes it bulk")
+        await lab.settle()
+
+        # All of it is there before the engine looks.
+        delivered.clear()
+        joined.client.send(wire[500:] + 6 * wire)
+        for other in others:
+            other.client.send(b"?")
+        await until(lambda: joined.relay.up.moved == 8 * 2000, "all frames have passed")
+        assert delivered == expected
+
+    monkeypatch.setattr("hosier.engine.poller.BULK_SLICE", 0.0)  # the edges are looked at after each turn
+    monkeypatch.setattr(_LayeredFlow, "_deliver", record)
+    run(main)
+
+
+@pytest.mark.parametrize("kind", [ToyLayer, InPieces])
+@pytest.mark.parametrize("fault", ["forged", "cut", "reset"])
+def test_a_frame_that_is_here_in_part_and_never_whole(
+    run: Run, monkeypatch: pytest.MonkeyPatch, kind: type[ToyLayer], fault: str
+) -> None:
+    """It is told, and nothing of it arrives, nor of what comes behind it."""
+
+    async def main(lab: Lab) -> None:
+        joined = flow_of_frames(lab, monkeypatch, kind, 2000)
+        wire, bad = frames(bytes(2000)), bytearray(frames(bytes(2000)))
+        if fault == "forged":
+            bad[4] ^= 1
+        await send(joined.client, wire + bad[:1500])
+        assert await exactly(joined.target, 2000) == bytes(2000)
+        await lab.settle()
+        room = lab.engine.room
+        if fault == "forged":
+            joined.client.send(bad[1500:] + 2 * wire)
+        elif fault == "cut":
+            joined.client.send(bad[1500:-1])
+            await lab.settle()
+            joined.client.shutdown(socket.SHUT_WR)
+        else:
+            reset(joined.client)
+        await assert_reset(joined.target)
+        await joined.ended()
+        assert not joined.relay.ended_well
+        assert bool(joined.relay.fault) == (fault != "reset")
+        assert joined.relay.up.moved == 2000
+        assert lab.engine.room >= room
 
     run(main)
 
@@ -722,7 +850,7 @@ def test_no_room_does_not_keep_the_processor_busy(run: Run) -> None:
         rounds = 0
         dispatch = lab.engine._dispatch
 
-        def counting(edges: Sequence[tuple[int, int]] = ()) -> None:
+        def counting(edges: Sequence[tuple[int, int]] | None = None) -> None:
             nonlocal rounds
             rounds += 1
             dispatch(edges)

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from selectors import EVENT_READ, EVENT_WRITE
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ import pytest
 from hosier.engine.endpoint import Endpoint
 from hosier.engine.events import EPOLLET, EPOLLIN
 from hosier.engine.loop import BATCH, EdgeLoop, EdgeSelector, LentEpoll
-from hosier.engine.poller import Engine
+from hosier.engine.poller import ROUND, Engine
 
 from .harness import descriptors, until
 
@@ -371,6 +372,127 @@ def test_a_timer_is_not_kept_waiting_by_edges() -> None:
         endpoint.close()
         outer.close()
         engine.close()
+
+    run(main)
+
+
+class Turns:
+    """A flow of nothing, which wants so many turns, each as long as a round of the engine."""
+
+    def __init__(self, engine: Engine, wanted: int, at: dict[int, Callable[[], object]] | None = None) -> None:
+        self.taken = 0
+        self.over = asyncio.Event()
+        self._engine = engine
+        self._wanted = wanted
+        self._at = at or {}
+        engine.queue(self)
+
+    def turn(self) -> None:
+        self.taken += 1
+        end = monotonic() + ROUND
+        while monotonic() < end:
+            pass
+        self._at.get(self.taken, lambda: None)()
+        if self.taken < self._wanted:
+            self._engine.queue(self)
+        else:
+            self.over.set()
+
+    def crashed(self, error: Exception) -> None:
+        raise AssertionError from error
+
+
+def test_turns_alone_do_not_make_the_loop_go_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds = 0
+    select = EdgeSelector.select
+
+    def counted(selector: EdgeSelector, timeout: float | None = None) -> Any:
+        nonlocal rounds
+        rounds += 1
+        return select(selector, timeout)
+
+    monkeypatch.setattr(EdgeSelector, "select", counted)
+
+    async def main() -> None:
+        engine = Engine()
+        turns = Turns(engine, 100)
+        await turns.over.wait()
+        assert turns.taken == 100
+        assert rounds < 20
+        engine.close()
+
+    run(main)
+
+
+@pytest.mark.parametrize("how", ["call_soon", "call_later", "from_a_thread", "edge", "descriptor", "busy"])
+def test_what_is_asked_of_the_loop_does_not_wait_for_the_last_turn(how: str) -> None:
+    """Nor do turns wait for a loop that is never idle."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        engine = Engine()
+        outer, inner = pair()
+        bell, rope = pair()
+        heard: list[int] = []
+
+        def hear() -> None:
+            heard.append(turns.taken)
+
+        endpoint = Endpoint(engine, inner, Echo(hear))
+        endpoint.register()
+
+        def rung() -> None:
+            loop.remove_reader(bell)
+            hear()
+
+        def again() -> None:
+            hear()
+            if turns.taken < 40:
+                loop.call_soon(again)
+
+        def ask_for_it() -> None:
+            if how == "call_soon":
+                loop.call_soon(hear)
+            elif how == "call_later":
+                loop.call_later(0.001, hear)
+            elif how == "from_a_thread":
+                thread = threading.Thread(target=loop.call_soon_threadsafe, args=(hear,))
+                thread.start()
+                thread.join()
+            elif how == "edge":
+                outer.send(b"x")
+            elif how == "descriptor":
+                rope.send(b"x")
+            else:
+                loop.call_soon(again)
+
+        loop.add_reader(bell, rung)
+        turns = Turns(engine, 50, {10: ask_for_it})
+        await turns.over.wait()
+        assert turns.taken == 50
+        assert heard
+        assert 10 <= heard[0] <= 30
+        loop.remove_reader(bell)
+        endpoint.close()
+        for sock in (outer, bell, rope):
+            sock.close()
+        engine.close()
+
+    run(main)
+
+
+def test_turns_that_a_closed_engine_left_are_not_waited_for() -> None:
+    """A flow that wants a turn afterwards, as it was to look again later, does not keep the loop awake either."""
+
+    async def main() -> None:
+        engine = Engine()
+        turns = Turns(engine, 10)
+        engine.close()
+        engine.queue(turns)
+        selector = asyncio.get_running_loop()._selector  # type: ignore[attr-defined]
+        await asyncio.sleep(0.01)
+        assert turns.taken == 0
+        assert not selector.is_due
 
     run(main)
 

@@ -17,7 +17,7 @@ from .bed import ANYWHERE, USER_ID
 from .harness import Hosier
 from .run_programs import DATAGRAM, datagram_echo
 from .target import Target
-from .test_run import Runner, in_bed, prefix, target
+from .test_run import PATIENT, Runner, in_bed, prefix, target
 
 __all__ = ("in_bed", "prefix", "target")
 
@@ -66,7 +66,8 @@ def fetch(prefix: list[str], home: Path, target: Target, *urls: str, env: Mappin
     target.files = {"/word": ("text/plain", b"the word")}
     through = Runner(prefix, urls[0], home)
     chain = [f"--proxy={url}" for url in urls[1:]]
-    done = through("curl", "-sS", f"http://four.test:{target.port}/word", options=chain, env=env)
+    url = f"http://four.test:{target.port}/word"
+    done = through("curl", "-sS", *PATIENT, url, options=chain, env=env)
     assert done.stdout == b"the word"
 
 

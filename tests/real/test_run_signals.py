@@ -19,7 +19,7 @@ import pytest
 from .bed import ANYWHERE, leaked
 from .harness import Hosier, clean_environment, wait_until
 from .target import Target
-from .test_run import Runner, gateways, in_bed, prefix, target, through
+from .test_run import PATIENT, Runner, gateways, in_bed, prefix, target, through
 
 __all__ = ("in_bed", "prefix", "target", "through")
 
@@ -277,7 +277,7 @@ def test_one_within_another(through: Runner, hosier: Hosier, target: Target) -> 
     allowed = [f"--allow={host}" for host in ANYWHERE]
     with Hosier("--open", *allowed, listen=[f"{ANYWHERE[0]}:0"]) as far:
         inner[4] = f"--proxy=socks5h://four.test:{far.port}"
-        done = through(*inner, "curl", "-sS", target.url("six.test"))
+        done = through(*inner, "curl", "-sS", *PATIENT, target.url("six.test"))
         assert b'"peer"' in done.stdout
         hosier.sessions(f"four.test:{far.port}", 5, 1)
         far.sessions(target.at("six.test"), 5, 1)

@@ -3,7 +3,10 @@
 from functools import cache
 from typing import Final
 
-__all__ = ("BULK_FRAMES", "FrameBuffers", "keep_what_is_freed")
+__all__ = ("BULK_FRAMES", "FrameBuffers", "Room", "keep_what_is_freed")
+
+Room = bytearray | memoryview
+"""Where octets can be read to."""
 
 BULK_FRAMES: Final = 4
 """Frames. Each turn costs calls and some hundred steps of Python, whose code and data the last frame's arithmetic has

@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from .endpoint import MAYBE_MORE, Endpoint
-from .events import EPOLLIN
 from .flow import BLOCKED, QUEUED, Flow
-from .frame_buffers import BULK_FRAMES, keep_what_is_freed
+from .frame_buffers import BULK_FRAMES, Room, keep_what_is_freed
 from .layers import Layer, LayerInPieces, Translation, finish_layer, has_ended_early, in_pieces, last_octets
 from .opening import open_frames
 from .poller import SCRATCH
+from .stepping import SteppingFlow
 from .unsent import unsent
 
 if TYPE_CHECKING:
     from .relay import Relay
 
-__all__ = ("SteppingFlow", "UnwrappingFlow", "WrappingFlow")
+__all__ = ("UnwrappingFlow", "WrappingFlow")
 
 _NO_ROOM: Final = 0.02  # seconds between two looks for room; nothing tells when slow readers have made some
 _LITTLE: Final = 16384  # octets to read where there is no room: any empty send buffer takes as many at once
@@ -27,35 +27,9 @@ _LARGE: Final = 16384  # octets of a frame that is bulk
 _ROOM: Final = 2 * SCRATCH  # octets of room for what one step may have to hold, and as much again
 _ROOMY: Final = BULK_FRAMES * _ROOM  # the same for a turn
 
+_NOTHING: Final = bytearray()
+
 MAX_FRAME: Final = 1 << 20  # octets that wait for the rest of their frame; RFC 1961's largest is 65,539
-
-
-class SteppingFlow(Flow):
-    """One that does more than to copy: an edge is the beginning of one step."""
-
-    __slots__ = ()
-
-    _frame_size: int = 0
-    """Octets of the source that make one frame, if there is bulk; then an edge is but a wish for a turn, unless all
-    others are quiet."""
-
-    def on_edge(self, source: Endpoint, events: int) -> None:
-        try:
-            if events == EPOLLIN or self._heed(events):
-                if self.status:
-                    self._put_off()
-                elif not self._frame_size:
-                    self.pump()
-                elif source.engine.is_quiet:
-                    self.turn()
-                else:
-                    self._queue()
-        except Exception as error:  # noqa: BLE001  # it ends this relay alone
-            self.crashed(error)
-
-    def pump(self) -> None:
-        """The step, if the flow is free to take it."""
-        raise NotImplementedError
 
 
 class _LayeredFlow(SteppingFlow):
@@ -118,10 +92,8 @@ class _LayeredFlow(SteppingFlow):
         """As much as makes some frames: one would cost calls and turns as often. But one while others have something
         to say, who would wait for all of them."""
         source = self.source
-        buffers, most = self._buffers(layer), self._frame_size
-        if source.engine.is_quiet:
-            most *= BULK_FRAMES
-        else:
+        buffers = self._buffers(layer)
+        if not source.engine.is_quiet:
             buffers = buffers[: len(buffers) // BULK_FRAMES]
         try:
             have = source.sock.recvmsg_into(buffers)[0]
@@ -144,7 +116,7 @@ class _LayeredFlow(SteppingFlow):
             return  # the sink is gone
         if fault is not None:
             self._forged(fault)
-        elif not self.status & BLOCKED and (have == most or source.seen & MAYBE_MORE):
+        elif not self.status & BLOCKED and (have == sum(map(len, buffers)) or source.seen & MAYBE_MORE):
             self._queue()
 
     def _must_not_hold(self) -> bool:
@@ -158,13 +130,11 @@ class _LayeredFlow(SteppingFlow):
         engine.loop.call_later(_NO_ROOM, engine.queue, self)
         return True
 
-    def _buffers(self, layer: LayerInPieces) -> Sequence[bytearray]:
-        """Room for frames of bulk."""
+    def _buffers(self, layer: LayerInPieces) -> Sequence[Room]:
+        """Room for frames of bulk, the same number of buffers for each."""
         raise NotImplementedError
 
-    def _transform_frames(
-        self, layer: LayerInPieces, buffers: Sequence[bytearray], have: int, out: list[bytes]
-    ) -> None:
+    def _transform_frames(self, layer: LayerInPieces, buffers: Sequence[Room], have: int, out: list[bytes]) -> None:
         """Adds to ``out`` what becomes of the first ``have`` octets."""
         raise NotImplementedError
 
@@ -271,27 +241,37 @@ class UnwrappingFlow(_LayeredFlow):
             self._queue()  # the edges that came meanwhile are spent
 
     def _move_frames(self, layer: LayerInPieces) -> None:
-        if self._frames or self._is_tunnel:  # a tunnel's layer may keep a part itself
-            self.pump()  # the next octet to read begins no frame
+        if self._is_tunnel or self._is_left or not 0 < self._frame_size - len(self._frames) <= SCRATCH:
+            self.pump()  # a tunnel's layer may keep a part itself; else nothing tells what the next octets are
         else:
             _LayeredFlow._move_frames(self, layer)
 
-    def _buffers(self, layer: LayerInPieces) -> Sequence[bytearray]:
+    def _buffers(self, layer: LayerInPieces) -> Sequence[Room]:
         # Bulk comes in frames of one size: each is read as a whole, and so not put together or taken apart.
-        return self.source.engine.frames.apart(layer.header_size, self._frame_size)
+        engine, size = self.source.engine, self._frame_size
+        buffers = engine.frames.apart(layer.header_size, size)
+        if part := len(self._frames):  # the first one is here in part: what it lacks, and then others
+            return (_NOTHING, engine.scratch[: size - part], *buffers[2:])
+        return buffers
 
-    def _transform_frames(
-        self, layer: LayerInPieces, buffers: Sequence[bytearray], have: int, out: list[bytes]
-    ) -> None:
-        size, unwrap = self._frame_size, layer.unwrap_in_pieces
-        for header, rest in self.source.engine.frames.pairs[: have // size]:
+    def _transform_frames(self, layer: LayerInPieces, buffers: Sequence[Room], have: int, out: list[bytes]) -> None:
+        size, unwrap, part = self._frame_size, layer.unwrap_in_pieces, self._frames
+        pairs = self.source.engine.frames.pairs
+        if part:
+            have += len(part)
+            if have >= size:
+                start = layer.header_size
+                pairs = ((part[:start], part[start:] + buffers[1]), *pairs[1:])
+        for header, rest in pairs[: have // size]:
             if (plain := unwrap(header, rest)) is None:
                 break  # it is not as large as the last one
             out.append(plain)
         whole = len(out)
+        if whole:
+            part.clear()
         if have := have - whole * size:
             others = bytearray().join(buffers[2 * whole : 2 * (whole + 1 + have // size)])
-            del others[have:]
+            del others[have - len(part) :]
             if plain := self._transform(others):
                 out.append(plain)
 
@@ -368,14 +348,12 @@ class WrappingFlow(_LayeredFlow):
     def _buffers(self, layer: LayerInPieces) -> Sequence[bytearray]:
         return self.source.engine.frames.whole(self._frame_size)
 
-    def _transform_frames(
-        self, layer: LayerInPieces, buffers: Sequence[bytearray], have: int, out: list[bytes]
-    ) -> None:
+    def _transform_frames(self, layer: LayerInPieces, buffers: Sequence[Room], have: int, out: list[bytes]) -> None:
         size = self._frame_size
         self._wrapped += have
         if have < _LARGE:
             self._frame_size = 0
-        for buffer in buffers:
+        for buffer in self.source.engine.frames.whole(size):
             out += layer.wrap_in_pieces(buffer if have >= size else buffer[:have])
             have -= size
             if have <= 0:

@@ -2,7 +2,7 @@
 
 Nested in a loop's, an engine's epoll works in any loop, and costs more: two calls for each wake-up, and whatever is
 added to an epoll that is watched itself is checked for loops by the kernel. Who makes the loop need not pay that, nor a
-round of the loop for each wake-up: while nothing is asked of it, the engine is served where the loop waits.
+round of the loop for each wake-up or turn: while nothing is asked of it, the engine is served where the loop waits.
 """
 
 import asyncio
@@ -41,6 +41,8 @@ class EdgeSelector(BaseSelector):
         """Lets the engine look at edges at once."""
         self.is_asked = False
         """Whether anything was asked of the loop since then, and it has to go round."""
+        self.is_due = False
+        """Whether the engine has something to do without an edge, too."""
         self._own = self.epoll.fileno()
         self._keys: dict[int, SelectorKey] = {}
         self._descriptors = self._keys.keys()
@@ -75,19 +77,21 @@ class EdgeSelector(BaseSelector):
         return key
 
     def select(self, timeout: float | None = None) -> list[tuple[SelectorKey, int]]:
-        """What is ready of the loop's own; it waits on while only the engine's edges come, which are served here."""
+        """What is ready of the loop's own; while only the engine has something to do, that is done here."""
         found, keys = self.found, self._keys
         if found:
             timeout = 0
         seconds = -1 if timeout is None else max(0, timeout)
         until = monotonic() + seconds
-        edges = self.epoll.poll(seconds, BATCH)
-        while seconds and edges and self.serve is not None and self._descriptors.isdisjoint(dict(edges)):
-            self.is_asked = False
+        edges = self.epoll.poll(0 if self.is_due else seconds, BATCH)
+        while seconds and (edges or self.is_due) and self.serve is not None:
+            if edges and not self._descriptors.isdisjoint(dict(edges)):
+                break
+            self.is_asked = self.is_due = False
             self.serve(edges)
             if self.is_asked or (timeout is not None and (seconds := until - monotonic()) <= 0):
                 return []
-            edges = self.epoll.poll(seconds, BATCH)
+            edges = self.epoll.poll(0 if self.is_due else seconds, BATCH)
         ready: list[tuple[SelectorKey, int]] = []
         if len(edges) > len(keys):
             # Much has come, and the loop's own are few: they are looked for, and the engine overlooks them.
@@ -100,7 +104,8 @@ class EdgeSelector(BaseSelector):
                 found.append(edge)
             elif readiness := _readiness(edge[1]) & key.events:
                 ready.append((key, readiness))
-        if found and (engine := keys.get(self._own)) is not None:
+        if (found or self.is_due) and (engine := keys.get(self._own)) is not None:
+            self.is_due = False
             ready.append((engine, EVENT_READ))
         return ready
 
@@ -139,6 +144,7 @@ class LentEpoll:
 
     def __init__(self, selector: EdgeSelector) -> None:
         self.closed = False
+        self._selector = selector
         self.found = selector.found
         self.register = selector.epoll.register
         self.modify = selector.epoll.modify
@@ -152,9 +158,14 @@ class LentEpoll:
             return edges
         return self._poll(timeout, most)
 
+    def come_back(self) -> None:
+        """The engine is rung again, edges or not, when the loop has had its turn."""
+        self._selector.is_due = not self.closed
+
     def close(self) -> None:
         self.closed = True
         self.found.clear()
+        self._selector.is_due = False
 
 
 class EdgeLoop(asyncio.SelectorEventLoop):

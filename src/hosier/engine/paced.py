@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .endpoint import MAYBE_MORE
 from .events import EPOLLIN, EPOLLPRI
 from .flow import BLOCKED, BULK, DONE, FULL_READ, OVER, QUEUED, SMALL_SPLICE, Flow
-from .layered import SteppingFlow, UnwrappingFlow, WrappingFlow
+from .layered import UnwrappingFlow, WrappingFlow
 from .poller import SCRATCH
 from .segments import Lane, Pieces, Traffic
+from .stepping import SteppingFlow
 
 if TYPE_CHECKING:
     from .endpoint import Endpoint

@@ -137,9 +137,8 @@ class Engine:
     def queue(self, flow: Turn) -> None:
         """Puts a flow at the end of the round robin; the flow sees to it that it does so once."""
         self._turns.append(flow)
-        if not self.in_round and not self._round_due:
-            self._round_due = True
-            self.loop.call_soon(self._on_round)
+        if not self.in_round:
+            self._come_back()
 
     def report(self, error: BaseException, message: str) -> None:
         """Tells the host program's loop of a crash, with its traceback; by default it is logged."""
@@ -182,11 +181,19 @@ class Engine:
         self._epoll.close()
         self._close_buried()
 
-    def _on_edges(self, edges: Sequence[tuple[int, int]] = ()) -> None:
-        """The loop found edges, these or others that wait. If a round is due, it will serve those; one per turn of the
-        loop is enough."""
-        if edges or not self._round_due:
+    def _on_edges(self, edges: Sequence[tuple[int, int]] | None = None) -> None:
+        """The loop found edges, these or others that wait, or was asked to come back. If a round is due, it will serve
+        those; one per turn of the loop is enough."""
+        if edges is not None or not self._round_due:
             self._dispatch(edges)
+
+    def _come_back(self) -> None:
+        """Flows wait for their turns; the loop has its own first."""
+        if isinstance(self._epoll, LentEpoll):
+            self._epoll.come_back()
+        elif not self._round_due:
+            self._round_due = True
+            self.loop.call_soon(self._on_round)
 
     def _on_round(self) -> None:
         """The loop had its turn; flows wait for theirs."""
@@ -194,14 +201,15 @@ class Engine:
         if not self._epoll.closed:
             self._dispatch()
 
-    def _dispatch(self, edges: Sequence[tuple[int, int]] = ()) -> None:
+    def _dispatch(self, edges: Sequence[tuple[int, int]] | None = None) -> None:
         self.in_round = True
         turns, buried = self._turns, self._buried
         poll, get = self._epoll.poll, self._watched.get
         self.now = now = monotonic()
         end = now + ROUND
         try:
-            edges = edges or poll(0, BATCH)
+            if edges is None:
+                edges = poll(0, BATCH)
             while True:
                 self.is_quiet = len(edges) < 2
                 for fd, events in edges:
@@ -226,9 +234,8 @@ class Engine:
             if buried:
                 self._close_buried()
         # The epoll itself is level-triggered in the loop: edges that wait bring us back. Turns do not.
-        if turns and not self._round_due:
-            self._round_due = True
-            self.loop.call_soon(self._on_round)
+        if turns:
+            self._come_back()
 
     def _bulk_slice(self) -> None:
         turns = self._turns
