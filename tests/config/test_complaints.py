@@ -54,6 +54,8 @@ def test_in_order() -> None:
         (ServeSettings, "user", "; did you mean users?"),
         (ServeSettings, "Listen", "; did you mean listen?"),
         (ServeSettings, "idle", "; did you mean limits.idle?"),
+        (ServeSettings, "server", "; known here: listen, "),
+        (ServeSettings, "handshakee", "; did you mean limits.handshake?"),
         (Limits, "idel", "; did you mean idle?"),
         (Limits, "listen", "; did you mean listen?"),
         (Limits, "zzz", "; known here: handshake, auth, connect, "),

@@ -13,6 +13,8 @@ from .lines import KeyPath
 __all__ = ("Complaint", "did_you_mean", "dotted", "in_order")
 
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
+_ELSEWHERE: Final = 0.8
+"""How alike a key of another table must be, of 1; so many are there that one is always a little like it."""
 
 
 class Complaint(NamedTuple):
@@ -50,11 +52,12 @@ def dotted(path: KeyPath) -> str:
 
 
 def did_you_mean(settings: type, table: type, name: str) -> str:
-    """The nearest right name for a key that a table has not, in this table or in any other."""
+    """The nearest right name for a key that a table has not: in this table or, if nearly the same, in any other."""
     wanted = name.replace("-", "_").lower()
     beside = {key.name: key.name for key in keys_of(table)}
     anywhere = {path[-1]: dotted(path) for path, _ in leaves(settings)}
-    names = {**anywhere, **beside}
+    elsewhere = get_close_matches(wanted, anywhere, cutoff=_ELSEWHERE)
+    names = {**{found: anywhere[found] for found in elsewhere}, **beside}
     if found := get_close_matches(wanted, names, n=1):
         return f"; did you mean {names[found[0]]}?"
     return f"; known here: {', '.join(beside)}"

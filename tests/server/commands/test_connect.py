@@ -397,19 +397,25 @@ def test_a_client_that_does_not_wait_is_not_told_success_early(version: int) -> 
     run(main)
 
 
+def full_queue(scene: Stage) -> socket.socket:
+    """A listener that neither accepts nor refuses whoever connects now."""
+    listener = scene.own(socket.socket())
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(0)
+    for _ in range(4):
+        sock = scene.own(socket.socket())
+        sock.setblocking(False)
+        sock.connect_ex(listener.getsockname())
+    return listener
+
+
 @pytest.mark.patient
 def test_a_client_that_does_not_wait_while_the_kernel_connects() -> None:
     """S5-REQ-56, with a target whose queue is full, so that it neither accepts nor refuses."""
 
     async def main() -> None:
         async with stage(limits=Limits(connect=1)) as scene:
-            full = scene.own(socket.socket())
-            full.bind(("127.0.0.1", 0))
-            full.listen(0)
-            for _ in range(4):
-                sock = scene.own(socket.socket())
-                sock.setblocking(False)
-                sock.connect_ex(full.getsockname())
+            full = full_queue(scene)
             client = await scene.client()
             await client.greet()
             await client.send(request5(*full.getsockname()))
@@ -423,6 +429,24 @@ def test_a_client_that_does_not_wait_while_the_kernel_connects() -> None:
             assert await client.rest() == failure5(6)
             record = await scene.record()
         assert (record.reply, record.end, record.dialled) == (6, "connect failed: connect limit", None)
+
+    run(main)
+
+
+def test_a_client_that_leaves_while_the_kernel_connects() -> None:
+    """Its reset ends the session and the attempt at once, long before the connect limit."""
+
+    async def main() -> None:
+        async with stage(limits=Limits(connect=10 * PATIENCE)) as scene:
+            full = full_queue(scene)
+            client = await scene.client()
+            await client.greet()
+            await client.send(request5(*full.getsockname()))
+            await until(lambda: scene.server.engine.sockets == 3, "listener, client and target are watched")
+            client.reset()
+            record = await scene.record()
+            await until(lambda: scene.server.engine.sockets == 1, "only the listener is left")
+        assert (record.reply, record.end, record.dialled) == (None, "client left before the answer", None)
 
     run(main)
 
