@@ -55,6 +55,7 @@ def test_in_order() -> None:
         (ServeSettings, "Listen", "; did you mean listen?"),
         (ServeSettings, "idle", "; did you mean limits.idle?"),
         (ServeSettings, "server", "; known here: listen, "),
+        (ServeSettings, "idel", "; did you mean limits.idle?"),
         (ServeSettings, "handshakee", "; did you mean limits.handshake?"),
         (Limits, "idel", "; did you mean idle?"),
         (Limits, "listen", "; did you mean listen?"),

@@ -14,7 +14,8 @@ __all__ = ("Complaint", "did_you_mean", "dotted", "in_order")
 
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 _ELSEWHERE: Final = 0.8
-"""How alike a key of another table must be, of 1; so many are there that one is always a little like it."""
+"""How alike a key of another table must be, of 1, if it has other letters; so many are there that one is always a
+little like it."""
 
 
 class Complaint(NamedTuple):
@@ -56,8 +57,9 @@ def did_you_mean(settings: type, table: type, name: str) -> str:
     wanted = name.replace("-", "_").lower()
     beside = {key.name: key.name for key in keys_of(table)}
     anywhere = {path[-1]: dotted(path) for path, _ in leaves(settings)}
-    elsewhere = get_close_matches(wanted, anywhere, cutoff=_ELSEWHERE)
-    names = {**{found: anywhere[found] for found in elsewhere}, **beside}
+    alike = get_close_matches(wanted, anywhere, cutoff=_ELSEWHERE)
+    elsewhere = {key: path for key, path in anywhere.items() if key in alike or sorted(key) == sorted(wanted)}
+    names = {**elsewhere, **beside}
     if found := get_close_matches(wanted, names, n=1):
         return f"; did you mean {names[found[0]]}?"
     return f"; known here: {', '.join(beside)}"
