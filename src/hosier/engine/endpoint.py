@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from .poller import Engine
     from .task import Task
 
-__all__ = ("BROKEN", "ENDED", "MAYBE_MORE", "READABLE", "WRITABLE", "Endpoint", "Owner", "Tunnel")
+__all__ = ("ARRIVALS", "BROKEN", "ENDED", "MAYBE_MORE", "READABLE", "WRITABLE", "Endpoint", "Owner", "Tunnel")
 
-EDGES: Final = EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET
+ARRIVALS: Final = EPOLLIN | EPOLLPRI
+"""Heard of and ignored together: whatever arrives wakes who hears of either."""
+EDGES: Final = ARRIVALS | EPOLLRDHUP | EPOLLET
 BROKEN: Final = EPOLLHUP | EPOLLERR
 ENDED: Final = EPOLLRDHUP | BROKEN
 MAYBE_MORE: Final = ENDED | EPOLLPRI
@@ -123,7 +125,7 @@ class Endpoint:
                 if not self.heard:
                     self.register()
                 elif not self.heard & EPOLLIN:
-                    self.hear(EPOLLIN)
+                    self.hear(ARRIVALS)
                 task: Task = self.owner  # type: ignore[assignment]  # only the task that owns it can wait for it
                 while not self.seen & READABLE:
                     task.waiting, task.wanted = self, READABLE

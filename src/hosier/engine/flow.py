@@ -9,7 +9,7 @@ from errno import ECONNRESET, EPIPE
 from socket import MSG_PEEK
 from typing import TYPE_CHECKING, Any, Final
 
-from .endpoint import BROKEN, MAYBE_MORE, READABLE, WRITABLE, Endpoint
+from .endpoint import ARRIVALS, BROKEN, MAYBE_MORE, READABLE, WRITABLE, Endpoint
 from .events import EPOLLIN, EPOLLOUT, EPOLLPRI
 from .pipes import Pipe
 from .poller import SCRATCH
@@ -160,7 +160,7 @@ class Flow:
         splices = status & BULK and share >= SCRATCH and not source.seen & EPOLLPRI  # before which splice stops
         if splices and (pipe := engine.pipes.take()) is not None:
             return self._splice(pipe, min(share, pipe.capacity), QUIET_TURN if engine.is_quiet else TURN)
-        source.hear(EPOLLIN)
+        source.hear(ARRIVALS)
         if share < SCRATCH:
             return self._pump_unheld()
         if status & BULK:
@@ -195,7 +195,7 @@ class Flow:
         if self.status & BULK:
             self._queue()  # what is ignored stays so until there is nothing more
         else:
-            self.source.hear(EPOLLIN)
+            self.source.hear(ARRIVALS)
             self.pump()
 
     def abandon(self) -> None:
@@ -241,7 +241,7 @@ class Flow:
     def _put_off(self) -> None:
         """There is more, and it must wait."""
         if self.status & BLOCKED:
-            self.source.ignore(EPOLLIN)  # each segment that joins it would be one more edge in vain
+            self.source.ignore(ARRIVALS)  # each segment that joins it would be one more edge in vain
         elif self.status == BULK:
             self._queue()
 
@@ -315,7 +315,7 @@ class Flow:
                 size = splice(source, pipe.write_fd, share, None, None, SPLICE_FLAGS)
             except BlockingIOError:
                 engine.pipes.give(pipe)
-                return self.source.hear(EPOLLIN)
+                return self.source.hear(ARRIVALS)
             except OSError:
                 engine.pipes.discard(pipe)
                 return self._source_died()

@@ -5,8 +5,8 @@ A turn moves no more than was given to it; what it could not use goes back. Noth
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .endpoint import MAYBE_MORE
-from .events import EPOLLIN, EPOLLPRI
+from .endpoint import ARRIVALS, MAYBE_MORE
+from .events import EPOLLPRI
 from .flow import BLOCKED, BULK, DONE, FULL_READ, OVER, QUEUED, SMALL_SPLICE, Flow
 from .layered import UnwrappingFlow, WrappingFlow
 from .poller import SCRATCH
@@ -134,7 +134,7 @@ class PacedFlow(_Paced):
             # What is ignored stays so until there is nothing more: to be told of each segment meanwhile costs a tenth.
             share = min(share, pipe.capacity, most)
             return self._splice(pipe, share, share)
-        self.source.hear(EPOLLIN)
+        self.source.hear(ARRIVALS)
         if share < SCRATCH:
             self._pump_unheld(min(most, SCRATCH))
         else:
@@ -186,7 +186,7 @@ class PacedUnwrappingFlow(_Paced, UnwrappingFlow):
         self._credit = 0
 
     def _advance(self, most: int) -> None:
-        self.source.hear(EPOLLIN)
+        self.source.hear(ARRIVALS)
         self._most = min(SCRATCH, most)
         UnwrappingFlow.pump(self)
 
@@ -202,7 +202,7 @@ class PacedWrappingFlow(_Paced, WrappingFlow):
         self._credit = 0
 
     def _advance(self, most: int) -> None:
-        self.source.hear(EPOLLIN)
+        self.source.hear(ARRIVALS)
         self._most = min(SCRATCH, self.layer.max_payload, most)
         WrappingFlow.pump(self)
 
