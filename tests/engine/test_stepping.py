@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from hosier.engine.endpoint import ARRIVALS
 from hosier.engine.events import EPOLLIN
 from hosier.engine.flow import BLOCKED, QUEUED
 from hosier.engine.stepping import SteppingFlow
@@ -62,7 +63,7 @@ def test_an_edge_waits_for_a_sink_that_is_full() -> None:
     flow.status = BLOCKED
     flow.on_edge(source, EPOLLIN)
     assert flow.asked == []
-    assert source.ignored == [EPOLLIN]
+    assert source.ignored == [ARRIVALS]
 
 
 def test_a_step_that_crashes_ends_its_relay_alone() -> None:
