@@ -1,10 +1,10 @@
 """What GSSAPI costs the server: `python benchmarks/gssapi.py`, about five minutes.
 
-Hosier beside Dante, each with Kerberos of a realm that the run makes: CPU per GB at levels 1 and 2, relaying to a plain
-target. Hosier alone: CPU per short session beside one without authentication and beside the same GSS calls in a bare
-loop; the latency of plain round trips without and beside a flow at level 2. In every round all are measured once, in an
-order that rotates, each on a server started anew, Hosier twice (A/A). Needs what the tests of GSSAPI need: a KDC,
-python-gssapi, and Dante built by scripts/build-dante.
+Hosier beside Dante, each with Kerberos of a realm that the run makes: CPU per GB at levels 1 and 2, relaying to a
+plain target. Hosier alone: CPU per short session beside one without authentication and beside the same GSS calls in a
+bare loop; the latency of plain round trips without and beside a flow at level 2. In every round all are measured
+once, the transfers in an order that rotates, each on a server started anew, Hosier twice (A/A). Needs what the tests
+of GSSAPI need: a KDC, python-gssapi, and Dante built by scripts/build-dante.
 """
 
 import argparse

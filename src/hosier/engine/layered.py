@@ -353,8 +353,8 @@ class WrappingFlow(_LayeredFlow):
         self._wrapped += have
         if have < _LARGE:
             self._frame_size = 0
-        for buffer in self.source.engine.frames.whole(size):
-            out += layer.wrap_in_pieces(buffer if have >= size else buffer[:have])
+        for buffer in buffers:
+            out += layer.wrap_in_pieces(buffer if have >= size else buffer[:have])  # type: ignore[arg-type]  # of bytes
             have -= size
             if have <= 0:
                 break

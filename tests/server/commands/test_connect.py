@@ -31,6 +31,7 @@ from ..harness import (
     FakeEgress,
     Peer,
     Stage,
+    Target,
     Word,
     WordMethod,
     failing,
@@ -207,6 +208,13 @@ def test_a_name_with_several_addresses(version: int, monkeypatch: pytest.MonkeyP
 # --- payload ---
 
 
+def all_at_once(version: int, target: Target) -> tuple[bytes, int]:
+    """All that a client says before its payload, and how many octets answer it."""
+    if version == 4:
+        return request4(target.host, target.port), 8
+    return NO_AUTH + request5(target.host, target.port), 2 + 10
+
+
 @pytest.mark.parametrize("size", [1, 4096, 300_000])
 @pytest.mark.parametrize("version", [4, 5])
 def test_payload_in_the_same_segment_as_the_request(version: int, size: int) -> None:
@@ -217,10 +225,7 @@ def test_payload_in_the_same_segment_as_the_request(version: int, size: int) -> 
         async with stage() as scene:
             target = scene.target()
             client = await scene.client()
-            if version == 4:
-                handshake, size_of_answer = request4(target.host, target.port), 8
-            else:
-                handshake, size_of_answer = NO_AUTH + request5(target.host, target.port), 2 + 10
+            handshake, size_of_answer = all_at_once(version, target)
             await client.send(handshake + payload)
             far = await target.accept()
             assert await far.exactly(size) == payload
@@ -304,10 +309,7 @@ def test_urgent_data_is_ordinary_data(version: int) -> None:
         async with stage() as scene:
             target = scene.target()
             client = await scene.client()
-            if version == 4:
-                handshake, size_of_answer = request4(target.host, target.port), 8
-            else:
-                handshake, size_of_answer = NO_AUTH + request5(target.host, target.port), 2 + 10
+            handshake, size_of_answer = all_at_once(version, target)
             for octet in handshake + b"up":
                 client.sock.send(bytes((octet,)), socket.MSG_OOB)
                 await asyncio.sleep(0)
