@@ -78,7 +78,17 @@ class Terminal:
 
 
 @pytest.fixture
-def terminal(tmp_path: Path) -> Iterator[Terminal]:
+def usual_signals() -> Iterator[None]:
+    """A test before, or who runs the tests, may ignore some; children would, too."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGHUP, signal.SIGTERM)}
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def terminal(tmp_path: Path, usual_signals: None) -> Iterator[Terminal]:
     opened = Terminal(tmp_path)
     yield opened
     opened.close()
@@ -130,16 +140,6 @@ def test_a_shell_inside_has_jobs_and_pipes_of_its_own(through: Runner, terminal:
 
 
 # --- signals ---
-
-
-@pytest.fixture
-def usual_signals() -> Iterator[None]:
-    """A test before, or who runs the tests, may ignore some; children would, too."""
-    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGHUP, signal.SIGTERM)}
-    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.mark.usefixtures("usual_signals")
