@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from .endpoint import MAYBE_MORE, Endpoint
 from .flow import BLOCKED, QUEUED, Flow
 from .frame_buffers import BULK_FRAMES, Room, keep_what_is_freed
+from .gathering import Gathering
 from .layers import Layer, LayerInPieces, Translation, finish_layer, has_ended_early, in_pieces, last_octets
 from .opening import open_frames
 from .poller import SCRATCH
@@ -190,12 +191,13 @@ class _LayeredFlow(SteppingFlow):
 class UnwrappingFlow(_LayeredFlow):
     """From the protected side to the plain one. ``moved`` counts plain octets."""
 
-    __slots__ = ("_frames", "_is_left", "_is_tunnel")
+    __slots__ = ("_frames", "_gathering", "_is_left", "_is_tunnel")
 
     def __init__(self, relay: "Relay", source: Endpoint, sink: Endpoint, layer: Layer, wrapped: bytes) -> None:
         """``wrapped``: octets that have arrived below the layer already."""
         _LayeredFlow.__init__(self, relay, source, sink, layer)
         self._frames = bytearray(wrapped)
+        self._gathering: Gathering | None = None
         self._is_left = False
         """Whether there may be whole frames among them. The flow waits for its turn then, or for its sink."""
         self._is_tunnel = hasattr(layer, "ended")
@@ -243,8 +245,12 @@ class UnwrappingFlow(_LayeredFlow):
     def _move_frames(self, layer: LayerInPieces) -> None:
         if self._is_tunnel or self._is_left or not 0 < self._frame_size - len(self._frames) <= SCRATCH:
             self.pump()  # a tunnel's layer may keep a part itself; else nothing tells what the next octets are
-        else:
-            _LayeredFlow._move_frames(self, layer)
+            return
+        _LayeredFlow._move_frames(self, layer)
+        if self._frame_size and not self.status:
+            if self._gathering is None:
+                self._gathering = Gathering()
+            self._gathering.ran_dry(self, BULK_FRAMES * self._frame_size)
 
     def _buffers(self, layer: LayerInPieces) -> Sequence[Room]:
         # Bulk comes in frames of one size: each is read as a whole, and so not put together or taken apart.
