@@ -33,7 +33,7 @@ ROOT: Final = HERE.parent
 # This folder goes last: from here on "gssapi" is the package, and not this file.
 sys.path[:] = [str(ROOT / "src"), str(ROOT), *(path for path in sys.path if Path(path).resolve() != HERE), str(HERE)]
 
-from gssapi_sessions import Methods, prepared, run_sessions, without_authentication  # noqa: E402
+from gssapi_sessions import AT_ONCE, FEW, Methods, prepared, run_sessions, without_authentication  # noqa: E402
 from tests.kerberos_realm import Realm  # noqa: E402
 
 import hosier  # noqa: E402
@@ -152,15 +152,18 @@ def up(server: Server, level: int, port: int, octets: int) -> int:
         return measure.cpu_ns(server.pid) - before
 
 
-def sessions(server: Server, port: int, methods: Callable[[int], list[Methods]], count: int) -> float:
-    """CPU of the server in µs per short session."""
+def sessions(
+    server: Server, port: int, methods: Callable[[int], list[Methods]], count: int, at_once: int = AT_ONCE
+) -> tuple[float, float]:
+    """CPU of the server in µs per short session, and the share of the time for which it was busy, in percent."""
     target = ("127.0.0.1", port)
-    run_sessions(("127.0.0.1", server.port), target, methods(count // 5))
+    run_sessions(("127.0.0.1", server.port), target, methods(count // 5), at_once)
     made = methods(count)
-    before = measure.cpu_ns(server.pid)
-    run_sessions(("127.0.0.1", server.port), target, made)
+    before, began = measure.cpu_ns(server.pid), time.monotonic_ns()
+    run_sessions(("127.0.0.1", server.port), target, made, at_once)
+    busy = (measure.cpu_ns(server.pid) - before) / (time.monotonic_ns() - began)
     time.sleep(0.05)  # the server's last closes
-    return (measure.cpu_ns(server.pid) - before) / 1e3 / count
+    return (measure.cpu_ns(server.pid) - before) / 1e3 / count, 100 * busy
 
 
 @contextmanager
@@ -285,10 +288,12 @@ class Run:
 
     def _short(self) -> None:
         port, count = int(self._awake.echo.split(",")[0]), self._options.sessions
-        with running(GssapiHosier()) as server:
-            self._add("short_none_cpu_us", "hosier", sessions(server, port, without_authentication, count))
-        with running(GssapiHosier()) as server:
-            self._add("short_gssapi_cpu_us", "hosier", sessions(server, port, lambda size: prepared(2, size), count))
+        for at_once, name in ((AT_ONCE, "short"), (FEW, "few")):
+            for method, methods in (("none", without_authentication), ("gssapi", lambda size: prepared(2, size))):
+                with running(GssapiHosier()) as server:
+                    used, busy = sessions(server, port, methods, count, at_once)
+                self._add(f"{name}_{method}_cpu_us", "hosier", used)
+                self._add(f"{name}_{method}_busy_percent", "hosier", busy)
         self._add("bare_loop_cpu_us", "hosier", bare(count))
 
     def _beside(self) -> None:
@@ -359,7 +364,8 @@ def main() -> int:
         "commit": commit(),
         "machine": machine(),
         "rounds": options.rounds,
-        "sizes": {key: getattr(options, key) for key in ("megabytes", "sessions", "rr_sessions", "trips")},
+        "sizes": {key: getattr(options, key) for key in ("megabytes", "sessions", "rr_sessions", "trips")}
+        | {"at_once": AT_ONCE, "few": FEW},
         "servers": versions,
         "enctype": tickets.rpartition("Etype (skey, tkt): ")[2].partition(",")[0].strip(),
         "kerberos": package_version("libgssapi-krb5-2"),

@@ -54,9 +54,9 @@ class Doorkeeper:
     def admit(self, claim: Claim) -> None:
         """Raises PolicyDenied for a client that must wait."""
         failures = self._failures
-        if failures is None or failures.in_peace(now := monotonic()):  # nearly always, and no key is looked for
-            return
-        if claim[4] and (seconds := failures.wait(source_of(claim[0]), claim[1], now)):
+        if failures is None or not claim[4] or failures.in_peace(now := monotonic()):
+            return  # nearly always, and no key is looked for
+        if seconds := failures.wait(source_of(claim[0]), claim[1], now):
             raise PolicyDenied(f"too many failures to authenticate: wait {ceil(seconds)} s")
 
     async def in_turn(self, claim: Claim, check: Awaitable[AuthStep]) -> AuthStep:

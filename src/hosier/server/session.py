@@ -340,12 +340,12 @@ class Session(Task):
         claim = _new(Claim, (self.peer[0], name, method.name, 5, is_guessable(method)))
         doorkeeper.admit(claim)
         step = exchange.step(message)
-        if isinstance(step, AuthStep):
-            doorkeeper.heed(claim, step)
-        elif name is None and isinstance(step, asyncio.Future):
-            step = doorkeeper.heed(claim, await step)  # nobody else's code runs here: no task is needed for it
-        else:
+        if name is None and isinstance(step, asyncio.Future):
+            step = await step  # nobody else's code runs here: no task is needed for it
+        if not isinstance(step, AuthStep):
             step = await foreign(self.engine.loop, doorkeeper.in_turn(claim, step))
+        elif step[1] is not None:
+            doorkeeper.heed(claim, step)
         if (data := connection.send(step)) and (rest := self.client.send_some(data)):
             await self.client.send_all(rest)
         if (outcome := step[1]) is None:
