@@ -31,6 +31,14 @@ def test_there_and_back(proxy: ThreadedServer) -> None:
         assert ran("connect", "--proxy", credentials(proxy), *place, data=b"12345") == (0, b"220 hello\r\nbye", "")
 
 
+def test_target_in_one_word(proxy: ThreadedServer) -> None:
+    with ScriptedServer([send(b"hello")]) as target:
+        word = f"127.0.0.1:{target.address[1]}"
+        assert ran("connect", "--proxy", credentials(proxy), word) == (0, b"hello", "")
+    said = "hosier: 'server.example' is no place: write HOST:PORT, an IPv6 address in brackets\n"
+    assert ran("connect", "--proxy", credentials(proxy), "server.example") == (2, b"", said)
+
+
 def test_chain_from_environment_and_file(proxy: ThreadedServer, tmp_path_factory: pytest.TempPathFactory) -> None:
     file = tmp_path_factory.mktemp("p") / "proxy"
     file.write_text(credentials(proxy) + "\n", encoding="utf-8")

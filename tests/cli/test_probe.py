@@ -41,7 +41,9 @@ def test_json_and_codes() -> None:
         assert found["methods"]["password"]["works"] is True
         status, output, _ = ran("probe", "--timeout", "10", "--proxy", url, "--target", f"127.0.0.1:{proxy.address[1]}")
         assert (status, b"command  connect    ?" in output) == (0, True)  # the proxy itself is no target
-        assert ran("probe", "--proxy", url, "--proxy", url)[0] == 2
+        assert ran("probe", "--timeout", "10", url, "--target", f"127.0.0.1:{proxy.address[1]}")[0] == 0
+        for twice in (("--proxy", url, "--proxy", url), ("--proxy", url, url), (url, url)):
+            assert ran("probe", *twice) == (2, b"", "hosier: probe looks at one proxy: give one URL\n")
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"socks5h://127.0.0.1:{closed.getsockname()[1]}"

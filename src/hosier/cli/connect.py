@@ -9,7 +9,7 @@ from ..errors import SocksError
 from .endings import DONE, EXIT_CODES, ended, failed
 from .ports import port
 from .progress import add_progress_option
-from .proxies import add_proxy_option, chain_for
+from .proxies import add_proxy_option, chain_for, host_and_port
 from .seconds import seconds
 from .stdio import join_stdio
 
@@ -33,8 +33,8 @@ def add_parser(verbs: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("host", metavar="HOST", help="a name or an address")
-    parser.add_argument("port", metavar="PORT", type=port, help="a number")
+    parser.add_argument("host", metavar="HOST", help="a name or an address; or HOST:PORT")
+    parser.add_argument("port", metavar="PORT", type=port, nargs="?", help="a number")
     add_proxy_option(parser)
     parser.add_argument("--timeout", type=seconds, default=30.0, metavar="SECONDS", help="for the way there (30)")
     add_progress_option(parser, "with a file at one end")
@@ -44,9 +44,12 @@ def add_parser(verbs: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Relays until both directions have ended; the exit code. Raises ConfigError."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # we end as any program does, with the signal's own status
-    chain = chain_for(arguments, arguments.host, arguments.port)
+    host, port = arguments.host, arguments.port
+    if port is None:
+        host, port = host_and_port(host)
+    chain = chain_for(arguments, host, port)
     try:
-        sock = connect(chain, arguments.host, arguments.port, timeout=arguments.timeout)
+        sock = connect(chain, host, port, timeout=arguments.timeout)
     except (SocksError, OSError) as error:
         return failed(error)
     try:

@@ -34,6 +34,7 @@ def add_parser(verbs: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("urls", nargs="*", metavar="URL", help="the proxy, as --proxy takes it")
     add_proxy_option(parser)
     parser.add_argument("--target", metavar="HOST:PORT", help="where CONNECT is to lead (to this machine)")
     parser.add_argument("--timeout", type=seconds, default=5.0, metavar="SECONDS", help="for each question (5)")
@@ -43,9 +44,10 @@ def add_parser(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints what was found; 0 if the proxy speaks SOCKS. Raises ConfigError."""
+    arguments.proxy = [*arguments.proxy, *arguments.urls]
     proxy, *others = chain_for(arguments)
     if others:
-        raise ConfigError("probe looks at one proxy: give --proxy once")
+        raise ConfigError("probe looks at one proxy: give one URL")
     target = host_and_port(arguments.target) if arguments.target else None
     try:
         report = asyncio.run(probe(proxy, target, timeout=arguments.timeout))
