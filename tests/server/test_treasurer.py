@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from hosier.policy.budgets import Budget
 from hosier.policy.rules import Rule
 from hosier.server import ledger as ledger_module
 from hosier.server import pulse, treasurer
-from hosier.server.ledger import Ledger
+from hosier.server.ledger import Entry, Ledger
 from hosier.server.settings import BindSettings, ServerSettings, UdpSettings
 
 from .commands.test_bind import waiting
@@ -317,6 +318,31 @@ def test_what_others_write_counts(file: Path) -> None:
             with closing(sqlite3.connect(file)) as other, other:
                 other.execute("DELETE FROM usage")
             await until(lambda: not scene.server.treasurer._known, "it is learnt")
+            await joined_as(scene, "ann")
+
+    run(main)
+
+
+def test_octets_that_are_given_back_at_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After they were written down, and before the file is read again."""
+    add = Ledger.add
+
+    def add_and_give_back(ledger: Ledger, used: Mapping[tuple[str, str], Entry]) -> dict[tuple[str, str], Entry]:
+        found = add(ledger, used)
+        with closing(sqlite3.connect(file)) as other, other:
+            other.execute("DELETE FROM usage")
+        return found
+
+    async def main() -> None:
+        budgets = {"much": Budget(octets="1kB", period="ever")}
+        async with stage(users=USERS, budgets=budgets, usage_file=file) as scene:
+            monkeypatch.setattr(Ledger, "add", add_and_give_back)
+            client, target = await joined_as(scene, "ann")
+            await client.send(b"x" * 1000)
+            await target.exactly(1000)
+            assert await all_read(client) == 0
+            purse = scene.server.treasurer._purses["much", "user ann"]
+            await until(lambda: purse.usage.left == 1000, "it is learnt")
             await joined_as(scene, "ann")
 
     run(main)

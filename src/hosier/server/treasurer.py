@@ -254,8 +254,10 @@ class Treasurer:
                 purses[place].usage.saved(*entry, totals[place].octets)
             if news is not None:
                 self._known = news
-                for place in purses.keys() - used.keys():
-                    usage = purses[place].usage
+                # Of those who have just written, too: what they wrote may have been given back since, and is not told
+                # of a second time.
+                for place, purse in purses.items():
+                    usage = purse.usage
                     since, octets = news.get(place, (usage.since, 0))
                     if since == usage.since:
                         usage.learn(octets)
