@@ -3,12 +3,15 @@ from __future__ import annotations
 import socket
 import sys
 from socket import SO_RCVLOWAT, SOL_SOCKET
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from hosier.engine.endpoint import Endpoint
 from hosier.engine.flow import Flow
 from hosier.engine.frame_buffers import BULK_FRAMES
-from hosier.engine.gathering import Gathering
+from hosier.engine.gathering import MOMENT, ONE_WAY, Gathering
 from hosier.engine.layered import UnwrappingFlow
 from hosier.engine.portable import PortableEngine
 
@@ -28,24 +31,27 @@ FOREVER = 3600.0
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Little is much, and comes fast."""
     monkeypatch.setattr("hosier.engine.layered._LARGE", SIZE)
-    monkeypatch.setattr("hosier.engine.gathering.ONE_WAY", ENOUGH * SIZE)
+    for module in ("gathering", "layered"):
+        monkeypatch.setattr(f"hosier.engine.{module}.ONE_WAY", ENOUGH * SIZE)
+    monkeypatch.setattr("hosier.engine.gathering.MOMENT", FOREVER)
 
 
-def moment(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    monkeypatch.setattr("hosier.engine.gathering.MOMENT", seconds)
+def look_never(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hosier.engine.gathering.LOOK", FOREVER)
 
 
 def look(flow: Flow) -> None:
-    """As when the moment has passed."""
+    """As when it is time for it."""
     assert isinstance(flow, UnwrappingFlow)
     assert flow._gathering is not None
     flow._gathering._look(flow)
 
 
-def told_of(joined: Joined) -> int:
+def told_of(endpoint: Endpoint) -> int:
     """Octets that must have come before the engine is told."""
-    return joined.near.sock.getsockopt(SOL_SOCKET, SO_RCVLOWAT)
+    return endpoint.sock.getsockopt(SOL_SOCKET, SO_RCVLOWAT)
 
 
 async def one_by_one(joined: Joined, count: int) -> None:
@@ -60,13 +66,13 @@ async def one_by_one(joined: Joined, count: int) -> None:
 async def gathering(lab: Lab) -> Joined:
     """A relay that lets frames gather."""
     joined = Joined(lab, layer=InPieces())
-    await one_by_one(joined, ENOUGH + 2)  # the first one makes it bulk, the second is the first of those
-    assert told_of(joined) == BULK_FRAMES * len(FRAME)
+    await one_by_one(joined, 2 * ENOUGH)  # as many before anything is counted
+    assert told_of(joined.near) == BULK_FRAMES * len(FRAME)
     return joined
 
 
 def test_frames_are_told_of_together(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    moment(monkeypatch, FOREVER)
+    look_never(monkeypatch)
 
     async def main(lab: Lab) -> None:
         joined = await gathering(lab)
@@ -89,15 +95,15 @@ def test_a_moment_later_they_pass(run: Run) -> None:
         joined = await gathering(lab)
         await send(joined.client, FRAME)
         assert await exactly(joined.target, SIZE) == bytes(SIZE)
-        await until(lambda: told_of(joined) == 1, "the engine is told of everything again")
+        await until(lambda: told_of(joined.near) == 1, "the engine is told of everything again")
         await one_by_one(joined, ENOUGH - 2)
-        assert told_of(joined) == 1
+        assert told_of(joined.near) == 1
 
     run(main)
 
 
 def test_it_goes_on_while_much_comes(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    moment(monkeypatch, FOREVER)
+    look_never(monkeypatch)
     looks: list[int] = []
     look_soon = Gathering._look_soon
 
@@ -116,9 +122,9 @@ def test_it_goes_on_while_much_comes(run: Run, monkeypatch: pytest.MonkeyPatch) 
             await exactly(joined.target, BULK_FRAMES * SIZE)
             look(flow)
         assert looks[1:] == [begun + (count + 1) * BULK_FRAMES * SIZE for count in range(3)]
-        assert told_of(joined) == BULK_FRAMES * len(FRAME)
+        assert told_of(joined.near) == BULK_FRAMES * len(FRAME)
         look(flow)
-        assert told_of(joined) == 1
+        assert told_of(joined.near) == 1
         assert len(looks) == 4
 
     run(main)
@@ -133,13 +139,13 @@ def test_who_is_answered_does_not_wait(run: Run) -> None:
             await one_by_one(joined, ENOUGH - 2)
             await send(joined.target, b"!")
             await receive(joined.client)
-        assert told_of(joined) == 1
+        assert told_of(joined.near) == 1
 
     run(main)
 
 
 def test_an_answer_ends_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    moment(monkeypatch, FOREVER)
+    look_never(monkeypatch)
 
     async def main(lab: Lab) -> None:
         joined = await gathering(lab)
@@ -148,13 +154,13 @@ def test_an_answer_ends_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         await send(joined.client, BULK_FRAMES * FRAME)
         await exactly(joined.target, BULK_FRAMES * SIZE)
         look(joined.relay.up)
-        assert told_of(joined) == 1
+        assert told_of(joined.near) == 1
 
     run(main)
 
 
 def test_an_end_waits_for_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    moment(monkeypatch, FOREVER)
+    look_never(monkeypatch)
 
     async def main(lab: Lab) -> None:
         joined = await gathering(lab)
@@ -173,7 +179,7 @@ def test_an_end_waits_for_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_reset_waits_for_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    moment(monkeypatch, FOREVER)
+    look_never(monkeypatch)
 
     async def main(lab: Lab) -> None:
         joined = await gathering(lab)
@@ -191,7 +197,7 @@ def test_urgent_data_waits_for_nothing(run: Run, monkeypatch: pytest.MonkeyPatch
 
     async def main(lab: Lab) -> None:
         if not isinstance(lab.engine, PortableEngine):
-            moment(monkeypatch, FOREVER)
+            look_never(monkeypatch)
         joined = await gathering(lab)
         await urge(joined.client, FRAME)
         assert await exactly(joined.target, SIZE) == bytes(SIZE)
@@ -203,7 +209,7 @@ def test_a_look_at_what_has_ended(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
     """The sockets are closed, and their numbers may be others'."""
 
     async def main(lab: Lab) -> None:
-        moment(monkeypatch, FOREVER)
+        look_never(monkeypatch)
         joined = await gathering(lab)
         flow = joined.relay.up
         joined.client.close()
@@ -228,3 +234,68 @@ def test_a_slow_reader_meanwhile(run: Run) -> None:
         await rest
 
     run(main)
+
+
+def test_downwards_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a target sends in little pieces makes large frames."""
+    look_never(monkeypatch)
+    layer, piece, count = InPieces(), bytes(30_000), 18  # nine are much, and nine more enough
+    most = BULK_FRAMES * layer.max_payload
+    for module in ("gathering", "layered"):
+        monkeypatch.setattr(f"hosier.engine.{module}.ONE_WAY", most)
+
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab, layer=InPieces())
+        down, frame = joined.relay.down, len(layer.wrap(piece))
+        for number in range(count):
+            await send(joined.target, piece)
+            await exactly(joined.client, frame)
+            await until(lambda passed=number + 1: down.moved == passed * frame, "it has passed")  # type: ignore[misc]
+        assert told_of(joined.far) == most
+        data = Pattern("down").octets(0, most)
+        await send(joined.target, data[:-1])
+        await lab.settle()
+        assert down.payload == count * len(piece), "they gather"
+        await send(joined.target, data[-1:])
+        wire = frames(data, layer.max_payload)
+        assert await exactly(joined.client, len(wire)) == wire
+
+    run(main)
+
+
+class _Source:
+    """Where a flow comes from, as far as it matters here."""
+
+    def __init__(self) -> None:
+        self.engine = self.loop = self.sock = self
+        self.now = 1000.0
+        self.told: list[int] = []
+
+    def setsockopt(self, level: int, option: int, octets: int) -> None:
+        assert (level, option) == (SOL_SOCKET, SO_RCVLOWAT)
+        self.told.append(octets)
+
+    def call_later(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("seconds", "count"), [(0.0, 4), (0.02, 4), (0.035, 3), (0.1, 1), (0.127, 1), (0.129, 0), (5.0, 0)]
+)
+def test_no_more_than_comes_in_a_moment(monkeypatch: pytest.MonkeyPatch, seconds: float, count: int) -> None:
+    """Four frames at most; and what comes too slowly is measured anew."""
+    monkeypatch.setattr("hosier.engine.gathering.ONE_WAY", ONE_WAY)
+    monkeypatch.setattr("hosier.engine.gathering.MOMENT", MOMENT)
+    source, gathers, frame = _Source(), Gathering(), 65_536
+    flow: Any = SimpleNamespace(source=source, twin=SimpleNamespace(moved=0), moved=100)
+    gathers.ran_dry(flow, frame)
+    flow.moved += ONE_WAY - 1
+    gathers.ran_dry(flow, frame)
+    assert not source.told, "it must be more"
+    flow.moved += 1
+    source.now += seconds
+    gathers.ran_dry(flow, frame)
+    assert source.told == ([count * frame] if count else [])
+    flow.moved += ONE_WAY
+    gathers.ran_dry(flow, frame)
+    assert source.told == [count * frame if count else 4 * frame]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from .endpoint import MAYBE_MORE, Endpoint
 from .flow import BLOCKED, QUEUED, Flow
 from .frame_buffers import BULK_FRAMES, Room, keep_what_is_freed
-from .gathering import Gathering
+from .gathering import ONE_WAY, Gathering
 from .layers import Layer, LayerInPieces, Translation, finish_layer, has_ended_early, in_pieces, last_octets
 from .opening import open_frames
 from .poller import SCRATCH
@@ -34,7 +34,7 @@ MAX_FRAME: Final = 1 << 20  # octets that wait for the rest of their frame; RFC 
 
 
 class _LayeredFlow(SteppingFlow):
-    __slots__ = ("_frame_size", "_most", "_pieces", "layer")
+    __slots__ = ("_frame_size", "_gathering", "_most", "_pieces", "layer")
 
     _is_tunnel: bool = False
 
@@ -45,6 +45,8 @@ class _LayeredFlow(SteppingFlow):
         self._frame_size = 0
         self._pieces: LayerInPieces | None = None
         """The layer, if there is bulk and its frames can be moved without being put together."""
+        self._gathering: Gathering | None = None
+        """Of one that has moved much."""
 
     def pump(self) -> None:
         """One read, transformed; then the flow's next turn."""
@@ -79,6 +81,8 @@ class _LayeredFlow(SteppingFlow):
         # A short read: dry, the next edge will come. Not so if the end was seen, whose edge is spent.
         if have == most or source.seen & MAYBE_MORE or (self._is_tunnel and self._is_over()):
             self._queue()
+        elif self.moved >= ONE_WAY:
+            self._gather()
 
     def turn(self) -> None:
         self.status = status = self.status & ~QUEUED
@@ -117,8 +121,18 @@ class _LayeredFlow(SteppingFlow):
             return  # the sink is gone
         if fault is not None:
             self._forged(fault)
-        elif not self.status & BLOCKED and (have == sum(map(len, buffers)) or source.seen & MAYBE_MORE):
-            self._queue()
+        elif not self.status & BLOCKED:
+            if have == sum(map(len, buffers)) or source.seen & MAYBE_MORE:
+                self._queue()
+            elif self.moved >= ONE_WAY:
+                self._gather()
+
+    def _gather(self) -> None:
+        """It has run dry; more at once would cost less."""
+        if not self.status:
+            if self._gathering is None:
+                self._gathering = Gathering()
+            self._gathering.ran_dry(self, self._frame_size or SCRATCH)
 
     def _must_not_hold(self) -> bool:
         """Where there is no room: whether something might be held now; then the flow looks again later. Wrapped octets
@@ -191,13 +205,12 @@ class _LayeredFlow(SteppingFlow):
 class UnwrappingFlow(_LayeredFlow):
     """From the protected side to the plain one. ``moved`` counts plain octets."""
 
-    __slots__ = ("_frames", "_gathering", "_is_left", "_is_tunnel")
+    __slots__ = ("_frames", "_is_left", "_is_tunnel")
 
     def __init__(self, relay: "Relay", source: Endpoint, sink: Endpoint, layer: Layer, wrapped: bytes) -> None:
         """``wrapped``: octets that have arrived below the layer already."""
         _LayeredFlow.__init__(self, relay, source, sink, layer)
         self._frames = bytearray(wrapped)
-        self._gathering: Gathering | None = None
         self._is_left = False
         """Whether there may be whole frames among them. The flow waits for its turn then, or for its sink."""
         self._is_tunnel = hasattr(layer, "ended")
@@ -245,12 +258,8 @@ class UnwrappingFlow(_LayeredFlow):
     def _move_frames(self, layer: LayerInPieces) -> None:
         if self._is_tunnel or self._is_left or not 0 < self._frame_size - len(self._frames) <= SCRATCH:
             self.pump()  # a tunnel's layer may keep a part itself; else nothing tells what the next octets are
-            return
-        _LayeredFlow._move_frames(self, layer)
-        if self._frame_size and not self.status:
-            if self._gathering is None:
-                self._gathering = Gathering()
-            self._gathering.ran_dry(self, BULK_FRAMES * self._frame_size)
+        else:
+            _LayeredFlow._move_frames(self, layer)
 
     def _buffers(self, layer: LayerInPieces) -> Sequence[Room]:
         # Bulk comes in frames of one size: each is read as a whole, and so not put together or taken apart.
