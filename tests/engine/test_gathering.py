@@ -39,7 +39,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def look_never(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hosier.engine.gathering.LOOK", FOREVER)
+    monkeypatch.setattr("hosier.engine.gathering.LOOK_AGAIN", FOREVER)
 
 
 def look(flow: Flow) -> None:

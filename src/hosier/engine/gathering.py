@@ -16,7 +16,7 @@ from .events import EPOLLIN
 from .flow import OVER, Flow
 from .frame_buffers import BULK_FRAMES
 
-__all__ = ("LOOK", "MOMENT", "ONE_WAY", "Gathering")
+__all__ = ("LOOK_AGAIN", "MOMENT", "ONE_WAY", "Gathering")
 
 ONE_WAY: Final = 4 << 20
 """Octets that flowed while nothing came back, before anything is let gather."""
@@ -24,7 +24,7 @@ ONE_WAY: Final = 4 << 20
 MOMENT: Final = 0.002
 """Seconds for which octets gather, at the rate at which they have come."""
 
-LOOK: Final = 0.003
+LOOK_AGAIN: Final = 0.003
 """Seconds between two looks whether they still do; what has gathered waits at most for two of them."""
 
 _CAN: Final = sys.platform == "linux"
@@ -68,7 +68,7 @@ class Gathering:
 
     def _look_soon(self, flow: Flow) -> None:
         self._moved = flow.moved
-        flow.source.engine.loop.call_later(LOOK, self._look, flow)
+        flow.source.engine.loop.call_later(LOOK_AGAIN, self._look, flow)
 
     def _look(self, flow: Flow) -> None:
         if flow.status >= OVER:
