@@ -253,10 +253,10 @@ def test_downwards_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
             await until(lambda passed=number + 1: down.moved == passed * frame, "it has passed")  # type: ignore[misc]
         assert told_of(joined.far) == most
         data = Pattern("down").octets(0, most)
-        await send(joined.target, data[:-1])
+        await send(joined.target, data[: most // 2])
         await lab.settle()
         assert down.payload == count * len(piece), "they gather"
-        await send(joined.target, data[-1:])
+        await send(joined.target, data[most // 2 :])
         wire = frames(data, layer.max_payload)
         assert await exactly(joined.client, len(wire)) == wire
 
@@ -288,14 +288,14 @@ def test_no_more_than_comes_in_a_moment(monkeypatch: pytest.MonkeyPatch, seconds
     monkeypatch.setattr("hosier.engine.gathering.MOMENT", MOMENT)
     source, gathers, frame = _Source(), Gathering(), 65_536
     flow: Any = SimpleNamespace(source=source, twin=SimpleNamespace(moved=0), moved=100)
-    gathers.ran_dry(flow, frame)
+    gathers.ran_dry(flow, frame, 4)
     flow.moved += ONE_WAY - 1
-    gathers.ran_dry(flow, frame)
+    gathers.ran_dry(flow, frame, 4)
     assert not source.told, "it must be more"
     flow.moved += 1
     source.now += seconds
-    gathers.ran_dry(flow, frame)
+    gathers.ran_dry(flow, frame, 4)
     assert source.told == ([count * frame] if count else [])
     flow.moved += ONE_WAY
-    gathers.ran_dry(flow, frame)
+    gathers.ran_dry(flow, frame, 4)
     assert source.told == [count * frame if count else 4 * frame]

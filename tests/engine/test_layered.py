@@ -257,6 +257,34 @@ def test_bulk_takes_one_frame_a_turn_while_others_have_something_to_say(
     run(main)
 
 
+@pytest.mark.skipif(not hasattr(socket.socket, "recvmsg_into"), reason="frames are not moved in pieces here")
+@pytest.mark.parametrize(("longest", "expected"), [(0.0, [4, 4, 4, 4, 4]), (3600.0, [4, 8, 8])])
+def test_bulk_takes_more_frames_a_turn_where_they_take_little_time(
+    run: Run, monkeypatch: pytest.MonkeyPatch, longest: float, expected: list[int]
+) -> None:
+    delivered: list[int] = []
+    deliver = _LayeredFlow._deliver
+
+    def record(flow: _LayeredFlow, out: bytes | Sequence[bytes]) -> bool:
+        delivered.append(1 if isinstance(out, bytes) else len(out))
+        return deliver(flow, out)
+
+    async def main(lab: Lab) -> None:
+        joined = flow_of_frames(lab, monkeypatch, InPieces, 2000)
+        wire = frames(bytes(2000))
+        await send(joined.client, wire)
+        await until(lambda: joined.relay.up.moved == 2000, "the first frame makes it bulk")
+        await lab.settle()
+        delivered.clear()
+        joined.client.send(20 * wire)
+        await until(lambda: joined.relay.up.moved == 21 * 2000, "all frames have passed")
+        assert delivered == expected
+
+    monkeypatch.setattr("hosier.engine.frame_buffers.LONGEST", longest)
+    monkeypatch.setattr(_LayeredFlow, "_deliver", record)
+    run(main)
+
+
 @pytest.mark.parametrize("kind", [ToyLayer, InPieces])
 @pytest.mark.parametrize("piece", [1, 7000, 200_000])
 def test_urgent_data_is_ordinary_data(run: Run, kind: type[ToyLayer], piece: int) -> None:

@@ -3,14 +3,20 @@
 from functools import cache
 from typing import Final
 
-__all__ = ("BULK_FRAMES", "FrameBuffers", "Room", "keep_what_is_freed")
+__all__ = ("BULK_FRAMES", "MOST_FRAMES", "FrameBuffers", "Room", "at_once_after", "keep_what_is_freed")
 
 Room = bytearray | memoryview
 """Where octets can be read to."""
 
 BULK_FRAMES: Final = 4
-"""Frames. Each turn costs calls and some hundred steps of Python, whose code and data the last frame's arithmetic has
-driven out of the processor's caches; four sealed frames take about a millisecond."""
+"""Frames moved in a turn. Each turn costs calls and some hundred steps of Python, whose code and data the last frame's
+arithmetic has driven out of the processor's caches; four sealed frames take about a millisecond."""
+
+MOST_FRAMES: Final = 8
+"""The same where they take little time: signed ones take a third."""
+
+LONGEST: Final = 0.0015
+"""Seconds of a turn with more than four frames: others wait for it."""
 
 _KEPT: Final = 4 << 20
 
@@ -21,7 +27,7 @@ class FrameBuffers:
     __slots__ = ("_alternating", "_header_size", "_rest_size", "_rests", "pairs")
 
     def __init__(self) -> None:
-        self.pairs = tuple((bytearray(), bytearray()) for _ in range(BULK_FRAMES))
+        self.pairs = tuple((bytearray(), bytearray()) for _ in range(MOST_FRAMES))
         """Header and rest of each frame, as ``apart`` gives them, one after the other."""
         self._alternating = tuple(buffer for pair in self.pairs for buffer in pair)
         self._rests = self._alternating[1::2]
@@ -47,6 +53,13 @@ class FrameBuffers:
         self._rest_size = size
         for rest in self._rests:
             _resize(rest, size)
+
+
+def at_once_after(frames: int, seconds: float) -> int:
+    """How many to move in a turn, after one of so many has taken so long."""
+    if frames < MOST_FRAMES:
+        return MOST_FRAMES if seconds < LONGEST / 2 else frames
+    return BULK_FRAMES if seconds > LONGEST else frames
 
 
 def _resize(buffer: bytearray, size: int) -> None:

@@ -14,7 +14,6 @@ from typing import Final
 from .endpoint import Endpoint
 from .events import EPOLLIN
 from .flow import OVER, Flow
-from .frame_buffers import BULK_FRAMES
 
 __all__ = ("LOOK_AGAIN", "MOMENT", "ONE_WAY", "Gathering")
 
@@ -48,8 +47,9 @@ class Gathering:
         self._moved = 0
         """What had moved at the last look."""
 
-    def ran_dry(self, flow: Flow, frame: int) -> None:
-        """The flow waits for more; ``frame``: the octets that make one of its frames."""
+    def ran_dry(self, flow: Flow, frame: int, most: int) -> None:
+        """The flow waits for more; ``frame``: the octets that make one of its frames; ``most``: frames that it moves
+        at once."""
         if self._octets:
             return
         moved, now, answered = flow.moved, flow.source.engine.now, flow.twin.moved
@@ -58,7 +58,7 @@ class Gathering:
                 return
             frames = int(octets * MOMENT / (max(now - self._began, MOMENT) * frame))
             if frames:
-                self._octets = min(frames, BULK_FRAMES) * frame
+                self._octets = min(frames, most) * frame
                 _tell_of(flow.source, self._octets)
                 self._look_soon(flow)
                 return

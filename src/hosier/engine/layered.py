@@ -4,11 +4,12 @@ A layer needs the octets as Python objects, so nothing is spliced here; back-pre
 """
 
 from collections.abc import Sequence
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from .endpoint import MAYBE_MORE, Endpoint
 from .flow import BLOCKED, QUEUED, Flow
-from .frame_buffers import BULK_FRAMES, Room, keep_what_is_freed
+from .frame_buffers import BULK_FRAMES, MOST_FRAMES, Room, at_once_after, keep_what_is_freed
 from .gathering import ONE_WAY, Gathering
 from .layers import Layer, LayerInPieces, Translation, finish_layer, has_ended_early, in_pieces, last_octets
 from .opening import open_frames
@@ -26,7 +27,7 @@ _LITTLE: Final = 16384  # octets to read where there is no room: any empty send 
 
 _LARGE: Final = 16384  # octets of a frame that is bulk
 _ROOM: Final = 2 * SCRATCH  # octets of room for what one step may have to hold, and as much again
-_ROOMY: Final = BULK_FRAMES * _ROOM  # the same for a turn
+_ROOMY: Final = MOST_FRAMES * _ROOM  # the same for a turn
 
 _NOTHING: Final = bytearray()
 
@@ -34,7 +35,7 @@ MAX_FRAME: Final = 1 << 20  # octets that wait for the rest of their frame; RFC 
 
 
 class _LayeredFlow(SteppingFlow):
-    __slots__ = ("_frame_size", "_gathering", "_most", "_pieces", "layer")
+    __slots__ = ("_at_once", "_frame_size", "_gathering", "_most", "_pieces", "layer")
 
     _is_tunnel: bool = False
 
@@ -43,6 +44,7 @@ class _LayeredFlow(SteppingFlow):
         self.layer = layer
         self._most = SCRATCH
         self._frame_size = 0
+        self._at_once = BULK_FRAMES
         self._pieces: LayerInPieces | None = None
         """The layer, if there is bulk and its frames can be moved without being put together."""
         self._gathering: Gathering | None = None
@@ -96,10 +98,10 @@ class _LayeredFlow(SteppingFlow):
     def _move_frames(self, layer: LayerInPieces) -> None:
         """As much as makes some frames: one would cost calls and turns as often. But one while others have something
         to say, who would wait for all of them."""
-        source = self.source
-        buffers = self._buffers(layer)
-        if not source.engine.is_quiet:
-            buffers = buffers[: len(buffers) // BULK_FRAMES]
+        source, buffers = self.source, self._buffers(layer)
+        frames = self._at_once if source.engine.is_quiet else 1
+        buffers = buffers[: frames * len(buffers) // MOST_FRAMES]
+        began = monotonic()
         try:
             have = source.sock.recvmsg_into(buffers)[0]
         except BlockingIOError:
@@ -122,7 +124,11 @@ class _LayeredFlow(SteppingFlow):
         if fault is not None:
             self._forged(fault)
         elif not self.status & BLOCKED:
-            if have == sum(map(len, buffers)) or source.seen & MAYBE_MORE:
+            if have == sum(map(len, buffers)):
+                self._queue()
+                if frames > 1:
+                    self._at_once = at_once_after(frames, monotonic() - began)
+            elif source.seen & MAYBE_MORE:
                 self._queue()
             elif self.moved >= ONE_WAY:
                 self._gather()
@@ -132,7 +138,7 @@ class _LayeredFlow(SteppingFlow):
         if not self.status:
             if self._gathering is None:
                 self._gathering = Gathering()
-            self._gathering.ran_dry(self, self._frame_size or SCRATCH)
+            self._gathering.ran_dry(self, self._frame_size or SCRATCH, self._at_once)
 
     def _must_not_hold(self) -> bool:
         """Where there is no room: whether something might be held now; then the flow looks again later. Wrapped octets
