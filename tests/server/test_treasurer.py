@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+import threading
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -27,7 +28,7 @@ from hosier.server.settings import BindSettings, ServerSettings, UdpSettings
 
 from .commands.test_bind import waiting
 from .datagrams import UDP_ASSOCIATE, Datagrams, associated, dropped
-from .harness import SUCCESS5, Peer, Stage, failure5, login, request5, run, stage, until
+from .harness import PATIENCE, SUCCESS5, Peer, Stage, failure5, login, request5, run, stage, until
 
 DENIED = failure5(2)
 USERS = {"ann": "open sesame", "bob": "close sesame"}
@@ -343,6 +344,34 @@ def test_octets_that_are_given_back_at_once(file: Path, monkeypatch: pytest.Monk
             assert await all_read(client) == 0
             purse = scene.server.treasurer._purses["much", "user ann"]
             await until(lambda: purse.usage.left == 1000, "it is learnt")
+            await joined_as(scene, "ann")
+
+    run(main)
+
+
+def test_octets_that_are_given_back_while_their_user_comes(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks again and again meets each moment, also the one between the reading of the file and its end."""
+    news, is_reading, has_come = Ledger.news, threading.Event(), threading.Event()
+
+    def slow_news(ledger: Ledger) -> dict[tuple[str, str], Entry] | None:
+        is_reading.set()
+        has_come.wait(PATIENCE)
+        return news(ledger)
+
+    async def main() -> None:
+        budgets = {"much": Budget(octets="1kB", period="ever")}
+        async with stage(users=USERS, budgets=budgets, usage_file=file) as scene:
+            client, target = await joined_as(scene, "ann")
+            await client.send(b"x" * 1000)
+            await target.exactly(1000)
+            await until(lambda: not scene.server.treasurer._purses, "it is written down, and nobody draws on it")
+            monkeypatch.setattr(Ledger, "news", slow_news)
+            await until(is_reading.is_set, "the file is read")
+            with closing(sqlite3.connect(file)) as other, other:
+                other.execute("DELETE FROM usage")
+            await denied_as(scene, "ann")
+            has_come.set()
+            await until(lambda: not scene.server.treasurer._known, "it is learnt")
             await joined_as(scene, "ann")
 
     run(main)

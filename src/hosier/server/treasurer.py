@@ -254,9 +254,9 @@ class Treasurer:
                 purses[place].usage.saved(*entry, totals[place].octets)
             if news is not None:
                 self._known = news
-                # Of those who have just written, too: what they wrote may have been given back since, and is not told
-                # of a second time.
-                for place, purse in purses.items():
+                # Who has just written learns it, too, for that may have been given back since; and who has come
+                # meanwhile, with what was known before. They would not be told a second time.
+                for place, purse in self._purses.items():
                     usage = purse.usage
                     since, octets = news.get(place, (usage.since, 0))
                     if since == usage.since:
