@@ -263,6 +263,37 @@ def test_downwards_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     run(main)
 
 
+def test_who_is_answered_after_much_waits_a_few_times_only(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large messages, each with its answer: each time that they gathered in vain, twice as much must come."""
+    look_never(monkeypatch)
+    size = 8 * ENOUGH  # frames
+    gathered: list[bool] = []
+
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab, layer=InPieces())
+        flow = joined.relay.up
+        for _ in range(7):
+            for _ in range(size):
+                moved = flow.moved
+                await send(joined.client, FRAME)
+                await lab.settle()
+                if flow.moved == moved:
+                    assert told_of(joined.near) > 1
+                    look(flow)
+                await until(lambda now=moved: flow.moved == now + SIZE, "a frame passes")  # type: ignore[misc]
+                gathered.append(told_of(joined.near) > 1)
+            if gathered[-1]:
+                look(flow)
+            await exactly(joined.target, size * SIZE)
+            await send(joined.target, b"!")
+            await receive(joined.client)
+        times = [any(gathered[start : start + size]) for start in range(0, len(gathered), size)]
+        assert times == sorted(times, reverse=True)
+        assert (times[0], times[-1]) == (True, False)
+
+    run(main)
+
+
 class _Source:
     """Where a flow comes from, as far as it matters here."""
 
@@ -287,6 +318,7 @@ def test_no_more_than_comes_in_a_moment(monkeypatch: pytest.MonkeyPatch, seconds
     monkeypatch.setattr("hosier.engine.gathering.ONE_WAY", ONE_WAY)
     monkeypatch.setattr("hosier.engine.gathering.MOMENT", MOMENT)
     source, gathers, frame = _Source(), Gathering(), 65_536
+    monkeypatch.setattr("hosier.engine.gathering.monotonic", lambda: source.now)
     flow: Any = SimpleNamespace(source=source, twin=SimpleNamespace(moved=0), moved=100)
     gathers.ran_dry(flow, frame, 4)
     flow.moved += ONE_WAY - 1

@@ -9,14 +9,14 @@ Room = bytearray | memoryview
 """Where octets can be read to."""
 
 BULK_FRAMES: Final = 4
-"""Frames moved in a turn. Each turn costs calls and some hundred steps of Python, whose code and data the last frame's
-arithmetic has driven out of the processor's caches; four sealed frames take about a millisecond."""
+"""Frames moved in a turn, at first. Each turn costs calls and some hundred steps of Python, whose code and data the
+last frame's arithmetic has driven out of the processor's caches; four sealed frames take about a millisecond."""
 
 MOST_FRAMES: Final = 8
 """The same where they take little time: signed ones take a third."""
 
 LONGEST: Final = 0.0015
-"""Seconds of a turn with more than four frames: others wait for it."""
+"""Seconds that a full turn of more than four frames may take: others wait for it."""
 
 _KEPT: Final = 4 << 20
 
