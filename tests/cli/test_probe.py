@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import socket
 
+import pytest
+
 from hosier.cli.probe import table
 from hosier.client.probe import Finding, Report
 from hosier.testing import ThreadedServer
@@ -31,6 +33,7 @@ def test_table() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_json_and_codes() -> None:
     with ThreadedServer(users={"ann": "sesame"}) as proxy:
         url = proxy.url.replace("//", "//ann:sesame@")

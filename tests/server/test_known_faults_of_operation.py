@@ -147,6 +147,7 @@ def test_3proxy_limits_that_datagrams_of_another_target_escape() -> None:
     run(main)
 
 
+@pytest.mark.slow
 def test_hev_xray_sslocal_passwords_in_what_is_shown() -> None:
     """They print what was tried: neither metrics nor status hold a password, and no label holds a name."""
     from hosier.observe.prometheus import exposition

@@ -242,6 +242,7 @@ def test_an_egress_address_is_the_rules_everywhere(version: int, command: str, h
     run(main)
 
 
+@pytest.mark.slow
 def test_ten_thousand_rules() -> None:
     """The first that holds is found, wherever it stands."""
 
