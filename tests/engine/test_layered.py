@@ -55,6 +55,19 @@ async def unwrapped(sock: socket.socket, size: int | None = None) -> bytes:
     return plain
 
 
+def frames_of_turns(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many frames upwards each turn delivers from now on."""
+    delivered: list[int] = []
+    deliver = _LayeredFlow._deliver
+
+    def record(flow: _LayeredFlow, out: bytes | Sequence[bytes]) -> bool:
+        delivered.append(1 if isinstance(out, bytes) else len(out))
+        return deliver(flow, out)
+
+    monkeypatch.setattr(_LayeredFlow, "_deliver", record)
+    return delivered
+
+
 async def say(sock: socket.socket, data: bytes) -> None:
     """All that this side has to say."""
     await send(sock, data)
@@ -262,12 +275,7 @@ def test_bulk_takes_one_frame_a_turn_while_others_have_something_to_say(
 def test_bulk_takes_more_frames_a_turn_where_they_take_little_time(
     run: Run, monkeypatch: pytest.MonkeyPatch, longest: float, expected: list[int]
 ) -> None:
-    delivered: list[int] = []
-    deliver = _LayeredFlow._deliver
-
-    def record(flow: _LayeredFlow, out: bytes | Sequence[bytes]) -> bool:
-        delivered.append(1 if isinstance(out, bytes) else len(out))
-        return deliver(flow, out)
+    delivered = frames_of_turns(monkeypatch)
 
     async def main(lab: Lab) -> None:
         joined = flow_of_frames(lab, monkeypatch, InPieces, 2000)
@@ -281,7 +289,6 @@ def test_bulk_takes_more_frames_a_turn_where_they_take_little_time(
         assert delivered == expected
 
     monkeypatch.setattr("hosier.engine.frame_buffers.LONGEST", longest)
-    monkeypatch.setattr(_LayeredFlow, "_deliver", record)
     run(main)
 
 
@@ -418,12 +425,7 @@ def test_a_frame_that_is_here_in_part_is_read_together_with_others(
     run: Run, monkeypatch: pytest.MonkeyPatch, busy: int, expected: list[int]
 ) -> None:
     """It counts as one of them."""
-    delivered: list[int] = []
-    deliver = _LayeredFlow._deliver
-
-    def record(flow: _LayeredFlow, out: bytes | Sequence[bytes]) -> bool:
-        delivered.append(1 if isinstance(out, bytes) else len(out))
-        return deliver(flow, out)
+    delivered = frames_of_turns(monkeypatch)
 
     async def main(lab: Lab) -> None:
         joined = flow_of_frames(lab, monkeypatch, InPieces, 2000)
@@ -442,7 +444,6 @@ def test_a_frame_that_is_here_in_part_is_read_together_with_others(
         assert delivered == expected
 
     monkeypatch.setattr("hosier.engine.poller.BULK_SLICE", 0.0)  # the edges are looked at after each turn
-    monkeypatch.setattr(_LayeredFlow, "_deliver", record)
     run(main)
 
 

@@ -49,6 +49,12 @@ def written(file: Path) -> dict[tuple[str, str], int]:
         return {(budget, key): octets for budget, key, _, octets in connection.execute("SELECT * FROM usage")}
 
 
+def give_back(file: Path) -> None:
+    """As ``hosier usage --reset`` does it."""
+    with closing(sqlite3.connect(file)) as other, other:
+        other.execute("DELETE FROM usage")
+
+
 def hits(scene: Stage, limit: str) -> int:
     return value_of(scene.server.meter.counts.cells, "limits_hit", limit)
 
@@ -316,8 +322,7 @@ def test_what_others_write_counts(file: Path) -> None:
             with closing(sqlite3.connect(file)) as other, other:
                 other.execute("UPDATE usage SET octets = octets + 2000000")
             assert await all_read(client) == 0
-            with closing(sqlite3.connect(file)) as other, other:
-                other.execute("DELETE FROM usage")
+            give_back(file)
             await until(lambda: not scene.server.treasurer._known, "it is learnt")
             await joined_as(scene, "ann")
 
@@ -330,8 +335,7 @@ def test_octets_that_are_given_back_at_once(file: Path, monkeypatch: pytest.Monk
 
     def add_and_give_back(ledger: Ledger, used: Mapping[tuple[str, str], Entry]) -> dict[tuple[str, str], Entry]:
         found = add(ledger, used)
-        with closing(sqlite3.connect(file)) as other, other:
-            other.execute("DELETE FROM usage")
+        give_back(file)
         return found
 
     async def main() -> None:
@@ -367,8 +371,7 @@ def test_octets_that_are_given_back_while_their_user_comes(file: Path, monkeypat
             await until(lambda: not scene.server.treasurer._purses, "it is written down, and nobody draws on it")
             monkeypatch.setattr(Ledger, "news", slow_news)
             await until(is_reading.is_set, "the file is read")
-            with closing(sqlite3.connect(file)) as other, other:
-                other.execute("DELETE FROM usage")
+            give_back(file)
             await denied_as(scene, "ann")
             has_come.set()
             await until(lambda: not scene.server.treasurer._known, "it is learnt")
