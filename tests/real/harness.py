@@ -222,8 +222,8 @@ class Hosier:
             take(line)
 
     def _on_access(self, line: str) -> None:
-        self.logged += 1
         self._sessions.append(json.loads(line))
+        self.logged += 1  # last: whoever has waited for the count looks for the session
 
     def _on_message(self, line: str) -> None:
         self._messages.append(line)
