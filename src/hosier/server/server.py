@@ -97,6 +97,7 @@ class Server:
         self.users: Users | None
         self.methods: Mapping[int, Method | None]
         self.preferred: int  # the method that is chosen wherever it is offered
+        self.unguessable: frozenset[int]
         self.framings: dict[int, AuthFraming] = {}
         self.advertised: AdvertisedAddresses
         self.admits_socks4: bool
@@ -337,6 +338,7 @@ class Server:
         self.settings = terms.settings
         self.users = terms.users
         self.methods = terms.methods
+        self.unguessable = terms.unguessable
         self.preferred = next(iter(terms.methods), NO_ACCEPTABLE_METHODS)
         # Connections that wait for their greeting have this very table: they are to know what is chosen for them then.
         self.framings.clear()

@@ -8,7 +8,7 @@ from socket import SocketType
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from ..auth.base import Method, ServerExchange, is_guessable
+from ..auth.base import Method, ServerExchange
 from ..auth.registry import method_label
 from ..engine.endpoint import BROKEN, Endpoint
 from ..engine.events import EPOLLIN
@@ -329,23 +329,24 @@ class Session(Task):
         if method not in server.quick_methods:
             # Rounds with a far-away authority: the limit for handshakes would be too short, none too long.
             self.set_limit("auth", server.settings.limits.auth)
-        return (server.methods.get(method) or self._offered(method)).server_exchange()
+        return self._offered(method).server_exchange()
 
     async def _authenticate(self, connection: ServerConnection, exchange: ServerExchange, message: Any) -> bool:
         """One round; False if the client is refused."""
-        doorkeeper, methods = self.server.doorkeeper, self.server.methods
-        code: int = self.method  # type: ignore[assignment]  # there is one, or nobody would be asked
-        method = methods.get(code) or self._offered(code)
+        server = self.server
         name = message[0] if isinstance(message, Credentials) else None
-        claim = _new(Claim, (self.peer[0], name, method.name, 5, is_guessable(method)))
-        doorkeeper.admit(claim)
+        claim: Claim | None = None
+        if self.method not in server.unguessable:
+            claim = self._claim(name)
+            server.doorkeeper.admit(claim)
         step = exchange.step(message)
         if name is None and isinstance(step, asyncio.Future):
             step = await step  # nobody else's code runs here: no task is needed for it
         if not isinstance(step, AuthStep):
-            step = await foreign(self.engine.loop, doorkeeper.in_turn(claim, step))
-        elif step[1] is not None:
-            doorkeeper.heed(claim, step)
+            claim = claim or self._claim(name)
+            step = await foreign(self.engine.loop, server.doorkeeper.in_turn(claim, step))
+        elif (outcome := step[1]) is not None and (claim is not None or outcome[0] is None):
+            server.doorkeeper.heed(claim or self._claim(name), step)
         if (data := connection.send(step)) and (rest := self.client.send_some(data)):
             await self.client.send_all(rest)
         if (outcome := step[1]) is None:
@@ -361,6 +362,12 @@ class Session(Task):
         if self.limit != "handshake":
             self.set_limit("handshake", self.server.settings.limits.handshake)
         return True
+
+    def _claim(self, name: bytes | None) -> Claim:
+        """Raises PolicyDenied as ``_offered`` does."""
+        code: int = self.method  # type: ignore[assignment]  # there is one, or nobody would be asked
+        method = self._offered(code)
+        return _new(Claim, (self.peer[0], name, method.name, 5, code not in self.server.unguessable))
 
     def _offered(self, code: int) -> Method:
         """The method that was chosen. Raises PolicyDenied if it is offered no more: settings may have changed."""

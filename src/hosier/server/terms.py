@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from typing import TypeVar
 
-from ..auth.base import Method
+from ..auth.base import Method, is_guessable
 from ..auth.digests import PasswordDigests
 from ..auth.kerberos import KerberosMethod
 from ..auth.passwords import PasswordMethod
@@ -57,6 +57,10 @@ class Terms:
             self.users = _users(settings, self._passwords)
         self.methods: Mapping[int, Method | None] = _methods(settings, self.users)
         """By number, in the order of preference; None for method 00."""
+        self.unguessable = frozenset(
+            code for code, method in self.methods.items() if method is not None and not is_guessable(method)
+        )
+        """Those whose clients never wait for having failed."""
         self.framings: Mapping[int, AuthFraming] = {
             code: method.framing for code, method in self.methods.items() if method is not None
         }
