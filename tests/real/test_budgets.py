@@ -174,7 +174,7 @@ def test_a_locked_file_and_a_full_disk_cost_no_session_and_no_octet(
         assert counts["octets"] == {"up": sent, "down": received}
         assert counts["sessions_ended"]["CONNECT"] == counts["replies"]["0"] == SESSIONS
         wait_until(lambda: written(file) == sent + received, "all of it is written down")
-        assert "cannot write usage: " in hosier.messages
+        wait_until(lambda: "cannot write usage: " in hosier.messages, "the operator is told")
     assert written(file) == sent + received
 
 

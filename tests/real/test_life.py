@@ -203,7 +203,8 @@ def test_no_process_keeps_privileges_and_all_still_works(count: str, tmp_path: P
                 assert exactly(client, 5) == b"hello"
         if count == "1":
             wait_until(lambda: log.read_text().count("\n") == 2, "both sessions are logged")
-            assert f"warning: log_file: nobody may not make it anew in {tmp_path} after SIGUSR1: " in hosier.messages
+            warned = f"warning: log_file: nobody may not make it anew in {tmp_path} after SIGUSR1: "
+            wait_until(lambda: warned in hosier.messages, "the operator is warned")
 
 
 @pytest.mark.real
