@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import uvloop
 
 import hosier
+from hosier.client.aio.feeding import feed
 from hosier.client.aio.layered import LayeredTransport
 from hosier.client.layered import LayeredStream
 from hosier.errors import RemoteProtocolError
@@ -273,6 +275,61 @@ def test_tls_everywhere(protecting: Protecting, hosier_server: Start, greeter: P
 def test_tls_within_in_another_loop(protecting: Protecting, greeter: Place, certificate: Certificate) -> None:
     with door(certificate, greeter) as (_, port), pytest.raises(hosier.ConfigError, match="no TLS above GSSAPI"):
         uvloop.run(greeted(("localhost", port), proxy=protecting(), ssl=certificate.client))
+
+
+def test_tls_within_that_is_not_trusted(protecting: Protecting, greeter: Place, certificate: Certificate) -> None:
+    with (
+        door(certificate, greeter) as (_, port),
+        pytest.raises(ssl.SSLCertVerificationError, match="self-signed certificate"),
+    ):
+        run(greeted(("localhost", port), proxy=protecting(), ssl=True))
+
+
+@pytest.mark.parametrize(("spoken", "why"), [(b"HTTP/1.1 400 Bad Request\r\n\r\n", ssl.SSLError), (b"", OSError)])
+def test_tls_within_that_is_none(protecting: Protecting, spoken: bytes, why: type[OSError]) -> None:
+    async def say(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(spoken)
+        writer.close()
+        await writer.wait_closed()
+
+    async def main() -> None:
+        async with await asyncio.start_server(say, "127.0.0.1") as server:
+            place = server.sockets[0].getsockname()
+            with pytest.raises(why):
+                await hosier.aio.open_connection(*place, proxy=protecting(), ssl=True, timeout=PATIENCE)
+
+    run(main())
+
+
+@pytest.mark.parametrize("end", ["abort", "broken record", "silence"])
+def test_tls_within_ends_at_once(protecting: Protecting, greeter: Place, certificate: Certificate, end: str) -> None:
+    """Because its user wants that, or the peer says something else than TLS, or never answers the end."""
+
+    async def main() -> None:
+        reader, writer = await hosier.aio.open_connection(
+            "localhost", port, proxy=protecting(), ssl=certificate.client, timeout=PATIENCE
+        )
+        assert await reader.readline() == b"220 hello\r\n"
+        tls: Any = writer.transport
+        below = tls._ssl_protocol._transport
+        assert isinstance(below, LayeredTransport)
+        if end == "abort":
+            tls.abort()
+            await writer.wait_closed()
+        elif end == "broken record":
+            feed(below.get_protocol(), b"no record")
+            with pytest.raises(ssl.SSLError):
+                await reader.read()
+        else:
+            below.pause_reading()
+            tls._ssl_protocol._ssl_shutdown_timeout = 0.01
+            writer.close()
+            with pytest.raises(TimeoutError):
+                await writer.wait_closed()
+        assert below.is_closing()
+
+    with door(certificate, greeter) as (_, port):
+        _bounded(asyncio.run)(main())
 
 
 class Slow(ToyClientExchange):

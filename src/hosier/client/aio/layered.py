@@ -95,6 +95,12 @@ class LayeredTransport(asyncio.Transport, asyncio.Protocol):
         """Of the transport below."""
         self._below.set_write_buffer_limits(high, low)
 
+    def _force_close(self, exc: Exception | None) -> None:
+        """How asyncio's TLS closes what it lies on when it cannot go on: a certificate that is not trusted, a broken
+        record, a peer that never answers the end. ``exc`` comes back to it in ``connection_lost``."""
+        self._fault = self._fault or exc
+        self._below.abort()
+
     # --- to the transport below ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
