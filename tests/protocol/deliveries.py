@@ -184,7 +184,7 @@ def serve_straight(connection: ServerConnection, pieces: Iterable[bytes], method
     rest = list(pieces)
     events: list[Event] = []
     sent = b""
-    if rest and (selected := connection.take_usual_greeting(rest[0], method)) is not None:
+    if rest and (selected := connection.take_usual_greeting(rest[0], [method])) is not None:
         events.append(MethodsOffered(rest.pop(0)[2:]))
         sent += selected
         if rest and (message := connection.take_usual_message(rest[0])) is not None:

@@ -340,7 +340,7 @@ def state_of(connection: ServerConnection) -> tuple[object, ...]:
 def test_straight_line_ends_where_the_long_way_does(greeting: bytes, request_: bytes) -> None:
     straight, long = server(), server()
     feed(long, [greeting])
-    assert straight.take_usual_greeting(greeting, 0) == long.send(MethodSelected(0))
+    assert straight.take_usual_greeting(greeting, [0]) == long.send(MethodSelected(0))
     straight._faulted_in = long._faulted_in  # where faults were found: nowhere
     assert state_of(straight) == state_of(long)
     long.receive_data(request_)
@@ -354,7 +354,7 @@ def test_straight_line_ends_where_the_long_way_does(greeting: bytes, request_: b
 def test_straight_line_of_a_password(greeting: str, right: bool) -> None:
     straight, long = server(), server()
     feed(long, [bytes.fromhex(greeting)])
-    assert straight.take_usual_greeting(bytes.fromhex(greeting), 2) == long.send(MethodSelected(2))
+    assert straight.take_usual_greeting(bytes.fromhex(greeting), [2]) == long.send(MethodSelected(2))
     assert state_of(straight) == state_of(long)
     long.receive_data(LOGIN)
     assert straight.take_usual_message(LOGIN) == long.next_event() == AuthMessage(Credentials(b"ann", b"secret"))
@@ -366,27 +366,35 @@ def test_straight_line_of_a_password(greeting: str, right: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("methods", "selected"), [([0, 2], 0), ([2, 0], 2), ([0x80, 2], 2), ([1, 2, 0], 1), ([0x80], None), ([], None)]
+)
+def test_straight_line_takes_the_first_method_that_is_offered(methods: list[int], selected: int | None) -> None:
+    answer = server().take_usual_greeting(b"\x05\x03\x00\x01\x02", methods)
+    assert answer == (None if selected is None else bytes((5, selected)))
+
+
+@pytest.mark.parametrize(
     "greeting", ["", "05", "0501", "050102", "05020201", "040100", "05010005010001", "474554", "05020000", "050180"]
 )
 def test_unusual_greeting_goes_the_long_way(greeting: str) -> None:
     connection = server()
     before = state_of(connection)
-    assert connection.take_usual_greeting(bytes.fromhex(greeting), 0) is None
+    assert connection.take_usual_greeting(bytes.fromhex(greeting), [0]) is None
     assert state_of(connection) == before
 
 
 def test_greeting_in_pieces_goes_the_long_way() -> None:
     connection = server()
     connection.receive_data(b"\x05")
-    assert connection.take_usual_greeting(USUAL_GREETINGS[0], 0) is None
-    assert server_at_request().take_usual_greeting(USUAL_GREETINGS[0], 0) is None
+    assert connection.take_usual_greeting(USUAL_GREETINGS[0], [0]) is None
+    assert server_at_request().take_usual_greeting(USUAL_GREETINGS[0], [0]) is None
 
 
 @pytest.mark.parametrize("framings", [{}, {0x01: SpeaksFirst()}])
 def test_method_that_has_another_beginning_goes_the_long_way(framings: dict[int, AuthFraming]) -> None:
     connection = ServerConnection(framings)
     before = state_of(connection)
-    assert connection.take_usual_greeting(b"\x05\x01\x01", 1) is None
+    assert connection.take_usual_greeting(b"\x05\x01\x01", [1]) is None
     assert state_of(connection) == before
 
 
@@ -416,7 +424,7 @@ def test_no_method_is_asked_of_the_end() -> None:
             return super().decode(data, from_client=from_client)
 
     connection = ServerConnection({2: Framing()})
-    assert connection.take_usual_greeting(b"\x05\x01\x02", 2) == b"\x05\x02"
+    assert connection.take_usual_greeting(b"\x05\x01\x02", [2]) == b"\x05\x02"
     assert connection.take_usual_message(b"") is None
     connection.receive_data(b"")
     assert connection.next_event() == ConnectionClosed(False)

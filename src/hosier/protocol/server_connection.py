@@ -1,6 +1,6 @@
 """The server's side of a handshake: SOCKS4, 4a and 5; the first octet decides (S5-REQ-08)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import permutations
 from struct import Struct
 from types import MappingProxyType
@@ -118,12 +118,17 @@ class ServerConnection(Connection):
 
     # --- the usual handshake, in a straight line ---
 
-    def take_usual_greeting(self, data: bytes, method: int) -> bytes | None:
-        """If ``data`` is a usual greeting that offers the method, and nothing else: the octets that select it, and
-        what the client owes next is awaited. Else None, nothing has changed, and ``data`` goes the long way, into
-        ``receive_data``. Only for who would choose this method whatever else is offered."""
+    def take_usual_greeting(self, data: bytes, methods: Iterable[int]) -> bytes | None:
+        """If ``data`` is a usual greeting that offers some of the methods, and nothing else: the octets that select the
+        first of them, the second octet being its number, and what the client owes next is awaited. Else None, nothing
+        has changed, and ``data`` goes the long way, into ``receive_data``."""
         offered = _USUAL_GREETINGS.get(data)
-        if offered is None or method not in offered or self.state is not _AWAIT_OPENING or self._buffer:
+        if offered is None or self.state is not _AWAIT_OPENING or self._buffer:
+            return None
+        for method in methods:
+            if method in offered:
+                break
+        else:
             return None
         if method == NO_AUTHENTICATION:
             self.state = _AWAIT_REQUEST

@@ -31,7 +31,7 @@ from ..policy.targets import TargetPolicy
 from ..protocol.address import NAME, Address
 from ..protocol.auth.base import AuthFraming
 from ..protocol.auth.password import PasswordFraming
-from ..protocol.messages import NO_ACCEPTABLE_METHODS, NO_AUTHENTICATION, Command
+from ..protocol.messages import NO_AUTHENTICATION, Command
 from ..typed import check_callable, with_fields
 from .advertise import AdvertisedAddresses
 from .doorkeeper import Doorkeeper
@@ -96,7 +96,6 @@ class Server:
         self.octets_relayed = 0
         self.users: Users | None
         self.methods: Mapping[int, Method | None]
-        self.preferred: int  # the method that is chosen wherever it is offered
         self.unguessable: frozenset[int]
         self.framings: dict[int, AuthFraming] = {}
         self.advertised: AdvertisedAddresses
@@ -339,7 +338,6 @@ class Server:
         self.users = terms.users
         self.methods = terms.methods
         self.unguessable = terms.unguessable
-        self.preferred = next(iter(terms.methods), NO_ACCEPTABLE_METHODS)
         # Connections that wait for their greeting have this very table: they are to know what is chosen for them then.
         self.framings.clear()
         self.framings.update(terms.framings)

@@ -255,9 +255,8 @@ class Session(Task):
         exchange: ServerExchange | None = None
         # Nearly always the greeting has come with the connection, and each message comes whole and alone.
         if (data := client.recv_some(_READ)) is not None:
-            method = self.server.preferred
-            if (selected := connection.take_usual_greeting(data, method)) is not None:
-                self.method = method
+            if (selected := connection.take_usual_greeting(data, self.server.methods)) is not None:
+                self.method = method = selected[1]
                 if rest := client.send_some(selected):
                     await client.send_all(rest)
                 if method != NO_AUTHENTICATION:
