@@ -13,7 +13,7 @@ import pytest
 
 import hosier
 from hosier.cli import hangup
-from hosier.cli.hangup import change_server, change_workers, ignore_hangup, reload_at_hangup
+from hosier.cli.hangup import change_server, change_workers, hear_hangup, ignore_hangup, reload_at_hangup
 from hosier.config.settings import ServeSettings
 from hosier.errors import ConfigError
 from hosier.policy.rules import Rule
@@ -64,8 +64,7 @@ def test_each_signal_is_a_reload_and_mistakes_change_nothing() -> None:
             return "well done"
 
         ignore_hangup()
-        task = asyncio.ensure_future(reload_at_hangup(read, change, said))
-        await asyncio.sleep(0)
+        task = asyncio.ensure_future(reload_at_hangup(hear_hangup(), read, change, said))
         for last in ("reloaded: well done", "not reloaded: h.toml:2: two", "not reloaded: the port is taken"):
             os.kill(os.getpid(), signal.SIGHUP)
             await said.until(last)
@@ -145,8 +144,7 @@ def test_a_fault_is_not_the_last_reload(caplog: pytest.LogCaptureFixture) -> Non
             return "well done"
 
         ignore_hangup()
-        task = asyncio.ensure_future(reload_at_hangup(read, change, said))
-        await asyncio.sleep(0)
+        task = asyncio.ensure_future(reload_at_hangup(hear_hangup(), read, change, said))
         os.kill(os.getpid(), signal.SIGHUP)
         async with asyncio.timeout(PATIENCE):
             while not caplog.records:

@@ -18,6 +18,7 @@ import pytest
 
 import hosier
 from hosier.cli import serve
+from hosier.cli.hangup import ignore_hangup
 from hosier.cli.main import main
 from hosier.client.proxy import Proxy
 from hosier.config.settings import ServeSettings
@@ -328,6 +329,35 @@ def test_stops_at_a_signal_where_the_loop_takes_none(number: int, monkeypatch: p
 
     monkeypatch.setattr(asyncio.SelectorEventLoop, "add_signal_handler", refuse)
     live(monkeypatch, then, log="off")
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no such signal here")
+def test_a_hangup_as_soon_as_it_listens(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever reads its first line may have new settings for it already."""
+    settings = ServeSettings(listen=["127.0.0.1:0"], log="off")
+    announce = serve._announce
+
+    def announced(*arguments: Any) -> None:
+        announce(*arguments)
+        os.kill(os.getpid(), signal.SIGHUP)
+
+    def reread() -> tuple[ServeSettings, Sequence[str]]:
+        return settings, ["read again"]
+
+    async def serving() -> None:
+        async with asyncio.timeout(30):
+            ending = asyncio.ensure_future(serve._serve(settings, (), reread))
+            told = ""
+            while "reloaded: " not in told:
+                await asyncio.sleep(0.001)
+                told += capsys.readouterr().err
+            assert "warning: read again\nhosier: reloaded: no session had to end\n" in told
+            os.kill(os.getpid(), signal.SIGTERM)
+            await ending
+
+    monkeypatch.setattr(serve, "_announce", announced)
+    assert ignore_hangup()
+    asyncio.run(serving())
 
 
 def test_waits_for_sessions_and_writes_the_log(

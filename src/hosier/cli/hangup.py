@@ -14,7 +14,7 @@ from ..server.server import Server
 if TYPE_CHECKING:
     from ..workers.supervisor import Supervisor
 
-__all__ = ("Change", "Read", "change_server", "change_workers", "ignore_hangup", "reload_at_hangup")
+__all__ = ("Change", "Read", "change_server", "change_workers", "hear_hangup", "ignore_hangup", "reload_at_hangup")
 
 KEPT: Final = frozenset(("admin", "log", "log_file", "log_to", "run_as", "upstream", "uvloop", "workers"))
 """What is settled at the start of the process."""
@@ -36,13 +36,22 @@ def ignore_hangup() -> bool:
     return False
 
 
+def hear_hangup() -> asyncio.Event:
+    """Set by the signal, from now on."""
+    hangup = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
+    return hangup
+
+
 async def reload_at_hangup(
-    read: Read, change: Change, say: Callable[[str], object], notifier: Notifier | None = None
+    hangup: asyncio.Event,
+    read: Read,
+    change: Change,
+    say: Callable[[str], object],
+    notifier: Notifier | None = None,
 ) -> None:
     """For as long as it runs; one reload at a time. ``notifier``: told when one begins and ends."""
     notifier = notifier or Notifier({})
-    hangup = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
     while await hangup.wait():
         hangup.clear()
         notifier.reloading()

@@ -37,7 +37,7 @@ from ..server.overview import Overview
 from ..server.process import calm_collector, drain_unless, explain_on_stderr, loop_runner
 from ..server.server import Server
 from ..server.settings import Limits, ListenAddress, UdpSettings
-from .hangup import Change, Read, change_server, change_workers, ignore_hangup, reload_at_hangup
+from .hangup import Change, Read, change_server, change_workers, hear_hangup, ignore_hangup, reload_at_hangup
 from .options import BIND_CHOICES, cap_names, in_option, values_of
 
 __all__ = ("add_parser",)
@@ -187,12 +187,13 @@ async def _serve(settings: ServeSettings, warnings: Sequence[str] = (), reread: 
             sockets = listening_sockets(settings.listen_addresses)
             become(settings)
             await server.start(sockets)
-            _warn(warnings)
-            _announce(server, server.addresses, admin.addresses)
-            _tell_upstreams(settings)
-            _tell_caps(server.caps)
-            notifier.ready()
+            # Before a word of it is said: whoever waits for that may send one at once.
             with _heeding_hangup(reread, partial(change_server, server), on_signal, notifier):
+                _warn(warnings)
+                _announce(server, server.addresses, admin.addresses)
+                _tell_upstreams(settings)
+                _tell_caps(server.caps)
+                notifier.ready()
                 await stop.wait()
             notifier.stopping()
             if server.sessions:
@@ -268,7 +269,7 @@ def _heeding_hangup(
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, on_hangup)
         yield
         return
-    task = asyncio.ensure_future(reload_at_hangup(reread, change, _say, notifier))
+    task = asyncio.ensure_future(reload_at_hangup(hear_hangup(), reread, change, _say, notifier))
     try:
         yield
     finally:
