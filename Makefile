@@ -29,7 +29,7 @@ serve: $(DONE)/server  ## install the server and run it on port 1080 of 127.0.0.
 	@exec $(BIN)/hosier serve $(ARGS)
 
 test: $(DONE)/dev $(PEERS) $(HOSTS)  ## run every test, with real clients and servers (a quarter of an hour)
-	@$(BIN)/python -m pytest -n 2 $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 test-fast: $(DONE)/dev  ## run the tests that take less than two minutes and need no outside program
 	@HOSIER_REQUIRE_PEERS=0 $(BIN)/python -m pytest -n 4 -m 'not slow and not real' $(ARGS)
