@@ -1,4 +1,7 @@
-"""How a test asks for a program that pip does not install."""
+"""How a test asks for a program that pip does not install; how hard Hypothesis tries.
+
+Its profile ``fast`` is the default and always tries the same examples; HYPOTHESIS_PROFILE=deep looks further.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,24 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from hosier.client import readiness
 
 from .kerberos_realm import Realm
+
+settings.register_profile(
+    "fast",
+    max_examples=100,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile(
+    "deep", max_examples=5_000, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 
 @pytest.fixture(scope="session")

@@ -6,13 +6,14 @@ Nothing of the machine's own configuration is read or written: every program is 
 from __future__ import annotations
 
 import os
-import random
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
+
+from .own_ports import own_ports
 
 PATIENCE = 30.0
 """Seconds. Only a hang ever waits that long."""
@@ -140,7 +141,7 @@ class Realm:
 
 def _free_port() -> int:
     """For TCP and UDP, from the range that the kernel does not hand out by itself."""
-    for port in random.sample(range(20_000, 30_000), 1000):
+    for port in own_ports():
         try:
             with socket.create_server(("127.0.0.1", port)), socket.socket(type=socket.SOCK_DGRAM) as datagrams:
                 datagrams.bind(("127.0.0.1", port))

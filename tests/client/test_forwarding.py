@@ -204,6 +204,7 @@ def test_no_way(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         datagrams.egress.failure = ProxyConnectionError("the proxy is gone")
         datagrams.egress.ready.set()
         client = client_of(lab)
+        monkeypatch.setattr(forwarding, "ASK_AGAIN", 1000)
         for asked, dropped in ((1, 0), (1, 1), (1, 2)):
             client.sendto(b"x", datagrams.place)
             await until(lambda count=asked: len(datagrams.said) == count, "it is said")  # type: ignore[misc]
@@ -212,6 +213,7 @@ def test_no_way(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
                 "what comes meanwhile is dropped",
             )
         monkeypatch.setattr(forwarding, "ASK_AGAIN", 0)
+        datagrams.forward._ask_after = 0.0  # the time is over
         await until(lambda: client.sendto(b"x", datagrams.place) and len(datagrams.said) >= 3, "others are asked again")
         assert set(datagrams.said) == {"the proxy is gone"}
         datagrams.forward.close()

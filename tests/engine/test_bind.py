@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import random
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +19,7 @@ from hosier.engine.ports import PortRange
 from hosier.engine.task import Task
 from hosier.protocol.address import IPV4, IPV6, Address, parse_address
 
+from ..own_ports import own_ports
 from .harness import PATIENCE, Lab, Run, Story, reset, until
 
 NEAR = parse_address("127.0.0.1", 1080)
@@ -363,7 +363,7 @@ def test_what_the_outside_calls_it(run: Run) -> None:
 
 def free_ports(count: int) -> int:
     """The first of some neighbouring ports that nobody has, outside the range from which the kernel picks."""
-    for low in random.sample(range(20_000, 30_000), 100):
+    for low in own_ports():
         try:
             for port in range(low, low + count):
                 with socket.socket() as probe:

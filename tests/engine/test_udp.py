@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import random
 import socket
 from contextlib import suppress
 from itertools import pairwise
@@ -20,6 +19,7 @@ from hosier.engine.segments import Cut, Traffic, can_segment, segment_option
 from hosier.engine.udp import AT_ONCE, RUNS_AT_ONCE, DatagramSocket, Sizes, Sockaddrs, Views, datagram_socket
 from hosier.protocol.address import IPV4, Address, parse_address
 
+from ..own_ports import own_ports
 from .harness import Lab, Run, until
 
 LOOPBACK = Address(IPV4, b"\x7f\0\0\x01", 0)
@@ -340,7 +340,7 @@ def test_port_range() -> None:
 
 def free_pair(holder: socket.socket) -> int:
     """A port that the holder takes, and after which another one is free."""
-    for low in random.sample(range(20_000, 30_000), 1000):
+    for low in own_ports():
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other, suppress(OSError):
             other.bind(("127.0.0.1", low + 1))
             holder.bind(("127.0.0.1", low))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import re
 import signal
 import socket
@@ -17,6 +16,8 @@ from collections.abc import Callable, Mapping, Sequence, Sized
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NamedTuple
+
+from ..own_ports import own_ports
 
 READY = re.compile(r"hosier: listening on (?:\[([0-9a-f:.]+)\]|([0-9.]+)):(\d+) \(")
 
@@ -99,7 +100,7 @@ def localhost() -> str:
 
 def free_port() -> int:
     """A port that is free on 127.0.0.1 and ::1, from the range that the kernel does not hand out by itself."""
-    for port in random.sample(range(20_000, 30_000), 1000):
+    for port in own_ports():
         try:
             with socket.create_server(("127.0.0.1", port)):
                 if not has_ipv6():

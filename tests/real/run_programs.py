@@ -97,7 +97,7 @@ class Site:
             **self._in_languages(url, target.port),
             **self._installing(url),
             "dig": Row(["dig", "+short", "+tries=1", "four.test", "@9.9.9.9"], "198.18."),
-            "Chromium": _chromium(program("chromium", "chromium-browser"), f"{url}/page.html"),
+            "Chromium": _chromium(program("chromium", "chromium-browser"), folder, f"{url}/page.html"),
             "HTTP/3": Row([sys.executable, "-c", HTTP3, str(quic)]),
             "UDP": Row([sys.executable, "-c", DATAGRAM, ANYWHERE[0], str(echo)]),
             "IPv6": Row([sys.executable, "-c", PYTHON, f"http://[{ANYWHERE[1]}]:{target.port}/word"]),
@@ -157,15 +157,15 @@ def _clone(repository: str, into: str, **env: str) -> Row:
     return Row(["/bin/sh", "-c", script], env={**SETTINGS, **env})
 
 
-def _chromium(program: str, page: str) -> Row:
+def _chromium(program: str, folder: Path, page: str) -> Row:
     browser = [
         program,
         *("--headless", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-sync"),
         *("--disable-background-networking", "--disable-component-update"),
     ]
     return Row(
-        [*browser, "--user-data-dir=/dev/shm/hosier-profile-user", "--dump-dom", page],
-        as_root=[*browser, "--no-sandbox", "--user-data-dir=/dev/shm/hosier-profile-root", "--dump-dom", page],
+        [*browser, f"--user-data-dir={folder}/profile-user", "--dump-dom", page],
+        as_root=[*browser, "--no-sandbox", f"--user-data-dir={folder}/profile-root", "--dump-dom", page],
     )
 
 
@@ -208,7 +208,9 @@ def site(folder: Path, program: Program) -> Iterator[Site]:
         shutil.copyfile(certificate.file, folder / "trusted.pem")
         _, tls = stack.enter_context(door(certificate, (ANYWHERE[0], target.port), ANYWHERE[0]))
         ssh = stack.enter_context(sshd(program, folder, ANYWHERE[0]))
-        shutil.chown(folder / "user_key", USER_ID, USER_ID)
+        (folder / "profile-user").mkdir()
+        for name in ("user_key", "profile-user"):
+            shutil.chown(folder / name, USER_ID, USER_ID)
         quic = stack.enter_context(quic_server(folder, ANYWHERE[0]))
         echo = stack.enter_context(datagram_echo(ANYWHERE[0]))
         lists = folder / "apt"

@@ -23,7 +23,7 @@ KEYS = {
 
 def refuses(*arguments: str, prefix: tuple[str, ...] = ()) -> str:
     """The command gives up at once, with status 2 and one line that says why."""
-    done = run([*prefix, *command("serve", *arguments)], status=2, patience=10)
+    done = run([*prefix, *command("serve", *arguments)], status=2)
     assert done.stdout == b""
     message = done.stderr.decode()
     assert message.startswith("hosier: ")

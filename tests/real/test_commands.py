@@ -276,7 +276,7 @@ def test_active_ftp(program: Callable[..., str], tmp_path: Path, server: str) ->
 
 
 def probed(*options: str) -> dict[str, dict[str, bool | None]]:
-    found = json.loads(run(command("probe", "--json", "--timeout", "2", *options)).stdout)
+    found = json.loads(run(command("probe", "--json", "--timeout", "5", *options)).stdout)
     parts = ("versions", "methods", "commands")
     return {part: {name: one["works"] for name, one in found[part].items()} for part in parts}
 

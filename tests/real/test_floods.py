@@ -149,7 +149,9 @@ def test_garbage() -> None:
 def test_no_descriptors_left(count: int) -> None:
     """It says so, once; who is inside stays, who waits is served when others leave."""
     with (
-        Hosier(f"--workers={count}", "--cap=sessions=1000", "--cap=handshakes=1000") as hosier,
+        Hosier(
+            f"--workers={count}", "--cap=sessions=1000", "--cap=handshakes=1000", "--timeout=handshake=60"
+        ) as hosier,
         echo_server() as target,
     ):
         serving = workers(hosier.pid) if count > 1 else [hosier.pid]

@@ -203,7 +203,7 @@ def test_proxies_that_leave_at_each_step(home: Realm, connect: Connect, steps: i
 
 def test_a_proxy_that_says_nothing_more(home: Realm) -> None:
     with ScriptedServer([*GREETED, stall()]) as server, pytest.raises(ProxyTimedOut) as caught:
-        hosier.connect(told(server.address[1]), "example.com", 80, timeout=1)
+        hosier.connect(told(server.address[1]), "example.com", 80, timeout=4)
     assert caught.value.place is not None
     assert caught.value.place.step == "authentication"
 

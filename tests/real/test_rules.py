@@ -148,6 +148,7 @@ class Chatter(threading.Thread):
 
 
 @pytest.mark.real
+@pytest.mark.timeout(180)
 def test_a_hundred_reloads_under_load(tmp_path: Path) -> None:
     """Two workers, five hundred talkative sessions, and new ones all the while. Ninety-nine reloads, some of
     them wrong, forbid nobody who is there; the last one forbids bob: all of his sessions end, and none of ann's.

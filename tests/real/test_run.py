@@ -100,7 +100,7 @@ def gateways() -> list[int]:
 @pytest.mark.parametrize("family", ["-4", "-6", "--"])
 def test_the_proxy_is_told_the_name(through: Runner, hosier: Hosier, target: Target, host: str, family: str) -> None:
     """B-25: A program of one family reaches a server of the other."""
-    flag = [] if family == "--" else [family]
+    flag = PATIENT if family == "--" else [family]
     assert b'"peer"' in through("curl", "-sS", *flag, target.url(host)).stdout
     hosier.sessions(target.at(host), 5, target.connections)
     assert leaked() == 0

@@ -218,6 +218,7 @@ def test_200_children(through: Runner, hosier: Hosier, target: Target) -> None:
     done = through("python3", "-c", program, target.url("both.test"), patience=100)
     assert done.stdout == b"200\nand no other child\n", done.stderr
     assert leaked() == 0
+    nothing_stays()
 
 
 def test_500_connections_at_once(through: Runner, hosier: Hosier) -> None:
@@ -243,6 +244,7 @@ def test_500_connections_at_once(through: Runner, hosier: Hosier) -> None:
         assert done.stdout == b"500\n", done.stderr
         hosier.sessions(target.at("four.test"), 5, 500)
         assert hosier.logged == 500
+    nothing_stays()
 
 
 def test_several_at_once(through: Runner, target: Target) -> None:

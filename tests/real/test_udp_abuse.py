@@ -181,7 +181,7 @@ def test_garbage_in_bulk(hosier: Hosier) -> None:
 
 def test_held_for_ever() -> None:
     """An association that nobody uses ends, one that is used does not; nobody gets more than the quota."""
-    with Hosier("--udp=idle=1", "--udp=per_user=10") as server, scene(server, 10) as (clients, target):
+    with Hosier("--udp=idle=4", "--udp=per_user=10") as server, scene(server, 10) as (clients, target):
         with pytest.raises(ConnectionRefusedError, match="reply 1"):
             Association(server)
         used = clients[0]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import random
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -26,6 +25,7 @@ from hosier.server.session import Session
 from hosier.server.settings import BindSettings, Limits
 from hosier.testing import ToyLayer
 
+from ...own_ports import own_ports
 from ..harness import (
     FAILURE4,
     NO_AUTH,
@@ -118,7 +118,7 @@ def is_listening(place: tuple[str, int]) -> bool:
 
 def free_port() -> int:
     """A port that nobody has, outside the range from which the kernel picks."""
-    for port in random.sample(range(20_000, 30_000), 100):
+    for port in own_ports():
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
