@@ -43,6 +43,7 @@ class MessageType(IntEnum):
 _TOKEN: Final = int(MessageType.TOKEN)
 _LEVEL: Final = int(MessageType.LEVEL)
 _ABORT: Final = int(MessageType.ABORT)
+_CLEAR: Final = Level.CLEAR
 _WITH_TOKEN: Final = (_TOKEN, _LEVEL)
 
 
@@ -317,4 +318,4 @@ def _level(octets: bytes) -> Level:
 
 
 def _layer(context: SecurityContext, level: Level, sealed_up_to: int) -> GssapiLayer | None:
-    return None if level == Level.CLEAR else GssapiLayer(context, level, sealed_up_to=sealed_up_to)
+    return None if level is _CLEAR else GssapiLayer(context, level, sealed_up_to=sealed_up_to)
