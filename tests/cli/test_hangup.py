@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -112,6 +113,38 @@ def test_a_server() -> None:
         asyncio.run(main())
     finally:
         logging.getLogger().setLevel(level)
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_who_stops_meanwhile_leaves_nothing_open(works: bool) -> None:
+    """What a thread makes for a server that is told to stop is given back when it is made."""
+    given_back = threading.Event()
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Made:
+        def abandon(self) -> None:
+            given_back.set()
+
+    class Making:
+        def prepare(self, *_: object) -> Made:
+            begun.set()
+            assert go_on.wait(PATIENCE)
+            if not works:
+                raise ConfigError("it would not have worked")
+            return Made()
+
+    async def main() -> None:
+        changing = asyncio.ensure_future(change_server(Making(), ServeSettings()))  # type: ignore[arg-type]
+        assert await asyncio.to_thread(begun.wait, PATIENCE)
+        changing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await changing
+        go_on.set()
+        if works:
+            assert await asyncio.to_thread(given_back.wait, PATIENCE)
+
+    asyncio.run(main())
+    assert given_back.is_set() == works
 
 
 @pytest.mark.parametrize(

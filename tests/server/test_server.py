@@ -8,6 +8,7 @@ import re
 import select
 import socket
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from hosier.engine.poller import Engine
 from hosier.engine.portable import PortableEngine
 from hosier.errors import ConfigError, LocalProtocolError
 from hosier.observe.record import SessionRecord
+from hosier.policy.budgets import Budget
 from hosier.policy.limits import LocalTallyBook
 from hosier.server.listening import listening_sockets
 from hosier.server.settings import Limits, ServerSettings, parse_listen
@@ -386,6 +388,38 @@ def test_it_is_started_once_until_it_is_closed() -> None:
             assert await draining
             await server.close()
             assert not server.sessions
+
+    run(main)
+
+
+def descriptors() -> int:
+    """How many are open, where the system tells."""
+    return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+
+
+@pytest.mark.parametrize("step", ["Ledger", "make_engine", "Resolver", "Listener"])
+def test_a_start_that_fails_leaves_nothing_open(step: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """And it may be tried again."""
+
+    async def main() -> None:
+        server = hosier.Server(
+            listen=["127.0.0.1:0", "127.0.0.2:0"],
+            engine=PLATFORM.engine,
+            budgets={"month": Budget(octets="1000")},
+            usage_file=tmp_path / "usage.db",
+        )
+
+        def fails(*_: object, **__: object) -> None:
+            raise OSError("no more of these")
+
+        before = descriptors()
+        with monkeypatch.context() as patched:
+            patched.setattr(f"hosier.server.server.{step}", fails)
+            with pytest.raises(OSError, match="no more of these"):
+                await server.start()
+        assert descriptors() == before
+        async with server:
+            assert len(server.addresses) == 2
 
     run(main)
 

@@ -77,6 +77,28 @@ def test_what_is_wrong_or_abandoned_changes_nothing() -> None:
     asyncio.run(main())
 
 
+def test_a_fault_while_it_is_made_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system without another thread, say; the worker hears the next order."""
+
+    async def main() -> None:
+        async with Server(BEFORE) as server:
+            answers = Answers()
+            changing = Changing(server, answers)  # type: ignore[arg-type]
+
+            def fails(*_: object) -> None:
+                raise RuntimeError("can't start new thread")
+
+            with monkeypatch.context() as patched:
+                patched.setattr(server, "prepare", fails)
+                await prepare(changing, AFTER)
+            assert await answers.next() == (PREPARE, "RuntimeError: can't start new thread")
+            await prepare(changing, AFTER)
+            assert await answers.next() == (PREPARE, "")
+            await changing.abandon(asyncio.StreamReader())
+
+    asyncio.run(main())
+
+
 def test_what_goes_wrong_when_it_changes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """And the worker hears the next order."""
 

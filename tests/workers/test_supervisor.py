@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import re
 import signal
@@ -393,6 +394,13 @@ def test_caps_hold_for_all_together() -> None:
 # --- what its admin pages ask ---
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is slow to answer is not left out: the machine may be."""
+    monkeypatch.setattr(process, "ANSWER", PATIENCE)
+
+
+@pytest.mark.usefixtures("patient")
 def test_counts_of_all_workers_and_who_is_here() -> None:
     async def story(crew: Crew) -> None:
         supervisor = crew.supervisor
@@ -409,6 +417,7 @@ def test_counts_of_all_workers_and_who_is_here() -> None:
     with_crew(2, story)
 
 
+@pytest.mark.usefixtures("patient")
 def test_counts_of_a_worker_that_died_stay_and_its_sessions_are_lost() -> None:
     async def story(crew: Crew) -> None:
         supervisor = crew.supervisor
@@ -590,6 +599,35 @@ def test_a_worker_that_is_being_born_changes_too() -> None:
     async def until_steady(crew: Crew) -> None:
         """Its orders were in the channel before this question."""
         assert await crew.supervisor.snapshot() is not None
+
+    with_crew(2, story)
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_who_drains_changes_nothing_more(when: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No port is opened for clients that nobody would wait for."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+    answer = WorkerProcess.answer
+
+    async def story(crew: Crew) -> None:
+        async def stopped_meanwhile(awaited: asyncio.Future[Any], patience: float) -> Any:
+            found = await answer(awaited, patience)
+            if not crew.supervisor._stopping.is_set():
+                crew.supervisor.stop()
+            return found
+
+        client = await crew.connect(b"\x05")  # it is waited for
+        await until(lambda: crew.sessions() == 1, "it is here")
+        if when == "before":
+            crew.supervisor.stop()
+        else:
+            monkeypatch.setattr(WorkerProcess, "answer", staticmethod(stopped_meanwhile))
+        with pytest.raises(ConfigError, match="it is stopping"):
+            await reload(crew, listen=["127.0.0.1:0", f"127.0.0.1:{port}"])
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
+        client.close()
 
     with_crew(2, story)
 

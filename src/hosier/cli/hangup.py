@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from ..config.settings import ServeSettings
 from ..errors import ConfigError
 from ..server.notify import Notifier
+from ..server.reload import Reload
 from ..server.server import Server
 
 if TYPE_CHECKING:
@@ -72,10 +73,21 @@ async def reload_at_hangup(
 
 async def change_server(server: Server, settings: ServeSettings) -> str:
     """For a server that is this process."""
-    reload = await asyncio.to_thread(server.prepare, settings, KEPT)
+    making = asyncio.get_running_loop().run_in_executor(None, server.prepare, settings, KEPT)
+    try:
+        reload = await asyncio.shield(making)
+    except asyncio.CancelledError:
+        making.add_done_callback(_abandon)
+        raise
     ended = server.switch(reload)
     logging.getLogger().setLevel(logging.INFO if settings.verbose else logging.WARNING)
     return _told(ended, reload.kept)
+
+
+def _abandon(made: "asyncio.Future[Reload]") -> None:
+    """What a thread has made for a server that meanwhile stops."""
+    if not made.cancelled() and made.exception() is None:
+        made.result().abandon()
 
 
 async def change_workers(supervisor: "Supervisor", settings: ServeSettings) -> str:

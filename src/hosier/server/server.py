@@ -164,22 +164,31 @@ class Server:
             raise LocalProtocolError("this server has been started: close() it before it is started again")
         if sockets is None:
             sockets = listening_sockets(self.settings.listen_addresses)
-        if self.users is not None:
-            self.users.open()
-        usage_file = self.settings.usage_file
-        ledger = Ledger(str(usage_file)) if self.settings.budgets and usage_file is not None else None
-        self.treasurer = Treasurer(
-            self.settings.budgets,
-            self._vault,
-            ledger,
-            on_demand=self.settings.budgets_on_demand,
-            groups=self.settings.groups,
-            limited=self.meter.limited,
-        )
-        self.engine = make_engine(self.settings.engine)
-        self._resolver = Resolver(self.engine.loop)
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._terms.close)
+            for sock in sockets:
+                undo.callback(sock.close)
+            if self.users is not None:
+                self.users.open()
+            usage_file = self.settings.usage_file
+            ledger = Ledger(str(usage_file)) if self.settings.budgets and usage_file is not None else None
+            if ledger is not None:
+                undo.callback(ledger.close)
+            self.treasurer = Treasurer(
+                self.settings.budgets,
+                self._vault,
+                ledger,
+                on_demand=self.settings.budgets_on_demand,
+                groups=self.settings.groups,
+                limited=self.meter.limited,
+            )
+            self.engine = make_engine(self.settings.engine)
+            undo.callback(self.engine.close)
+            self._resolver = Resolver(self.engine.loop)
+            undo.callback(self._resolver.close)
+            self._listeners = self._listening(sockets, self.settings)
+            undo.pop_all()
         self._started = True
-        self._listeners = self._listening(sockets, self.settings)
         self._enforce()
         self._watch()
 

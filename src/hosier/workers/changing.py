@@ -33,6 +33,8 @@ class Changing:
             self._next = await asyncio.to_thread(self._server.prepare, settings, (), sockets)
         except ConfigError as error:
             wrong = str(error)
+        except Exception as error:  # noqa: BLE001  # whatever it was: the supervisor must know, and orders go on
+            wrong = f"{type(error).__name__}: {error}"
         self._answer.write(PREPARE + value(wrong))
 
     async def switch(self, _: asyncio.StreamReader) -> None:

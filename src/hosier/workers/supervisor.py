@@ -46,12 +46,13 @@ FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 5.0
 """Seconds before the next attempt; connections wait in the queue of the dead one meanwhile."""
 
-
 PREPARING: Final = 30.0
 """Seconds that a worker has to make what other settings need."""
 
 WORKERS_KEEP: Final = frozenset(("caps",))
 """Settings that workers got at their start and keep, besides those that every server keeps."""
+
+_TOO_LATE: Final = "it is stopping"
 
 
 class Outcome(NamedTuple):
@@ -192,13 +193,18 @@ class Supervisor:
         kept = kept_settings(self._given, settings, {*NEED_RESTART, *WORKERS_KEEP, *keep})
         settings = replace(settings, **{name: getattr(self._given, name) for name in kept})
         (await asyncio.to_thread(Terms, settings)).close()
+        if self._stopping.is_set():
+            raise ConfigError(_TOO_LATE)
         after = replace(settings, caps=self.settings.caps)
         new = [address for address in after.listen_addresses if address not in self._given.listen_addresses]
         doors = shared_listening_sockets(new, self.count) if new else [[] for _ in range(self.count)]
         asked = {number: worker for number, worker in self._workers.items() if worker.serves}
         preparing = [worker.answer(worker.prepare(after, doors[number]), PREPARING) for number, worker in asked.items()]
         answers = zip(asked.values(), await asyncio.gather(*preparing), strict=True)
-        if wrong := [answer for worker, answer in answers if answer != "" and worker.serves]:
+        wrong = [answer for worker, answer in answers if answer != "" and worker.serves]
+        if self._stopping.is_set():
+            wrong = [_TOO_LATE]  # who drains opens no ports
+        if wrong:
             for worker in asked.values():
                 worker.tell(ABANDON)
             _close(doors)
@@ -327,9 +333,6 @@ class Supervisor:
 
     def _move(self, after: ServerSettings, doors: Sequence[Sequence[socket.socket]]) -> None:
         """From now on workers accept on other sockets, too, and not on some of those that they had."""
-        if self._stopping.is_set():
-            _close(doors)
-            return
         before, wanted = self._given.listen_addresses, after.listen_addresses
         for sockets, added in zip(self._sockets, doors, strict=True):
             gone = [sock for sock in sockets if configured_address(sock, before) not in wanted]
