@@ -246,8 +246,9 @@ def test_nothing_is_waited_for_where_the_peer_is_gone(run: Run) -> None:
     run(main)
 
 
-def test_interrupted_while_it_waits(run: Run) -> None:
+def test_interrupted_while_it_waits(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main(lab: Lab) -> None:
+        monkeypatch.setattr(module, "_BLIND", 3600)
         _, inner, _ = full(lab)
         story = resetting(lab, inner, seconds=3600)
         await lab.settle()

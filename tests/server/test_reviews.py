@@ -207,9 +207,10 @@ def test_who_comes_is_judged_by_the_rules_of_that_time(before: list[Rule], after
 # --- while time passes ---
 
 
+@pytest.mark.patient
 def test_an_account_expires_under_way() -> None:
     async def main() -> None:
-        moment = datetime.now().astimezone() + timedelta(seconds=2)
+        moment = datetime.now().astimezone() + timedelta(seconds=5)
         async with stage(users=PASSWORDS, accounts={"ann": Account(expires=moment)}) as scene:
             ann, bob = await through(scene, "ann"), await through(scene, "bob")
             await is_ended(*ann)

@@ -357,6 +357,13 @@ def test_users_of_a_file(tmp_path: Path) -> None:
     run(main)
 
 
+@pytest.fixture
+def standing_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For who must wait: however slow the machine is, nobody has waited long enough."""
+    monkeypatch.setattr("hosier.server.doorkeeper.monotonic", lambda: 1000.0)
+
+
+@pytest.mark.usefixtures("standing_clock")
 def test_who_fails_too_often_is_refused_unheard(caplog: pytest.LogCaptureFixture) -> None:
     """UP-REQ-17: the same answer as for a wrong password, also to the right one; a line for each failure that was
     checked, and none for those that were not."""
@@ -374,6 +381,7 @@ def test_who_fails_too_often_is_refused_unheard(caplog: pytest.LogCaptureFixture
     run(main)
 
 
+@pytest.mark.usefixtures("standing_clock")
 @pytest.mark.parametrize("guessable", [True, False])
 def test_only_who_can_guess_must_wait(
     guessable: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
@@ -409,6 +417,7 @@ def test_backoff_can_be_switched_off() -> None:
     run(main)
 
 
+@pytest.mark.usefixtures("standing_clock")
 def test_a_flood_of_guesses_does_not_touch_who_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One hash is under way and will not end; hundreds of guesses wait behind it. Who has logged in before does so
     again at once, and once the hash ends, few of the guesses are worth one."""

@@ -83,7 +83,7 @@ def test_connection_that_stands_later() -> None:
             loop.call_later(0.05, lambda: begun.extend(full.accept()[0] for _ in range(2)))
             url = "{}:{}".format(*full.getsockname())
             with pytest.raises(hosier.ProxyTimedOut) as caught:
-                await hosier.aio.connect(url, "example.com", 80, timeout=3)
+                await hosier.aio.connect(url, "example.com", 80, timeout=6)
             assert caught.value.place is not None
             assert caught.value.place.step == "method"
             for one in begun:

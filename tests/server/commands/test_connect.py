@@ -416,7 +416,7 @@ def test_a_client_that_does_not_wait_while_the_kernel_connects() -> None:
     """S5-REQ-56, with a target whose queue is full, so that it neither accepts nor refuses."""
 
     async def main() -> None:
-        async with stage(limits=Limits(connect=1)) as scene:
+        async with stage(limits=Limits(connect=1000)) as scene:
             full = full_queue(scene)
             client = await scene.client()
             await client.greet()
@@ -428,6 +428,7 @@ def test_a_client_that_does_not_wait_while_the_kernel_connects() -> None:
             await until(lambda: session.client.seen & EPOLLIN, "the engine sees the edge")
             assert client.has_nothing()
             client.end()
+            session.on_deadline()
             assert await client.rest() == failure5(6)
             record = await scene.record()
         assert (record.reply, record.end, record.dialled) == (6, "connect failed: connect limit", None)
@@ -756,7 +757,7 @@ def test_after_a_failure_it_closes_though_the_client_keeps_sending(version: int)
     """S5-REQ-49, B-02, B-04: the reply arrives whole, also if the client reads it late."""
 
     async def main() -> None:
-        async with stage(limits=Limits(linger=0.5)) as scene:
+        async with stage(limits=Limits(linger=2)) as scene:
             scene.server.egress = failing(scene.server, system_error(errno.ECONNREFUSED))
             client = await scene.client()
             if version == 5:
