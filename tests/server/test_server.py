@@ -397,7 +397,7 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
 
 
-@pytest.mark.parametrize("step", ["Ledger", "make_engine", "Resolver", "Listener"])
+@pytest.mark.parametrize("step", ["Ledger", "make_engine", "Resolver", "Listener", "DirectEgress"])
 def test_a_start_that_fails_leaves_nothing_open(step: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """And it may be tried again."""
 

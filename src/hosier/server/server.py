@@ -187,10 +187,12 @@ class Server:
             self._resolver = Resolver(self.engine.loop)
             undo.callback(self._resolver.close)
             self._listeners = self._listening(sockets, self.settings)
+            undo.callback(self._stop_listening)
+            undo.callback(self.reviews.close)
+            self._enforce()
+            self._watch()
             undo.pop_all()
         self._started = True
-        self._enforce()
-        self._watch()
 
     def prepare(
         self,

@@ -214,7 +214,9 @@ class Supervisor:
         for number, worker in self._workers.items():
             if worker is not asked.get(number):  # it was being born, with the settings of before
                 worker.prepare(after, doors[number])
-        switching = [self._switched(number, worker) for number, worker in self._workers.items()]
+        # All of them are told before anything else can be, a stop least of all.
+        told = [(number, worker, worker.post(SWITCH)) for number, worker in self._workers.items()]
+        switching = [self._switched(number, worker, posted) for number, worker, posted in told]
         return Outcome(kept, sum(await asyncio.gather(*switching)))
 
     def stop(self) -> None:
@@ -231,10 +233,9 @@ class Supervisor:
 
     # --- private ---
 
-    async def _switched(self, number: int, worker: WorkerProcess) -> int:
+    async def _switched(self, number: int, worker: WorkerProcess, posted: "asyncio.Future[Any]") -> int:
         """How many sessions a worker has ended by changing. One that serves and has not changed is known as such until
         it has, or is replaced: what it serves by are the settings of before."""
-        posted = worker.post(SWITCH)
         answer = await worker.answer(posted, PREPARING)
         if isinstance(answer, int) or not worker.serves:
             self._behind.discard(number)
