@@ -84,7 +84,7 @@ def run_sessions(
 
 
 def _ready(selector: selectors.BaseSelector) -> list[tuple[selectors.SelectorKey, int]]:
-    """Yields the processor instead of sleeping, as load.c does: to wake a sleeping process costs its waker."""
+    """Yields where it would sleep, as load.c does at first: to wake a sleeping process costs its waker."""
     patience = time.monotonic() + 10
     while not (found := selector.select(0)):
         if time.monotonic() > patience:

@@ -26,7 +26,7 @@ from .harness import SUCCESS, SUCCESS4, Connect, exactly, opening, opening_with_
 SHORT = 0.3
 """Seconds for what must end because of a limit."""
 
-LONG_ENOUGH = 3.0
+LONG_ENOUGH = 1.5
 """The same for what must come some steps far before it ends, though the machine has other things to do."""
 
 REPLIES = {

@@ -106,7 +106,7 @@ def test_wrong_credentials_fail_once_for_each_version(user_ids: bool, caplog: py
     """So that a look costs nobody the free failures."""
     with ThreadedServer(users={"ann": "sesame"}, socks4_userid=user_ids) as server:
         url = server.url.replace("//", "//eve:guess@")
-        report = probed(url, patience=5)
+        report = probed(url, patience=2)
         failures = [record.message for record in caplog.records if "authentication failure" in record.message]
         assert len(failures) == 1 + user_ids
     found = marks(report)
@@ -120,7 +120,7 @@ def test_wrong_credentials_fail_once_for_each_version(user_ids: bool, caplog: py
 def test_a_target_that_is_not_reached_is_no_refused_login() -> None:
     with ThreadedServer(users={"ann": "sesame"}) as server, socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
-        report = probed(server.url.replace("//", "//ann:sesame@"), patience=5, target=closed.getsockname())
+        report = probed(server.url.replace("//", "//ann:sesame@"), patience=2, target=closed.getsockname())
         assert marks(report)["commands"] == {"connect": None, "bind": True, "associate": True}
 
 
@@ -144,7 +144,7 @@ def test_a_ticket_is_shown_in_the_questions_too() -> None:
 
 def test_what_is_switched_off_is_told() -> None:
     with ThreadedServer(bind=BindSettings(enabled=False), udp=UdpSettings(enabled=False)) as server:
-        report = probed(server.url, patience=5)
+        report = probed(server.url, patience=2)
         assert (report.commands["bind"].works, report.commands["associate"].works) == (None, None)
         assert "reply 2" in report.commands["bind"].says
 
@@ -152,7 +152,7 @@ def test_what_is_switched_off_is_told() -> None:
 def test_target() -> None:
     with ThreadedServer() as server, socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
-        report = probed(server.url, patience=5, target=closed.getsockname())
+        report = probed(server.url, patience=2, target=closed.getsockname())
         assert report.commands["connect"].works is None
         assert "connection refused" in report.commands["connect"].says
 

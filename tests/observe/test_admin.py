@@ -156,12 +156,12 @@ def test_a_client_that_says_nothing_is_not_waited_for(monkeypatch: pytest.Monkey
 
 
 @pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who says nothing may stay, also on a machine that is slow to open connections."""
     monkeypatch.setattr(module, "PATIENCE", 60.0)
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("unhurried")
 def test_the_oldest_that_says_nothing_makes_room() -> None:
     """Whoever holds all places keeps nobody from a scrape."""
 
@@ -188,7 +188,7 @@ def test_the_oldest_that_says_nothing_makes_room() -> None:
     asyncio.run(main())
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("unhurried")
 def test_more_than_so_many_that_ask_are_turned_away() -> None:
     async def main() -> None:
         go_on = asyncio.Event()

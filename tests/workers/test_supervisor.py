@@ -395,12 +395,12 @@ def test_caps_hold_for_all_together() -> None:
 
 
 @pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who is slow to answer is not left out: the machine may be."""
     monkeypatch.setattr(process, "ANSWER", PATIENCE)
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("unhurried")
 def test_counts_of_all_workers_and_who_is_here() -> None:
     async def story(crew: Crew) -> None:
         supervisor = crew.supervisor
@@ -417,7 +417,7 @@ def test_counts_of_all_workers_and_who_is_here() -> None:
     with_crew(2, story)
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("unhurried")
 def test_counts_of_a_worker_that_died_stay_and_its_sessions_are_lost() -> None:
     async def story(crew: Crew) -> None:
         supervisor = crew.supervisor

@@ -158,7 +158,8 @@ class Server:
         """Listens: on its addresses, or on sockets that are bound to them and listen already.
 
         Raises ConfigError if an address cannot be had; one of a family that the machine lacks is left out with a line
-        in the log, unless it is the only one. LocalProtocolError if it has been started and not closed since.
+        in the log, unless it is the only one. LocalProtocolError if it has been started and not closed since. After
+        any other failure nothing is left open, the given sockets included.
         """
         if self._started:
             raise LocalProtocolError("this server has been started: close() it before it is started again")

@@ -345,6 +345,7 @@ class Session(Task):
             claim = claim or self._claim(name)
             step = await foreign(self.engine.loop, server.doorkeeper.in_turn(claim, step))
         elif (outcome := step[1]) is not None and (claim is not None or outcome[0] is None):
+            # Who cannot guess has no failures that success would forgive: only a failure of theirs is told.
             server.doorkeeper.heed(claim or self._claim(name), step)
         if (data := connection.send(step)) and (rest := self.client.send_some(data)):
             await self.client.send_all(rest)

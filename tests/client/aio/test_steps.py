@@ -67,6 +67,7 @@ def test_silent_place_does_not_hold_up_the_next(monkeypatch: pytest.MonkeyPatch)
             one.close()
 
 
+@pytest.mark.slow
 def test_connection_that_stands_later() -> None:
     """As anywhere but on one machine."""
 
