@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hosier.cli.endings import DONE, NOBODY_READS, PROXY_FAILED, TARGET_FAILED, ended, failed
+from hosier.cli.endings import ALL_WELL, NOBODY_READS, PROXY_FAILED, TARGET_FAILED, ended, failed
 from hosier.cli.main import main
 from hosier.errors import AuthError, ConfigError, LocalProtocolError, ProxyConnectionError, ReplyCode, reply_error
 
@@ -51,4 +51,4 @@ def test_one_table_for_all(verb: str, capsys: pytest.CaptureFixture[str]) -> Non
     told = re.findall(r"^ +(\d+)  \w", capsys.readouterr().out, re.MULTILINE)
     page = re.findall(r"^\| (\d+) \|", (ROOT / "docs" / "commands.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert told == page == ["0", "1", "2", "3", "141"]
-    assert [int(code) for code in told] == [DONE, TARGET_FAILED, 2, PROXY_FAILED, NOBODY_READS]
+    assert [int(code) for code in told] == [ALL_WELL, TARGET_FAILED, 2, PROXY_FAILED, NOBODY_READS]

@@ -8,7 +8,7 @@ import pty
 import pytest
 
 from hosier.cli import progress
-from hosier.cli.progress import BULK, ProgressLine, is_wanted
+from hosier.cli.progress import MUCH, ProgressLine, is_wanted
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_bulk_is_told_and_small_talk_is_not(clock: list[float], capsys: pytest.C
         return capsys.readouterr().err
 
     assert look(1000, 2000) == ""
-    assert look(0, BULK - 1) == ""
+    assert look(0, MUCH - 1) == ""
     assert look(0, 2_000_000) == "\rhosier: 1 kB up, 3.05 MB down, 4 MB/s"
     assert look(0, 1000).startswith("\rhosier: 1 kB up, 3.05 MB down, 2 kB/s")
     assert look(0, 0).strip("\r ") == ""

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..client.blocking import connect
 from ..errors import SocksError
-from .endings import DONE, EXIT_CODES, ended, failed
+from .endings import ALL_WELL, EXIT_CODES, ended, failed
 from .ports import port
 from .progress import add_progress_option
 from .proxies import add_proxy_option, chain_for, host_and_port
@@ -56,4 +56,4 @@ def run(arguments: argparse.Namespace) -> int:
         join_stdio(sock, progress=arguments.progress)
     except OSError as error:
         return ended(error)
-    return DONE
+    return ALL_WELL

@@ -6,9 +6,9 @@ from typing import Final
 
 from ..errors import ConfigError, LocalProtocolError, ReplyError
 
-__all__ = ("DONE", "EXIT_CODES", "NOBODY_READS", "PROXY_FAILED", "TARGET_FAILED", "ended", "failed", "say")
+__all__ = ("ALL_WELL", "EXIT_CODES", "NOBODY_READS", "PROXY_FAILED", "TARGET_FAILED", "ended", "failed", "say")
 
-DONE: Final = 0
+ALL_WELL: Final = 0
 TARGET_FAILED: Final = 1
 PROXY_FAILED: Final = 3
 

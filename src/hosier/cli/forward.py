@@ -24,7 +24,7 @@ from ..protocol.address import Address, parse_address
 from ..server.process import explain_on_stderr
 from ..server.server import Server
 from ..server.settings import ListenAddress, parse_listen
-from .endings import DONE, EXIT_CODES, say
+from .endings import ALL_WELL, EXIT_CODES, say
 from .progress import TELL_EVERY, ProgressLine, add_progress_option, is_wanted
 from .proxies import add_proxy_option, chain_for, host_and_port
 
@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         if not all(address.is_loopback for address in listen):
             raise ConfigError("a SOCKS port for others than this machine is what hosier serve --upstream is for")
         asyncio.run(_serve_socks(listen, chain_for(arguments), telling))
-        return DONE
+        return ALL_WELL
     if arguments.target is None:
         raise ConfigError("where to? write hosier forward [LOCAL:]PORT HOST:PORT, or --socks")
     host, port = host_and_port(arguments.target)
@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.udp and chain[0].path is None:
         _refuse_own_port(listen, chain[0])
     asyncio.run(_forward(listen, parse_address(host, port), chain, telling, datagrams=arguments.udp))
-    return DONE
+    return ALL_WELL
 
 
 async def _forward(

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..client.blocking import bind
 from ..errors import ProxyTimedOut, SocksError
-from .endings import DONE, EXIT_CODES, TARGET_FAILED, ended, failed, say
+from .endings import ALL_WELL, EXIT_CODES, TARGET_FAILED, ended, failed, say
 from .ports import listen_port
 from .progress import add_progress_option
 from .proxies import add_proxy_option, chain_for
@@ -68,4 +68,4 @@ def run(arguments: argparse.Namespace) -> int:
         join_stdio(sock, progress=arguments.progress)
     except OSError as error:
         return ended(error)
-    return DONE
+    return ALL_WELL

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from ..client.probe import Finding, Report, probe
 from ..errors import ConfigError, ProxyConnectionError
-from .endings import DONE, EXIT_CODES, PROXY_FAILED, failed
+from .endings import ALL_WELL, EXIT_CODES, PROXY_FAILED, failed
 from .proxies import add_proxy_option, chain_for, host_and_port
 from .seconds import seconds
 
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(report.as_dict(), indent=2))
     else:
         print("\n".join(table(report)))
-    return DONE if report.speaks_socks else PROXY_FAILED
+    return ALL_WELL if report.speaks_socks else PROXY_FAILED
 
 
 def table(report: Report) -> Iterator[str]:

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from .endings import say
 
-__all__ = ("BULK", "TELL_EVERY", "ProgressLine", "add_progress_option", "is_wanted")
+__all__ = ("MUCH", "TELL_EVERY", "ProgressLine", "add_progress_option", "is_wanted")
 
-BULK: Final = 1 << 20
+MUCH: Final = 1 << 20
 """Octets before progress is told."""
 
 TELL_EVERY: Final = 0.5
@@ -46,7 +46,7 @@ class ProgressLine:
         """For what goes on and on, at intervals: tells while octets flow in bulk, and stops when none do."""
         now, moved = monotonic(), up + down
         fresh = moved - self._before
-        if fresh >= BULK or (fresh and self._told):
+        if fresh >= MUCH or (fresh and self._told):
             self.tell(up, down, fresh / max(now - self._looked, 0.001))
         elif not fresh:
             self.wipe()

@@ -13,7 +13,7 @@ import threading
 from time import monotonic
 from typing import Final
 
-from .progress import BULK, TELL_EVERY, ProgressLine, is_wanted
+from .progress import MUCH, TELL_EVERY, ProgressLine, is_wanted
 
 __all__ = ("Counted", "join_stdio")
 
@@ -119,6 +119,6 @@ def _tell(counted: Counted, done: threading.Event) -> None:
     line = ProgressLine()
     while not done.wait(TELL_EVERY):
         moved = counted.up + counted.down
-        if moved >= BULK:
+        if moved >= MUCH:
             line.tell(counted.up, counted.down, moved / (monotonic() - counted.began))
     line.wipe()
