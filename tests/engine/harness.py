@@ -18,7 +18,8 @@ from time import monotonic
 from typing import Any
 
 from hosier.engine.endpoint import Endpoint
-from hosier.engine.flow import BULK, BULK_AFTER, Flow
+from hosier.engine.flow import BULK_AFTER, Flow
+from hosier.engine.flow_status import BULK
 from hosier.engine.layers import Layer
 from hosier.engine.poller import HELD_LIMIT, Engine
 from hosier.engine.portable import PortableEngine

@@ -308,6 +308,30 @@ def test_room_is_heard_of_when_somebody_asks(run: Run) -> None:
 
 
 @pytest.mark.linux
+def test_who_asks_is_told_once_more(run: Run) -> None:
+    """Of what is the case, though it was told before; else of its edge, as anybody is."""
+
+    async def main(lab: Lab) -> None:
+        outer, inner = lab.pair()
+        owner = Listener()
+        endpoint = Endpoint(lab.engine, inner, owner)
+        endpoint.register()
+        for _ in range(2):  # the first time it is an edge like any other
+            endpoint.ask(EPOLLOUT)
+            await until(lambda: owner.events)
+            assert owner.events.pop() == EPOLLOUT
+        endpoint.ignore(EPOLLOUT)
+        endpoint.ask(EPOLLIN)
+        await lab.settle()
+        assert owner.events == []
+        outer.send(b"x")
+        await until(lambda: owner.events == [EPOLLIN])
+        endpoint.close()
+
+    run(main)
+
+
+@pytest.mark.linux
 def test_arrivals_may_be_ignored_but_not_an_end(run: Run) -> None:
     async def main(lab: Lab) -> None:
         outer, inner = lab.pair()

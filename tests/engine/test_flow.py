@@ -23,6 +23,7 @@ from hosier.engine.flow import BULK_AFTER, QUIET_TURN, TURN, Flow
 from hosier.engine.pipes import Pipe, PipePool
 from hosier.engine.poller import SCRATCH
 from hosier.engine.portable import PortableEngine
+from hosier.engine.unsent import UNSENT
 
 from .harness import (
     Joined,
@@ -185,17 +186,36 @@ def test_bulk_moves_by_splice_and_small_talk_does_not(run: Run, monkeypatch: pyt
 
 
 @pytest.mark.linux
+def test_only_sinks_of_bulk_are_kept_short(run: Run) -> None:
+    """Of octets that wait in the kernel; small talk does not pay for the call."""
+
+    def bound(endpoint: Endpoint) -> int:
+        return endpoint.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT)
+
+    async def main(lab: Lab) -> None:
+        joined = Joined(lab)
+        unbound = bound(joined.far)
+        for _ in range(2 * BULK_AFTER):
+            await send(joined.client, b"question")
+            assert await exactly(joined.target, 8) == b"question"
+        assert bound(joined.far) == unbound != UNSENT
+        await asyncio.gather(feed(joined.client, 1, 8 * MEGABYTE), check(joined.target, 1, 8 * MEGABYTE))
+        assert (bound(joined.far), bound(joined.near)) == (UNSENT, unbound)
+
+    run(main)
+
+
+@pytest.mark.linux
 def test_splices_that_signals_cut_short(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sink is not full then, so that no edge would ever tell that it has room."""
-    genuine, cut = flow_module.splice, 0
+    genuine, cut = os.splice, 0
 
     def splice(source: int, sink: int, size: int, *more: object) -> int:
         nonlocal cut
         if size > 1 and stat.S_ISSOCK(os.fstat(sink).st_mode):
             cut += 1
             size //= 2
-        moved: int = genuine(source, sink, size, *more)
-        return moved
+        return genuine(source, sink, size, *more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(flow_module, "splice", splice)
 

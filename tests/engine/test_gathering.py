@@ -9,13 +9,27 @@ from typing import Any
 import pytest
 
 from hosier.engine.endpoint import Endpoint
-from hosier.engine.flow import Flow
+from hosier.engine.flow import SMALL_SPLICE, Flow
+from hosier.engine.flow_status import BULK
 from hosier.engine.frame_buffers import BULK_FRAMES
-from hosier.engine.gathering import MOMENT, ONE_WAY, Gathering
-from hosier.engine.layered import UnwrappingFlow
+from hosier.engine.gathering import GATHERED, MOMENT, ONE_WAY, Gathering, ran_dry
 from hosier.engine.portable import PortableEngine
 
-from .harness import Joined, Lab, Pattern, Run, assert_reset, exactly, receive, reset, send, until, urge
+from .harness import (
+    Joined,
+    Lab,
+    Pattern,
+    Run,
+    assert_reset,
+    check,
+    exactly,
+    feed,
+    receive,
+    reset,
+    send,
+    until,
+    urge,
+)
 from .toy_frames import InPieces, frames
 
 pytestmark = [
@@ -33,7 +47,7 @@ FOREVER = 3600.0
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Little is much, and comes fast."""
     monkeypatch.setattr("hosier.engine.layered._LARGE", SIZE)
-    for module in ("gathering", "layered"):
+    for module in ("flow", "gathering", "layered"):
         monkeypatch.setattr(f"hosier.engine.{module}.ONE_WAY", ENOUGH * SIZE)
     monkeypatch.setattr("hosier.engine.gathering.MOMENT", FOREVER)
 
@@ -42,11 +56,10 @@ def look_never(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hosier.engine.gathering.LOOK_AGAIN", FOREVER)
 
 
-def look(flow: Flow) -> None:
+def look(flow: Flow, times: int = 1) -> None:
     """As when it is time for it."""
-    assert isinstance(flow, UnwrappingFlow)
-    assert flow._gathering is not None
-    flow._gathering._look(flow)
+    for _ in range(times):
+        flow.source.engine.looks._look()
 
 
 def told_of(endpoint: Endpoint) -> int:
@@ -104,28 +117,19 @@ def test_a_moment_later_they_pass(run: Run) -> None:
 
 def test_it_goes_on_while_much_comes(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     look_never(monkeypatch)
-    looks: list[int] = []
-    look_soon = Gathering._look_soon
-
-    def count(gathers: Gathering, flow: Flow) -> None:
-        looks.append(flow.moved)
-        look_soon(gathers, flow)
-
-    monkeypatch.setattr(Gathering, "_look_soon", count)
 
     async def main(lab: Lab) -> None:
         joined = await gathering(lab)
         flow = joined.relay.up
-        begun = flow.moved
+        look(flow)
         for _ in range(3):
             await send(joined.client, BULK_FRAMES * FRAME)
             await exactly(joined.target, BULK_FRAMES * SIZE)
             look(flow)
-        assert looks[1:] == [begun + (count + 1) * BULK_FRAMES * SIZE for count in range(3)]
-        assert told_of(joined.near) == BULK_FRAMES * len(FRAME)
+            assert told_of(joined.near) == BULK_FRAMES * len(FRAME)
         look(flow)
         assert told_of(joined.near) == 1
-        assert len(looks) == 4
+        assert lab.engine.looks._handle is None, "nobody is looked at any more"
 
     run(main)
 
@@ -279,11 +283,11 @@ def test_who_is_answered_after_much_waits_a_few_times_only(run: Run, monkeypatch
                 await lab.settle()
                 if flow.moved == moved:
                     assert told_of(joined.near) > 1
-                    look(flow)
+                    look(flow, 2)
                 await until(lambda now=moved: flow.moved == now + SIZE, "a frame passes")  # type: ignore[misc]
                 gathered.append(told_of(joined.near) > 1)
             if gathered[-1]:
-                look(flow)
+                look(flow, 2)
             await exactly(joined.target, size * SIZE)
             await send(joined.target, b"!")
             await receive(joined.client)
@@ -294,11 +298,180 @@ def test_who_is_answered_after_much_waits_a_few_times_only(run: Run, monkeypatch
     run(main)
 
 
+async def gathering_bulk(lab: Lab, slow: int = 0) -> Joined:
+    """A relay that lets bulk gather which it splices; ``slow``: the size of its sink's buffers."""
+    joined = Joined(lab, slow=slow)
+    flow, piece = joined.relay.up, bytes(GATHERED // 8)
+
+    async def pass_one() -> None:
+        moved = flow.moved
+        await send(joined.client, piece)
+        await exactly(joined.target, len(piece))
+        await until(lambda: flow.moved == moved + len(piece), "it has passed")
+        await lab.settle()
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("flow", "gathering"):
+            patch.setattr(f"hosier.engine.{module}.ONE_WAY", GATHERED)
+        while not flow.status & BULK or told_of(joined.near) == 1:
+            assert flow.moved < 1000 * len(piece), "nothing gathers"
+            await pass_one()
+    return joined
+
+
+@pytest.mark.linux
+def test_bulk_is_told_of_together(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    look_never(monkeypatch)
+
+    async def main(lab: Lab) -> None:
+        joined = await gathering_bulk(lab)
+        flow = joined.relay.up
+        enough, moved = told_of(joined.near), flow.moved
+        assert GATHERED // 4 <= enough <= GATHERED  # the kernel may forbid so much
+        data = Pattern("up").octets(0, enough)
+        await send(joined.client, data[: enough // 2])
+        await lab.settle()
+        assert flow.moved == moved, "it gathers"
+        await send(joined.client, data[enough // 2 :])
+        assert await exactly(joined.target, len(data)) == data
+
+    run(main)
+
+
+@pytest.mark.linux
+@pytest.mark.parametrize("size", [1, SMALL_SPLICE - 1, GATHERED // 2])
+def test_a_moment_later_bulk_passes(run: Run, size: int) -> None:
+    """However little it is, and small talk is what it was before."""
+
+    async def main(lab: Lab) -> None:
+        joined = await gathering_bulk(lab)
+        data = Pattern("up").octets(0, size)
+        await send(joined.client, data)
+        assert await exactly(joined.target, size) == data
+        await until(lambda: told_of(joined.near) == 1, "the engine is told of everything again")
+        for _ in range(3):
+            await send(joined.client, b"question")
+            assert await exactly(joined.target, 8) == b"question"
+            await send(joined.target, b"answer")
+            assert await exactly(joined.client, 6) == b"answer"
+        assert told_of(joined.near) == 1
+
+    run(main)
+
+
+@pytest.mark.linux
+def test_the_end_of_bulk_waits_for_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    look_never(monkeypatch)
+
+    async def main(lab: Lab) -> None:
+        joined = await gathering_bulk(lab)
+        await send(joined.client, b"the last octets")
+        await lab.settle()
+        joined.client.shutdown(socket.SHUT_WR)
+        assert await exactly(joined.target, 15) == b"the last octets"
+        assert await receive(joined.target) == b""
+        await send(joined.target, b"all of it")
+        joined.target.shutdown(socket.SHUT_WR)
+        assert await exactly(joined.client, 9) == b"all of it"
+        assert await receive(joined.client) == b""
+        await joined.ended()
+        assert joined.relay.ended_well
+
+    run(main)
+
+
+@pytest.mark.linux
+def test_a_reset_of_bulk_waits_for_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    look_never(monkeypatch)
+
+    async def main(lab: Lab) -> None:
+        joined = await gathering_bulk(lab)
+        await send(joined.client, b"the last octets")
+        await lab.settle()
+        reset(joined.client)
+        await assert_reset(joined.target)
+        await joined.ended()
+
+    run(main)
+
+
+@pytest.mark.linux
+def test_urgent_data_in_bulk_waits_for_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    look_never(monkeypatch)
+
+    async def main(lab: Lab) -> None:
+        joined = await gathering_bulk(lab)
+        await urge(joined.client, b"stop!")
+        assert await exactly(joined.target, 5) == b"stop!"
+
+    run(main)
+
+
+@pytest.mark.linux
+def test_a_slow_reader_of_bulk_that_gathers(run: Run) -> None:
+    async def main(lab: Lab) -> None:
+        joined = await gathering_bulk(lab, slow=1 << 19)
+        size = 8 << 20
+        feeding = lab.loop.create_task(feed(joined.client, "up", size))
+        await until(lambda: joined.relay.up.blocked, "the reader is slower")
+        assert await check(joined.target, "up", size) == size
+        await feeding
+
+    run(main)
+
+
+@pytest.mark.linux
+def test_all_are_looked_at_together(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One timer, however many they are; who has ended is forgotten."""
+    look_never(monkeypatch)
+
+    async def main(lab: Lab) -> None:
+        first, second = await gathering_bulk(lab), await gathering_bulk(lab)
+        timer = lab.engine.looks._handle
+        assert timer is not None
+        assert len(lab.engine.looks._flows) == 2
+        first.client.close()
+        first.target.close()
+        await first.ended()
+        look(second.relay.up)
+        assert lab.engine.looks._flows == [second.relay.up]
+        look(second.relay.up)
+        assert not lab.engine.looks._flows
+        assert lab.engine.looks._handle is None
+
+    run(main)
+
+
+@pytest.mark.linux
+def test_a_look_that_fails_is_no_other_flow_s_matter(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    look_never(monkeypatch)
+    genuine = Gathering.look
+
+    async def main(lab: Lab) -> None:
+        first, second = await gathering_bulk(lab), await gathering_bulk(lab)
+
+        def fail(gathering: Gathering, flow: Flow) -> bool:
+            if flow is first.relay.up:
+                raise RuntimeError("a fault of ours")
+            return genuine(gathering, flow)
+
+        monkeypatch.setattr(Gathering, "look", fail)
+        look(second.relay.up)
+        await first.ended()
+        assert lab.crashes.pop()["exception"].args == ("a fault of ours",)
+        assert lab.engine.looks._flows == [second.relay.up]
+        await send(second.client, b"the last octets")
+        look(second.relay.up)
+        assert await exactly(second.target, 15) == b"the last octets"
+
+    run(main)
+
+
 class _Source:
     """Where a flow comes from, as far as it matters here."""
 
     def __init__(self) -> None:
-        self.engine = self.loop = self.sock = self
+        self.engine = self.sock = self.looks = self
         self.now = 1000.0
         self.told: list[int] = []
 
@@ -306,7 +479,7 @@ class _Source:
         assert (level, option) == (SOL_SOCKET, SO_RCVLOWAT)
         self.told.append(octets)
 
-    def call_later(self, *_: object) -> None:
+    def add(self, *_: object) -> None:
         pass
 
 
@@ -317,17 +490,17 @@ def test_no_more_than_comes_in_a_moment(monkeypatch: pytest.MonkeyPatch, seconds
     """Four frames at most; and what comes too slowly is measured anew."""
     monkeypatch.setattr("hosier.engine.gathering.ONE_WAY", ONE_WAY)
     monkeypatch.setattr("hosier.engine.gathering.MOMENT", MOMENT)
-    source, gathers, frame = _Source(), Gathering(), 65_536
+    source, frame = _Source(), 65_536
     monkeypatch.setattr("hosier.engine.gathering.monotonic", lambda: source.now)
-    flow: Any = SimpleNamespace(source=source, twin=SimpleNamespace(moved=0), moved=100)
-    gathers.ran_dry(flow, frame, 4)
+    flow: Any = SimpleNamespace(source=source, twin=SimpleNamespace(moved=0), moved=100, gathering=None)
+    ran_dry(flow, frame, 4)
     flow.moved += ONE_WAY - 1
-    gathers.ran_dry(flow, frame, 4)
+    ran_dry(flow, frame, 4)
     assert not source.told, "it must be more"
     flow.moved += 1
     source.now += seconds
-    gathers.ran_dry(flow, frame, 4)
+    ran_dry(flow, frame, 4)
     assert source.told == ([count * frame] if count else [])
     flow.moved += ONE_WAY
-    gathers.ran_dry(flow, frame, 4)
+    ran_dry(flow, frame, 4)
     assert source.told == [count * frame if count else 4 * frame]

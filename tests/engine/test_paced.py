@@ -11,7 +11,8 @@ from time import monotonic
 import pytest
 
 from hosier.engine.events import EPOLLIN
-from hosier.engine.flow import BULK, BULK_AFTER, FULL_READ, SMALL_SPLICE
+from hosier.engine.flow import BULK_AFTER, FULL_READ, SMALL_SPLICE
+from hosier.engine.flow_status import BULK
 from hosier.engine.paced import PacedFlow, PacedLane, PacedUnwrappingFlow, PacedWrappingFlow
 from hosier.engine.poller import SCRATCH
 from hosier.engine.portable import PortableEngine

@@ -10,7 +10,8 @@ from contextlib import suppress
 import pytest
 
 from hosier.engine.events import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
-from hosier.engine.flow import DONE, Flow
+from hosier.engine.flow import Flow
+from hosier.engine.flow_status import DONE
 from hosier.engine.linger import LINGER
 from hosier.engine.poller import SCRATCH
 

@@ -9,7 +9,7 @@ import pytest
 
 from hosier.engine.endpoint import ARRIVALS
 from hosier.engine.events import EPOLLIN
-from hosier.engine.flow import BLOCKED, QUEUED
+from hosier.engine.flow_status import BLOCKED, QUEUED
 from hosier.engine.stepping import SteppingFlow
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hosier.engine import unsent as module
-from hosier.engine.unsent import unsent
+from hosier.engine.unsent import UNSENT, bound_unsent, unsent
 
 
 @pytest.fixture
@@ -22,6 +22,8 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     with near, far:
         yield near, far
 
+
+_SIOCOUTQNSD = 0x894B  # of what is in the buffer, that which was never sent
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -82,3 +84,31 @@ def test_each_system_has_its_question(pair: Pair, monkeypatch: pytest.MonkeyPatc
         sock: Any = Mac() if platform == "darwin" else pair[0]
         assert unsent(sock) == answer
     assert asked == [module._SIOCOUTQ, module._FIONWRITE, module._SO_NWRITE]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="nothing is bounded here")
+def test_a_sink_takes_no_more_than_it_may(pair: Pair) -> None:
+    near, _ = pair
+    bound_unsent(near)
+    assert near.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == UNSENT
+    near.setblocking(False)
+    size = 0
+    piece = bytes(65536)
+    while True:
+        try:
+            size += near.send(piece)
+        except BlockingIOError:
+            break
+    not_sent = int.from_bytes(fcntl.ioctl(near, _SIOCOUTQNSD, bytes(4)), sys.byteorder)
+    assert 0 < not_sent < UNSENT + 2 * len(piece)
+
+
+def test_what_has_no_such_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another kind of socket, another system."""
+    near, far = socket.socketpair()
+    with near, far:
+        bound_unsent(near)
+        monkeypatch.setattr(module, "_NOTSENT_LOWAT", None)
+        bound_unsent(near)
+        near.send(b"x")
+        assert far.recv(2) == b"x"

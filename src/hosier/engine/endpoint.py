@@ -111,6 +111,12 @@ class Endpoint:
             self.heard = wanted
             self.engine.watch_for(self.fd, wanted)
 
+    def ask(self, events: int) -> None:
+        """Wants to be told of these events as soon as they are the case, even if they are now and were told before: a
+        call that came back short shows neither. It must be registered."""
+        self.heard |= events
+        self.engine.watch_for(self.fd, self.heard)
+
     def ignore(self, events: int) -> None:
         """Does not want to be told of these events until it wants to hear of them again."""
         if self.heard & events:

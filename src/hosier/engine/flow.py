@@ -4,15 +4,17 @@ A flow starts by copying: one recv and one send are the cheapest way for small t
 few times running it is bulk, and moves on by splice, in turns, without its octets ever becoming Python objects.
 """
 
-import os
 from errno import ECONNRESET, EPIPE
 from socket import MSG_PEEK
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from .endpoint import ARRIVALS, BROKEN, MAYBE_MORE, READABLE, WRITABLE, Endpoint
 from .events import EPOLLIN, EPOLLOUT, EPOLLPRI
-from .pipes import Pipe
+from .flow_status import ABANDONED, BLOCKED, BULK, DONE, OVER, QUEUED
+from .gathering import ONE_WAY, Gathering, bulk_ran_dry
+from .pipes import SPLICE_FLAGS, Pipe, splice
 from .poller import SCRATCH
+from .unsent import bound_unsent
 
 if TYPE_CHECKING:
     from .paced import Pacer
@@ -20,27 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = ("Flow",)
 
-splice: Final[Any] = getattr(os, "splice", None)  # where there is none, no flow gets a pipe
-SPLICE_FLAGS: Final = 3  # SPLICE_F_MOVE | SPLICE_F_NONBLOCK
 FULL_READ: Final = SCRATCH // 2  # octets: what network cards and the loopback join to one segment is less than a buffer
 BULK_AFTER: Final = 4  # full reads in a row
 TURN: Final = 1 << 20  # octets of a bulk flow's turn, not much more
 QUIET_TURN: Final = 4 * TURN  # while nobody else has anything to say, and only the steps of a turn would be more
 SMALL_SPLICE: Final = 16384  # octets; a splice that moves less is small talk again
-
-# What keeps a flow from copying at once. The later ones are larger, so that a comparison tells who is past which.
-QUEUED: Final = 1
-"""It waits for its turn."""
-BULK: Final = 2
-"""It moves in turns, by splice."""
-BLOCKED: Final = 4
-"""The sink is full; its next writable edge calls ``flush``."""
-OVER: Final = 8
-"""Nothing more is read from the source."""
-DONE: Final = 16
-"""Everything is delivered and the end passed on, or the direction is given up."""
-ABANDONED: Final = 32
-"""Given up: the source may still be sending."""
 
 _OTHERS: Final = ~QUEUED
 _FINISHED: Final = OVER | DONE
@@ -56,6 +42,7 @@ class Flow:
         "_pace",
         "_pipe",
         "_rest",
+        "gathering",
         "moved",
         "relay",
         "sink",
@@ -73,7 +60,9 @@ class Flow:
         self.moved = 0
         """Octets that the sink's kernel has taken; exact at any moment."""
         self.status = 0
-        """The flags above; nearly always none, and one look tells."""
+        """The flags of ``flow_status``; nearly always none, and one look tells."""
+        self.gathering: Gathering | None = None
+        """Of one that has moved much."""
         self._full_reads = 0
         self._rest = b""
         self._pipe: Pipe | None = None
@@ -164,7 +153,7 @@ class Flow:
         if share < SCRATCH:
             return self._pump_unheld()
         if status & BULK:
-            self._full_reads = BULK_AFTER - 1
+            self._full_reads = BULK_AFTER
             self.status &= ~BULK
         return self.pump()
 
@@ -248,8 +237,12 @@ class Flow:
     def _is_bulk_now(self) -> bool:
         """After a full read."""
         self._full_reads += 1
-        self.status |= BULK if self._full_reads >= BULK_AFTER else 0
-        return self.status & BULK != 0
+        if self._full_reads < BULK_AFTER:
+            return False
+        if self._full_reads == BULK_AFTER:
+            bound_unsent(self.sink.sock)
+        self.status |= BULK
+        return True
 
     def _emptied(self) -> bool:
         """Sends what is held; whether all of it went, and there may be more."""
@@ -315,22 +308,25 @@ class Flow:
                 size = splice(source, pipe.write_fd, share, None, None, SPLICE_FLAGS)
             except BlockingIOError:
                 engine.pipes.give(pipe)
-                return self.source.hear(ARRIVALS)
+                self.source.hear(ARRIVALS)
+                return bulk_ran_dry(self) if self.moved >= ONE_WAY else None
             except OSError:
                 engine.pipes.discard(pipe)
                 return self._source_died()
             if not size:
                 self.source.seen |= EPOLLPRI  # or it is the end: a read will tell
                 break
-            sent = 0
             try:
-                while sent < size:  # a signal cuts a splice short; only a refusal tells that an edge will come
-                    sent += splice(pipe.read_fd, sink, size - sent, None, None, SPLICE_FLAGS)
+                sent = splice(pipe.read_fd, sink, size, None, None, SPLICE_FLAGS)
+            except BlockingIOError:
+                sent = 0
             except OSError as error:
-                self.moved += sent
-                self._hold_pipe(pipe, size - sent)
-                return None if isinstance(error, BlockingIOError) else self.sink_died(error)
+                self._hold_pipe(pipe, size)
+                return self.sink_died(error)
             self.moved += sent
+            if sent < size:
+                self._hold_pipe(pipe, size - sent)
+                return self.sink.ask(EPOLLOUT)
             most -= size
         if size < SMALL_SPLICE:
             self._full_reads = 0
@@ -341,7 +337,7 @@ class Flow:
     def _hold_pipe(self, pipe: Pipe, octets: int) -> None:
         self._pipe, pipe.octets = pipe, octets
         self.source.engine.room -= octets
-        self._block()
+        self.status |= BLOCKED
 
     def _flush_rest(self) -> None:
         sent = self.sink.sock.send(self._rest)
@@ -351,13 +347,15 @@ class Flow:
 
     def _flush_pipe(self, pipe: Pipe) -> None:
         engine = self.source.engine
-        while pipe.octets:  # until all have gone or the sink refuses, as in a turn
-            sent = splice(pipe.read_fd, self.sink.fd, pipe.octets, None, None, SPLICE_FLAGS)
-            self.moved += sent
-            engine.room += sent
-            pipe.octets -= sent
-        self._pipe = None
-        engine.pipes.give(pipe)
+        sent = splice(pipe.read_fd, self.sink.fd, pipe.octets, None, None, SPLICE_FLAGS)
+        self.moved += sent
+        engine.room += sent
+        pipe.octets -= sent
+        if pipe.octets:
+            self.sink.ask(EPOLLOUT)
+        else:
+            self._pipe = None
+            engine.pipes.give(pipe)
 
     def _source_ended(self) -> None:
         source, relay, twin = self.source, self.relay, self.twin

@@ -8,9 +8,10 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from .endpoint import MAYBE_MORE, Endpoint
-from .flow import BLOCKED, QUEUED, Flow
+from .flow import Flow
+from .flow_status import BLOCKED, QUEUED
 from .frame_buffers import BULK_FRAMES, MOST_FRAMES, Room, at_once_after, keep_what_is_freed
-from .gathering import ONE_WAY, Gathering
+from .gathering import ONE_WAY, ran_dry
 from .layers import Layer, LayerInPieces, Translation, finish_layer, has_ended_early, in_pieces, last_octets
 from .opening import open_frames
 from .poller import SCRATCH
@@ -35,7 +36,7 @@ MAX_FRAME: Final = 1 << 20  # octets that wait for the rest of their frame; RFC 
 
 
 class _LayeredFlow(SteppingFlow):
-    __slots__ = ("_at_once", "_frame_size", "_gathering", "_most", "_pieces", "layer")
+    __slots__ = ("_at_once", "_frame_size", "_most", "_pieces", "layer")
 
     _is_tunnel: bool = False
 
@@ -47,8 +48,6 @@ class _LayeredFlow(SteppingFlow):
         self._at_once = BULK_FRAMES
         self._pieces: LayerInPieces | None = None
         """The layer, if there is bulk and its frames can be moved without being put together."""
-        self._gathering: Gathering | None = None
-        """Of one that has moved much."""
 
     def pump(self) -> None:
         """One read, transformed; then the flow's next turn."""
@@ -84,7 +83,7 @@ class _LayeredFlow(SteppingFlow):
         if have == most or source.seen & MAYBE_MORE or (self._is_tunnel and self._is_over()):
             self._queue()
         elif self.moved >= ONE_WAY:
-            self._gather()
+            self._ran_dry()
 
     def turn(self) -> None:
         self.status = status = self.status & ~QUEUED
@@ -131,14 +130,11 @@ class _LayeredFlow(SteppingFlow):
             elif source.seen & MAYBE_MORE:
                 self._queue()
             elif self.moved >= ONE_WAY:
-                self._gather()
+                self._ran_dry()
 
-    def _gather(self) -> None:
-        """It has run dry; more at once would cost less."""
+    def _ran_dry(self) -> None:
         if not self.status:
-            if self._gathering is None:
-                self._gathering = Gathering()
-            self._gathering.ran_dry(self, self._frame_size or SCRATCH, self._at_once)
+            ran_dry(self, self._frame_size or SCRATCH, self._at_once)
 
     def _must_not_hold(self) -> bool:
         """Where there is no room: whether something might be held now; then the flow looks again later. Wrapped octets

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .endpoint import ARRIVALS, MAYBE_MORE
 from .events import EPOLLPRI
-from .flow import BLOCKED, BULK, DONE, FULL_READ, OVER, QUEUED, SMALL_SPLICE, Flow
+from .flow import FULL_READ, SMALL_SPLICE, Flow
+from .flow_status import BLOCKED, BULK, DONE, OVER, QUEUED
 from .layered import UnwrappingFlow, WrappingFlow
 from .poller import SCRATCH
 from .segments import Lane, Pieces, Traffic

@@ -5,9 +5,12 @@ hold octets of a flow that ended is closed, never given to another.
 """
 
 import os
-from typing import Final
+from typing import Any, Final
 
-__all__ = ("Pipe", "PipePool")
+__all__ = ("SPLICE_FLAGS", "Pipe", "PipePool", "splice")
+
+splice: Final[Any] = getattr(os, "splice", None)  # where there is none, no flow gets a pipe
+SPLICE_FLAGS: Final = 3  # SPLICE_F_MOVE | SPLICE_F_NONBLOCK
 
 _WANTED: Final = 1 << 20
 _F_SETPIPE_SZ: Final = 1031

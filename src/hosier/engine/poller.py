@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol, cast
 
 from .endpoint import Owner
 from .frame_buffers import FrameBuffers
+from .gathering import Looks
 from .loop import EdgeLoop, LentEpoll
 from .pipes import PipePool
 from .task import Task
@@ -79,6 +80,7 @@ class Engine:
         self.loop = loop if loop is not None else asyncio.get_running_loop()
         self.timers = Timers(self.loop)
         self.pipes = PipePool()
+        self.looks = Looks(self.loop)
         self.tasks: set[Task] = set()
         self.scratch = memoryview(bytearray(SCRATCH))
         """A buffer for the call under way; its contents mean nothing afterwards."""
@@ -151,6 +153,7 @@ class Engine:
         for task in list(self.tasks):
             task.interrupt(asyncio.CancelledError())
         self.timers.close()
+        self.looks.close()
         self._turns.clear()
         self.pipes.close()
         self._shut()

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from .endpoint import READABLE, Endpoint
 from .events import EPOLLIN
-from .flow import ABANDONED, DONE, Flow
+from .flow import Flow
+from .flow_status import ABANDONED, DONE
 from .layered import UnwrappingFlow, WrappingFlow
 from .layers import Layer, Translation
 from .linger import LINGER, linger, reset_when_sent
