@@ -1,7 +1,8 @@
 /* limit.c: the limit, a SOCKS5 server in C that does nothing but the system calls.
  *
- *   limit PORT        no authentication, CONNECT to IPv4 addresses, on 127.0.0.1
- *   limit PORT copy   the same, but it never splices: what it passes on arrives in the kernel's own large pages
+ *   limit PORT          no authentication, CONNECT to IPv4 addresses, on 127.0.0.1
+ *   limit PORT gather   the same, but bulk comes in fewer and larger pieces, as in the engine (see below)
+ *   limit PORT copy     the same, but it never splices: what it passes on arrives in the kernel's own large pages
  *
  * It makes the very system calls that Hosier's engine makes for a session, and almost nothing between them, so it says how
  * cheap a server on this kernel can be, and what Python costs on top. It is a yardstick, not a product: it has no
@@ -13,6 +14,10 @@
  * flow splices instead: through one spare pipe that all flows share, because a flow owns a pipe only while the pipe holds
  * its bytes. Room to write is asked for when a sink is full, and the arrivals at a source whose sink is full are
  * ignored, in bulk until the source is dry.
+ *
+ * With `gather`: where bulk flows one way, and its source is slower than we are, octets gather for a moment (SO_RCVLOWAT, and
+ * a look each LOOK ms whether they still come so fast); a sink of bulk holds no more than UNSENT octets that the kernel could
+ * not send yet; and after a splice that was cut short epoll is asked for room, not the sink.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -28,9 +33,12 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { BATCH = 512, SMALL = 64 << 10, LARGE = SMALL / 2, PIPE = 1 << 20, LARGE_READS = 4, CHATTY = 16 << 10, BURST = 64 };
+enum { BATCH = 512, SMALL = 64 << 10, LARGE = SMALL / 2, PIPE = 1 << 20, LARGE_READS = 4, CHATTY = 16 << 10, BURST = 64,
+       ONE_WAY = 4 << 20, UNSENT = 3 << 19, MOMENT = 2, LOOK = 3,
+       MOST = 2 * PIPE / SMALL };
 static const uint32_t EDGES = EPOLLIN | EPOLLRDHUP | EPOLLET;
 static const uint32_t ENDS = EPOLLRDHUP | EPOLLHUP | EPOLLERR;
 
@@ -57,6 +65,14 @@ struct flow {
     size_t left, offset;
     int large;          /* large reads in a row */
     bool queued, ended;
+    size_t moved;       /* bytes that the sink took */
+    struct {            /* what is let gather */
+        int bytes;      /* 0: nothing */
+        bool looked;
+        size_t from, last, answered; /* moved when the count began and at the last look; what had come back then */
+        double since;
+        struct flow *next;
+    } low;
 };
 
 struct session {
@@ -68,9 +84,11 @@ struct session {
 
 static struct {
     int epoll, listener, burst;
-    bool copies;
+    bool copies, gathers;
     struct pipe *spare, *pipes;
     struct flow *first, **last;
+    struct flow *low; /* those that let bytes gather */
+    double look;      /* when they are looked at next, if there are any */
     struct session *dead;
 } engine;
 
@@ -113,6 +131,13 @@ static void hear(struct endpoint *endpoint, uint32_t events) {
     endpoint->heard = events;
 }
 
+/* The same, but what is the case already is told once more: a call that came back short does not show that it is not. */
+static void ask(struct endpoint *endpoint, uint32_t events) {
+    struct epoll_event event = {.events = endpoint->heard | events, .data = {.ptr = endpoint}};
+    if (epoll_ctl(engine.epoll, EPOLL_CTL_MOD, endpoint->fd, &event) < 0) die("epoll_ctl");
+    endpoint->heard = event.events;
+}
+
 /* ---- relay ---- */
 
 static void close_flow(struct flow *flow) {
@@ -138,7 +163,7 @@ static void bury(void) {
     engine.dead = NULL;
     for (struct session *next; session; session = next) {
         next = session->next_dead;
-        if (session->up.queued || session->down.queued) {
+        if (session->up.queued || session->down.queued || session->up.low.bytes || session->down.low.bytes) {
             session->next_dead = engine.dead;
             engine.dead = session;
         } else {
@@ -170,6 +195,64 @@ static bool full(struct flow *flow) {
     return flow->pipe || flow->rest;
 }
 
+/* ---- gathering ---- */
+
+static double now(void) { /* ms */
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec * 1e3 + (double)time.tv_nsec / 1e6;
+}
+
+static void tell_of(struct flow *flow, int bytes) {
+    setsockopt(flow->src->fd, SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof bytes);
+}
+
+static void let_gather(struct flow *flow) {
+    if (!engine.gathers || flow->low.bytes || flow->moved < ONE_WAY) return;
+    double time = now(), took = time - flow->low.since;
+    if (flow->low.answered == twin(flow)->moved) {
+        size_t bytes = flow->moved - flow->low.from;
+        if (bytes < ONE_WAY) return;
+        int reads = (int)((double)bytes * MOMENT / (took > MOMENT ? took : MOMENT) / SMALL);
+        if (reads) {
+            flow->low.bytes = (reads > MOST ? MOST : reads) * SMALL;
+            flow->low.looked = false;
+            tell_of(flow, flow->low.bytes);
+            if (!engine.low) engine.look = time + LOOK;
+            flow->low.next = engine.low;
+            engine.low = flow;
+            return;
+        }
+    }
+    flow->low.from = flow->moved, flow->low.since = time, flow->low.answered = twin(flow)->moved;
+}
+
+/* Those to which less than half of it came since the last look are told of everything again. */
+static void look(void) {
+    if (!engine.low || now() < engine.look) return;
+    struct flow *flow = engine.low;
+    engine.low = NULL;
+    for (struct flow *next; flow; flow = next) {
+        size_t came = flow->moved - flow->low.last;
+        bool over = flow->session->state != RELAYING || flow->ended;
+        next = flow->low.next;
+        if (!over && twin(flow)->moved == flow->low.answered && (!flow->low.looked || 2 * came > (size_t)flow->low.bytes)) {
+            flow->low.looked = true, flow->low.last = flow->moved;
+            flow->low.next = engine.low;
+            engine.low = flow;
+            continue;
+        }
+        flow->low.bytes = 0;
+        if (over) continue;
+        tell_of(flow, 1);
+        flow->low.from = flow->moved, flow->low.since = now();
+        queue(flow);
+    }
+    engine.look = now() + LOOK;
+}
+
+/* ---- copy and splice ---- */
+
 /* A recv or splice that brought nothing: the source is dry (the next edge will tell), or the session is lost. */
 static void dry(struct flow *flow) {
     if (errno != EAGAIN) return close_session(flow->session);
@@ -185,6 +268,7 @@ static void copy(struct flow *flow) {
         ssize_t put = send(flow->dst->fd, buffer, (size_t)got, MSG_NOSIGNAL);
         if (put < 0 && errno != EAGAIN) return close_session(flow->session);
         if (put < 0) put = 0;
+        flow->moved += (size_t)put;
         flow->large = got >= LARGE && !engine.copies ? flow->large + 1 : 0;
         if (got < SMALL && !(flow->src->seen & ENDS)) flow->src->seen &= ~(uint32_t)EPOLLIN;
         if (put < got) {
@@ -194,22 +278,32 @@ static void copy(struct flow *flow) {
             memcpy(flow->rest, buffer + put, flow->left);
             return hear(flow->dst, flow->dst->heard | EPOLLOUT);
         }
-        if (flow->large == LARGE_READS) return queue(flow);
+        if (flow->large == LARGE_READS) {
+            int unsent = UNSENT;
+            if (engine.gathers) setsockopt(flow->dst->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
+            return queue(flow);
+        }
     } while (flow->src->seen & (EPOLLIN | ENDS));
 }
 
 static void splice_once(struct flow *flow) {
     struct pipe *pipe = engine.spare;
     ssize_t got = splice(flow->src->fd, NULL, pipe->in, NULL, PIPE, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
-    if (got < 0) return dry(flow);
+    if (got < 0) {
+        if (errno == EAGAIN) let_gather(flow), errno = EAGAIN;
+        return dry(flow);
+    }
     if (got == 0) return end(flow);
     if (got < CHATTY) flow->large = 0;
     ssize_t put = splice(pipe->out, NULL, flow->dst->fd, NULL, (size_t)got, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    bool refused = put < 0 && errno != EAGAIN;
+    if (put > 0) flow->moved += (size_t)put;
     if (put == got) return queue(flow);
     flow->pipe = pipe, flow->left = (size_t)(got - (put > 0 ? put : 0)); /* the pipe goes with the flow */
     engine.spare = take_pipe();
-    if (put < 0 && errno != EAGAIN) return close_session(flow->session);
-    hear(flow->dst, flow->dst->heard | EPOLLOUT);
+    if (refused) return close_session(flow->session);
+    if (engine.gathers) ask(flow->dst, EPOLLOUT);
+    else hear(flow->dst, flow->dst->heard | EPOLLOUT);
 }
 
 static void pump(struct flow *flow) {
@@ -223,14 +317,15 @@ static void pump(struct flow *flow) {
 }
 
 static void flush(struct flow *flow) {
-    while (flow->left) {
+    do {
         ssize_t put = flow->rest ? send(flow->dst->fd, flow->rest + flow->offset, flow->left, MSG_NOSIGNAL)
                                  : splice(flow->pipe->out, NULL, flow->dst->fd, NULL, flow->left,
                                           SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
         if (put < 0 && errno == EAGAIN) return;
         if (put <= 0) return close_session(flow->session);
-        flow->left -= (size_t)put, flow->offset += (size_t)put;
-    }
+        flow->left -= (size_t)put, flow->offset += (size_t)put, flow->moved += (size_t)put;
+        if (flow->left && flow->pipe && engine.gathers) return ask(flow->dst, EPOLLOUT);
+    } while (flow->left);
     if (flow->pipe) {
         flow->pipe->next = engine.pipes;
         engine.pipes = flow->pipe;
@@ -385,14 +480,15 @@ static void start(uint16_t port) {
 int main(int argc, char **argv) {
     struct epoll_event events[BATCH];
     engine.copies = argc == 3 && strcmp(argv[2], "copy") == 0;
-    if (argc != 2 && !engine.copies) {
-        fprintf(stderr, "usage: limit PORT [copy]\n");
+    engine.gathers = argc == 3 && strcmp(argv[2], "gather") == 0;
+    if (argc != 2 && !engine.copies && !engine.gathers) {
+        fprintf(stderr, "usage: limit PORT [copy | gather]\n");
         return 2;
     }
     signal(SIGPIPE, SIG_IGN);
     start((uint16_t)atoi(argv[1]));
     for (;;) {
-        int n = epoll_wait(engine.epoll, events, BATCH, engine.first ? 0 : -1);
+        int n = epoll_wait(engine.epoll, events, BATCH, engine.first ? 0 : engine.low ? LOOK : -1);
         if (n < 0 && errno != EINTR) die("epoll_wait");
         for (int i = 0; i < n; i++) {
             if (events[i].data.ptr)
@@ -401,6 +497,7 @@ int main(int argc, char **argv) {
                 accept_burst();
         }
         turns();
+        look();
         bury();
     }
 }

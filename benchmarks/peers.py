@@ -147,6 +147,15 @@ class Limit(Peer):
         return "limit.c, " + output_of("cc", "--version").splitlines()[0]
 
 
+class GatheringLimit(Limit):
+    """The limit with what the engine does for bulk: octets gather at the source, and few of them wait at the sink."""
+
+    name = "gathering-limit"
+
+    def command(self, port: int) -> list[str]:
+        return [*super().command(port), "gather"]
+
+
 class CopyingLimit(Limit):
     """The limit as a proxy that never splices, for what stands before one."""
 
@@ -264,6 +273,7 @@ class Command(Peer):
 PEERS: tuple[type[Peer], ...] = (
     Hosier,
     Limit,
+    GatheringLimit,
     Microsocks,
     Dante,
     GoSocks5,

@@ -18,6 +18,7 @@ from typing import Any
 Document = dict[str, Any]
 TWIN = " (again)"
 OURS = ("hosier", "previous")
+LIMITS = ("limit", "gathering-limit")
 
 
 @dataclass(frozen=True)
@@ -109,9 +110,9 @@ def measured(document: Document) -> list[str]:
 
 
 def rivals(document: Document) -> list[str]:
-    """The peers: everybody but Hosier, its earlier self, the limit, and what was added by --command."""
+    """The peers: everybody but Hosier, its earlier self, the limits, and what was added by --command."""
     extra = {name for name, state in document["servers"].items() if "extra" in state}
-    return [name for name in measured(document) if name not in {*OURS, "limit", *extra} and not name.endswith(TWIN)]
+    return [name for name in measured(document) if name not in {*OURS, *LIMITS, *extra} and not name.endswith(TWIN)]
 
 
 def cell(document: Document, column: Column, server: str, *, spread: bool = True) -> str:
@@ -312,7 +313,8 @@ def markdown(document: Document) -> str:
 
 
 def readme_table(document: Document) -> str:
-    servers = [name for name in measured(document) if not name.endswith(TWIN)]
+    unnamed = {"previous", "gathering-limit"}
+    servers = [name for name in measured(document) if name not in unnamed and not name.endswith(TWIN)]
     return "\n".join(table(document, README, servers, spread=False))
 
 
@@ -335,7 +337,7 @@ def plot(document: Document, path: Path) -> bool:
     for axis, column in zip(axes.flat, columns, strict=False):
         found = [(value, name) for name in servers if (value := median(document, column.key, name)) is not None]
         found.sort(reverse=True)
-        colours = ["#c8553d" if name == "hosier" else "#444444" if name == "limit" else "#9db4c0" for _, name in found]
+        colours = ["#c8553d" if name == "hosier" else "#444444" if name in LIMITS else "#9db4c0" for _, name in found]
         drawn = axis.barh([name for _, name in found], [value for value, _ in found], color=colours)
         axis.bar_label(drawn, fmt=f"%.{column.digits}f", padding=3, fontsize=8)
         axis.set_title(column.title + (" (µs)" if column in LATENCY else ""), fontsize=10, loc="left")
