@@ -44,6 +44,18 @@ def test_states(manager: socket.socket) -> None:
     assert manager.recv(100) == b"STOPPING=1"
 
 
+def test_who_stops_is_not_ready_any_more(manager: socket.socket) -> None:
+    """A reload that ends meanwhile, refused or not, takes nothing back."""
+    notifier = Notifier(environment(manager))
+    notifier.stopping()
+    notifier.reloading()
+    notifier.ready()
+    assert manager.recv(100) == b"STOPPING=1"
+    manager.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        manager.recv(100)
+
+
 def test_without_anybody_who_wants_to_know(tmp_path: Path) -> None:
     for place in ({}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "relative"}, {"NOTIFY_SOCKET": str(tmp_path / "gone")}):
         notifier = Notifier(place)

@@ -20,6 +20,7 @@ class Notifier:
         if not self._place.startswith(("/", "@")):
             self._place = ""
         self._patience = _watchdog_seconds(environment) if self._place else None
+        self._is_stopping = False
 
     @property
     def is_watched(self) -> bool:
@@ -27,14 +28,17 @@ class Notifier:
         return self._patience is not None
 
     def ready(self, status: str = "") -> None:
-        """We serve. Also after a reload."""
-        self._tell("READY=1", *([f"STATUS={status}"] if status else []))
+        """We serve. Also after a reload; but who has said that it stops does not take it back."""
+        if not self._is_stopping:
+            self._tell("READY=1", *([f"STATUS={status}"] if status else []))
 
     def reloading(self) -> None:
         """We read the configuration anew; ``ready`` tells when that is over."""
-        self._tell("RELOADING=1", f"MONOTONIC_USEC={monotonic_ns() // 1000}")
+        if not self._is_stopping:
+            self._tell("RELOADING=1", f"MONOTONIC_USEC={monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
+        self._is_stopping = True
         self._tell("STOPPING=1")
 
     async def watch(self, is_alive: Callable[[], bool]) -> None:
