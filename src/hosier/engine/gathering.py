@@ -137,8 +137,10 @@ class Looks:
         self._flows.clear()
 
     def _look(self) -> None:
-        self._flows = [flow for flow in self._flows if _goes_on(flow)]
-        self._handle = self._loop.call_later(LOOK_AGAIN, self._look) if self._flows else None
+        flows, self._flows, self._handle = self._flows, [], None
+        for flow in flows:
+            if _goes_on(flow):
+                self.add(flow)
 
 
 def _goes_on(flow: "Flow") -> bool:
