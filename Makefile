@@ -32,7 +32,7 @@ test: $(DONE)/dev $(PEERS) $(HOSTS)  ## run every test, with real clients and se
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 test-fast: $(DONE)/dev  ## run the tests that take less than two minutes and need no outside program
-	@HOSIER_REQUIRE_PEERS=0 $(BIN)/python -m pytest -n 4 -m 'not slow and not real' $(ARGS)
+	@HOSIER_REQUIRE_PEERS=0 $(BIN)/python -m pytest -n 6 --dist worksteal -m 'not slow and not real' $(ARGS)
 
 check: $(DONE)/dev  ## check format, style and types
 	@$(BIN)/ruff format --check .
