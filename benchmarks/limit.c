@@ -317,7 +317,7 @@ static void pump(struct flow *flow) {
 }
 
 static void flush(struct flow *flow) {
-    do {
+    while (flow->left) {
         ssize_t put = flow->rest ? send(flow->dst->fd, flow->rest + flow->offset, flow->left, MSG_NOSIGNAL)
                                  : splice(flow->pipe->out, NULL, flow->dst->fd, NULL, flow->left,
                                           SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
@@ -325,7 +325,7 @@ static void flush(struct flow *flow) {
         if (put <= 0) return close_session(flow->session);
         flow->left -= (size_t)put, flow->offset += (size_t)put, flow->moved += (size_t)put;
         if (flow->left && flow->pipe && engine.gathers) return ask(flow->dst, EPOLLOUT);
-    } while (flow->left);
+    }
     if (flow->pipe) {
         flow->pipe->next = engine.pipes;
         engine.pipes = flow->pipe;

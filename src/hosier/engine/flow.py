@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from .endpoint import ARRIVALS, BROKEN, MAYBE_MORE, READABLE, WRITABLE, Endpoint
 from .events import EPOLLIN, EPOLLOUT, EPOLLPRI
 from .flow_status import ABANDONED, BLOCKED, BULK, DONE, OVER, QUEUED
-from .gathering import ONE_WAY, Gathering, bulk_ran_dry
+from .gathering import GATHERED, ONE_WAY, Gathering, ran_dry
 from .pipes import SPLICE_FLAGS, Pipe, splice
 from .poller import SCRATCH
 from .unsent import bound_unsent
@@ -309,7 +309,7 @@ class Flow:
             except BlockingIOError:
                 engine.pipes.give(pipe)
                 self.source.hear(ARRIVALS)
-                return bulk_ran_dry(self) if self.moved >= ONE_WAY else None
+                return ran_dry(self, SCRATCH, GATHERED // SCRATCH) if self.moved >= ONE_WAY else None
             except OSError:
                 engine.pipes.discard(pipe)
                 return self._source_died()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .endpoint import Endpoint
     from .flow import Flow
 
-__all__ = ("GATHERED", "LOOK_AGAIN", "MOMENT", "ONE_WAY", "Gathering", "Looks", "bulk_ran_dry", "ran_dry")
+__all__ = ("GATHERED", "LOOK_AGAIN", "MOMENT", "ONE_WAY", "Gathering", "Looks", "ran_dry")
 
 ONE_WAY: Final = 4 << 20
 """Octets that flowed while nothing came back, before anything is let gather."""
@@ -33,9 +33,6 @@ LOOK_AGAIN: Final = 0.003
 
 GATHERED: Final = 2 << 20
 """Octets of bulk that gather at most where it is spliced: two pipes full."""
-
-_PIECE: Final = 65536
-"""Octets that make it worth it there."""
 
 _NOT_LOOKED: Final = -1
 
@@ -109,11 +106,6 @@ def ran_dry(flow: "Flow", frame: int, most: int) -> None:
         gathering = flow.gathering = Gathering()
     if not gathering.octets:
         gathering.count(flow, frame, most)
-
-
-def bulk_ran_dry(flow: "Flow") -> None:
-    """Likewise, of one that moves by splice."""
-    ran_dry(flow, _PIECE, GATHERED // _PIECE)
 
 
 class Looks:
